@@ -1,0 +1,99 @@
+"""ecomp_deap evolves smaller PyTorch networks with DEAP.
+
+A trained parent network and data go in; a front of smaller children comes out, each with its
+accuracy, its size and how closely its hidden representations match the parent's.
+
+Names are imported when they are first used, so that the command line answers without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ecomp_deap._version import __version__
+from ecomp_deap.errors import ArgumentError, DataError, EcompError, SelectionError
+
+if TYPE_CHECKING:
+    from ecomp_deap.data import (
+        Splits,
+        load_fashion_mnist,
+        load_fashion_mnist_original,
+    )
+    from ecomp_deap.evaluation import Evaluator
+    from ecomp_deap.export import load_child, save_child
+    from ecomp_deap.genomes import MaskGenome, WeightGenome
+    from ecomp_deap.logbook import export_logbook, logbook_to_rows, read_logbook, statistics
+    from ecomp_deap.measurement import Measurement
+    from ecomp_deap.network import load_parent, make_parent
+    from ecomp_deap.search import Result, compress, train_parent
+    from ecomp_deap.similarity import TSNELoss
+    from ecomp_deap.task import Metric, Task
+    from ecomp_deap.toolbox import Toolbox, make_toolbox
+
+_MODULE_OF = {
+    "Evaluator": "evaluation",
+    "MaskGenome": "genomes",
+    "Measurement": "measurement",
+    "Metric": "task",
+    "Result": "search",
+    "Splits": "data",
+    "TSNELoss": "similarity",
+    "Task": "task",
+    "Toolbox": "toolbox",
+    "WeightGenome": "genomes",
+    "compress": "search",
+    "export_logbook": "logbook",
+    "load_child": "export",
+    "load_fashion_mnist": "data",
+    "load_fashion_mnist_original": "data",
+    "load_parent": "network",
+    "logbook_to_rows": "logbook",
+    "make_parent": "network",
+    "make_toolbox": "toolbox",
+    "read_logbook": "logbook",
+    "save_child": "export",
+    "statistics": "logbook",
+    "train_parent": "search",
+}
+
+__all__ = [
+    "ArgumentError",
+    "DataError",
+    "EcompError",
+    "Evaluator",
+    "MaskGenome",
+    "Measurement",
+    "Metric",
+    "Result",
+    "SelectionError",
+    "Splits",
+    "TSNELoss",
+    "Task",
+    "Toolbox",
+    "WeightGenome",
+    "__version__",
+    "compress",
+    "export_logbook",
+    "load_child",
+    "load_fashion_mnist",
+    "load_fashion_mnist_original",
+    "load_parent",
+    "logbook_to_rows",
+    "make_parent",
+    "make_toolbox",
+    "read_logbook",
+    "save_child",
+    "statistics",
+    "train_parent",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,33 @@
+"""Errors: every one raised on purpose derives from `EcompError`.
+
+A message names the argument, what was expected and what came, in that order.
+"""
+
+from typing import Any
+
+__all__ = ["ArgumentError", "DataError", "EcompError", "SelectionError", "argument_error"]
+
+
+class EcompError(Exception):
+    """Base class of all errors that ecomp_deap raises on purpose."""
+
+
+class ArgumentError(EcompError, ValueError):
+    """An argument or option is out of range, of the wrong type, or contradicts another."""
+
+
+class DataError(EcompError):
+    """A file or a data set is missing, damaged or not what its name says."""
+
+
+class SelectionError(EcompError, ValueError):
+    """A selection operator does not suit the fitness or the algorithm it is used with."""
+
+
+def argument_error(argument: str, expected: str, got: Any) -> ArgumentError:
+    """Return the `ArgumentError` for ``argument``, to be raised by the caller.
+
+    >>> str(argument_error("perplexity", "a number greater than 1", 0.5))
+    'perplexity: expected a number greater than 1, got 0.5'
+    """
+    return ArgumentError(f"{argument}: expected {expected}, got {got!r}")

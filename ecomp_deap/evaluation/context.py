@@ -1,0 +1,64 @@
+"""`Context`: what all children of one generation share; `Outcome`: what comes back of one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ecomp_deap.genomes import Structure
+from ecomp_deap.measurement import Measurement
+from ecomp_deap.similarity import TSNELoss
+from ecomp_deap.task import Metric
+
+__all__ = ["Context", "Outcome"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything that measuring a child of one generation takes; picklable, a few megabytes.
+
+    Attributes:
+        parent: The parent, in eval mode.
+        structure: Its groups.
+        arrays: Its arrays by name.
+        losses: Similarity loss against the parent's embedding of the batch, by probe layer.
+        inputs: The scoring batch.
+        targets: Its targets.
+        training: ``(inputs, targets)`` of each gradient step; shared by all children.
+        learning_rate: Of these steps.
+        inherit: Whether children keep what they learnt.
+        metric: How well a child does the task.
+        loss_fn: What training minimises.
+        forward: ``(module, inputs) -> outputs``.
+        threads: Torch threads to measure with, wherever that is.
+    """
+
+    parent: nn.Module
+    structure: Structure
+    arrays: Mapping[str, np.ndarray]
+    losses: Mapping[str, TSNELoss]
+    inputs: Any
+    targets: torch.Tensor
+    training: Sequence[tuple[Any, torch.Tensor]]
+    learning_rate: float
+    inherit: bool
+    metric: Metric
+    loss_fn: Callable[[Any, torch.Tensor], torch.Tensor]
+    forward: Callable[[nn.Module, Any], Any]
+    threads: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What evaluating one genome gave.
+
+    Attributes:
+        measurement: What was found.
+        arrays: What the child learnt, by tensor name, where children keep it; else None.
+    """
+
+    measurement: Measurement
+    arrays: Mapping[str, np.ndarray] | None = None

@@ -1,0 +1,108 @@
+"""The loop engine: children of any module, one after the other.
+
+Only the similarity loss is computed for the whole block at once, since its tables have the same
+shape for every child.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from ecomp_deap.evaluation.context import Context, Outcome
+from ecomp_deap.fitness import failed_measurement
+from ecomp_deap.genomes import Genome
+from ecomp_deap.measurement import Measurement
+from ecomp_deap.network.compile import compile_child, learnt_arrays
+from ecomp_deap.network.cost import widths_cost
+from ecomp_deap.network.embedding import embed
+from ecomp_deap.network.training import train
+
+__all__ = ["evaluate_block", "is_finite", "torch_threads"]
+
+
+def evaluate_block(
+    context: Context, genomes: Sequence[Genome], seeds: Sequence[int]
+) -> list[Outcome]:
+    """Return the outcome of each genome: compiled, trained, embedded and measured.
+
+    Args:
+        context: What the generation shares.
+        genomes: Plain genomes; they are not changed.
+        seeds: Torch seed of each child's training.
+    """
+    with torch_threads(context.threads):
+        return _evaluate(context, genomes, seeds)
+
+
+def _evaluate(context: Context, genomes: Sequence[Genome], seeds: Sequence[int]) -> list[Outcome]:
+    embeddings: dict[str, list[torch.Tensor]] = {name: [] for name in context.losses}
+    metrics: list[float | None] = []
+    learnt = []
+    for genome, seed in zip(genomes, seeds, strict=True):
+        child = compile_child(context.parent, context.structure, genome, arrays=context.arrays)
+        if context.training:
+            train(
+                child,
+                context.training,
+                loss_fn=context.loss_fn,
+                forward=context.forward,
+                learning_rate=context.learning_rate,
+                seed=seed,
+            )
+        with torch.no_grad():
+            outputs, found = embed(
+                child, context.inputs, tuple(context.losses), forward=context.forward
+            )
+        for name, embedding in found.items():
+            embeddings[name].append(embedding)
+        sound = is_finite(outputs)
+        metrics.append(context.metric.function(outputs, context.targets) if sound else None)
+        keeps = context.inherit and context.training
+        learnt.append(learnt_arrays(child, context.structure) if keeps else None)
+    losses = [loss.of_children(embeddings[name]).tolist() for name, loss in context.losses.items()]
+    return [
+        Outcome(_measure(context, genome, metric, [loss[i] for loss in losses]), learnt[i])
+        for i, (genome, metric) in enumerate(zip(genomes, metrics, strict=True))
+    ]
+
+
+def _measure(
+    context: Context, genome: Genome, metric: float | None, losses: Sequence[float]
+) -> Measurement:
+    if metric is None:
+        return failed_measurement(
+            "outputs are not finite", context.metric, context.structure, len(losses)
+        )
+    params, macs = widths_cost(context.structure, genome.widths)
+    return Measurement(
+        metric=metric,
+        similarity_loss=sum(losses),
+        relative_width=context.structure.relative_width(genome.widths),
+        param_count=params,
+        mac_count=macs,
+        metric_name=context.metric.name,
+    )
+
+
+def is_finite(outputs: object) -> bool:
+    """Return whether all tensors among the outputs are finite."""
+    return all(
+        bool(torch.isfinite(leaf).all())
+        for leaf in torch.utils._pytree.tree_leaves(outputs)
+        if isinstance(leaf, torch.Tensor)
+    )
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Run with ``n`` torch threads: their number changes the last bits of some products."""
+    before = torch.get_num_threads()
+    if before == n:
+        yield
+        return
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

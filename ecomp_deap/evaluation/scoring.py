@@ -1,0 +1,124 @@
+"""Scoring on whole data sets: what decides which children are reported."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ecomp_deap.data import Samples
+from ecomp_deap.errors import argument_error
+from ecomp_deap.evaluation.loop import is_finite
+from ecomp_deap.fitness import failed_measurement
+from ecomp_deap.genomes import Structure
+from ecomp_deap.measurement import Measurement
+from ecomp_deap.network.cost import widths_cost
+from ecomp_deap.network.embedding import embed
+from ecomp_deap.network.training import predict, to_device
+from ecomp_deap.similarity import TSNELoss, default_perplexity
+from ecomp_deap.task import Task
+
+__all__ = ["Scorer"]
+
+# Tables are compared in chunks of about so many samples, to bound memory.
+_CHUNK = 1000
+
+
+class Scorer:
+    """Measures children on all samples of a data set.
+
+    The metric is taken over all samples. The similarity loss is the mean over tables of
+    ``batch_size`` samples (of all samples where there are fewer), in order; a rest that makes no
+    whole table does not enter it.
+
+    Args:
+        task: What is asked.
+        structure: The parent's groups.
+        probe_layers: Where representations are compared.
+        samples: The data set; the parent's tables for it are computed once, here.
+
+    Raises:
+        ArgumentError: Fewer samples than a table needs.
+    """
+
+    def __init__(
+        self, task: Task, structure: Structure, probe_layers: tuple[str, ...], samples: Samples
+    ) -> None:
+        self.task, self.structure, self.probe_layers = task, structure, probe_layers
+        self.samples = samples
+        self._table = min(task.batch_size, len(samples))
+        highest = default_perplexity(self._table)
+        if highest <= 1:
+            raise argument_error("samples", "at least 5 to score on", self._table)
+        self._perplexity = min(task.perplexity or highest, (self._table - 1) / 3)
+        self._losses: list[Mapping[str, TSNELoss]] = []
+        with torch.no_grad():
+            for inputs, _ in self._chunks():
+                _, found = embed(task.parent, inputs, probe_layers, forward=task.run)
+                self._losses.append(
+                    {
+                        name: TSNELoss(
+                            self._tables(embedding),
+                            perplexity=self._perplexity,
+                            kernel=task.kernel,
+                        )
+                        for name, embedding in found.items()
+                    }
+                )
+
+    def score(self, child: torch.nn.Module, widths: tuple[int, ...]) -> Measurement:
+        """Return the measurement of a child on the whole data set.
+
+        Args:
+            child: The child, in eval mode; it is not changed.
+            widths: Its units kept in each group.
+        """
+        metric, finite, tables = 0.0, True, 0
+        losses = dict.fromkeys(self.probe_layers, 0.0)
+        with torch.no_grad():
+            for (inputs, targets), references in zip(self._chunks(), self._losses, strict=True):
+                outputs, found = embed(child, inputs, self.probe_layers, forward=self.task.run)
+                finite = finite and is_finite(outputs)
+                metric += self.task.metric.function(outputs, targets) * len(targets)
+                tables += len(targets) // self._table
+                for name, embedding in found.items():
+                    losses[name] += float(references[name](self._tables(embedding).double()).sum())
+        if not finite:
+            return failed_measurement(
+                "outputs are not finite", self.task.metric, self.structure, len(losses)
+            )
+        n_compared = tables * self._table
+        if n_compared < len(self.samples):
+            rest = self.samples.subset(np.arange(n_compared, len(self.samples)))
+            metric += self.test(child, rest) * len(rest)
+        params, macs = widths_cost(self.structure, widths)
+        return Measurement(
+            metric=metric / len(self.samples),
+            similarity_loss=sum(losses.values()) / tables,
+            relative_width=self.structure.relative_width(widths),
+            param_count=params,
+            mac_count=macs,
+            metric_name=self.task.metric.name,
+        )
+
+    def test(self, child: torch.nn.Module, samples: Samples) -> float:
+        """Return the metric alone, on any samples."""
+        return predict(
+            child,
+            samples,
+            metric=self.task.metric.function,
+            forward=self.task.run,
+            device=self.task.device,
+        )
+
+    def _chunks(self) -> Iterator[tuple[Any, torch.Tensor]]:
+        """Yield ``(inputs, targets)`` of whole numbers of tables."""
+        n_tables = len(self.samples) // self._table
+        per_chunk = max(1, _CHUNK // self._table)
+        for first in range(0, n_tables, per_chunk):
+            last = min(first + per_chunk, n_tables)
+            inputs, targets = self.samples.batch(np.arange(first * self._table, last * self._table))
+            yield to_device(inputs, self.task.device), targets.to(self.task.device)
+
+    def _tables(self, embedding: torch.Tensor) -> torch.Tensor:
+        return embedding.unflatten(0, (-1, self._table))

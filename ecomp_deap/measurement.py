@@ -1,0 +1,64 @@
+"""Measurement: what one evaluation of a child found."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+
+__all__ = ["Measurement"]
+
+
+@dataclass(frozen=True)
+class Measurement(Mapping[str, float]):
+    """What was found when a child was evaluated; always finite.
+
+    It reads like a mapping from names to numbers, where the task's metric goes by its own name:
+
+    >>> found = Measurement(metric=0.9, similarity_loss=0.05, relative_width=0.5,
+    ...                     param_count=120, mac_count=100)
+    >>> found["accuracy"], found["param_count"]
+    (0.9, 120)
+
+    Attributes:
+        metric: The task's metric, by default accuracy in [0, 1].
+        similarity_loss: KL divergence in nats, summed over probe layers.
+        relative_width: Units kept / the parent's units, in (0, 1].
+        param_count: Number of parameters.
+        mac_count: Multiply-accumulate operations for one sample.
+        failed: True when the child could not be measured; the numbers are then the worst ones.
+        reason: Why it failed, else an empty string.
+        metric_name: The name under which ``metric`` is found.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+
+    metric: float
+    similarity_loss: float
+    relative_width: float
+    param_count: int
+    mac_count: int
+    failed: bool = False
+    reason: str = ""
+    metric_name: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        for name, value in self.items():
+            if not math.isfinite(value):
+                raise ValueError(f"{name}: expected a finite number, got {value!r}")
+
+    def __getitem__(self, name: str) -> float:
+        if name == self.metric_name:
+            return self.metric
+        if name in _NUMBERS and name != "metric":
+            return getattr(self, name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        yield self.metric_name
+        yield from _NUMBERS[1:]
+
+    def __len__(self) -> int:
+        return len(_NUMBERS)
+
+
+_NUMBERS = tuple(f.name for f in fields(Measurement))[:5]

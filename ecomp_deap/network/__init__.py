@@ -1,0 +1,33 @@
+"""Networks: from a genome to a working child, and what can be said about one.
+
+`find_structure` finds the groups of units of a parent, `compile_child` makes a standalone child of
+a genome, `train` and `fit` train it, `embed` records its hidden representations, and `cost` counts.
+"""
+
+from ecomp_deap.network.compile import compile_child, learnt_arrays, parent_arrays
+from ecomp_deap.network.cost import mac_count, param_count, widths_cost
+from ecomp_deap.network.embedding import default_probe_layers, embed, find_probe_layers
+from ecomp_deap.network.groups import dense_layers, find_structure
+from ecomp_deap.network.importance import l1_importance
+from ecomp_deap.network.parent import load_parent, make_parent
+from ecomp_deap.network.training import fit, predict, train
+
+__all__ = [
+    "compile_child",
+    "default_probe_layers",
+    "dense_layers",
+    "embed",
+    "find_probe_layers",
+    "find_structure",
+    "fit",
+    "l1_importance",
+    "learnt_arrays",
+    "load_parent",
+    "mac_count",
+    "make_parent",
+    "param_count",
+    "parent_arrays",
+    "predict",
+    "train",
+    "widths_cost",
+]

@@ -1,0 +1,108 @@
+"""Compile: from a genome to a standalone child, as DEAP's GP compiles a tree to a function."""
+
+import copy
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import nn
+
+from ecomp_deap.errors import argument_error
+from ecomp_deap.genomes import Genome, MaskGenome, Structure, WeightGenome
+from ecomp_deap.genomes.base import freeze
+
+__all__ = ["compile_child", "learnt_arrays", "parent_arrays"]
+
+
+def parent_arrays(parent: nn.Module, structure: Structure) -> Mapping[str, np.ndarray]:
+    """Return read-only copies of the parent's tensors that belong to the structure, by name."""
+    state = parent.state_dict()
+    return MappingProxyType(
+        {name: freeze(state[name].detach().cpu().numpy().copy()) for name in structure.tensors}
+    )
+
+
+def genome_arrays(
+    genome: Genome, structure: Structure, arrays: Mapping[str, np.ndarray]
+) -> Mapping[str, np.ndarray]:
+    """Return the arrays of the child that ``genome`` describes, by ``state_dict`` name.
+
+    Raises:
+        ArgumentError: A genome that does not fit the structure.
+    """
+    if isinstance(genome, WeightGenome):
+        child: dict[str, np.ndarray] = {}
+        for name, (weight, bias) in genome.layers.items():
+            child[f"{name}.weight"] = weight
+            if bias is not None:
+                child[f"{name}.bias"] = bias
+        if child.keys() != structure.tensors.keys():
+            raise argument_error(
+                "genome", f"the tensors {sorted(structure.tensors)}", sorted(child)
+            )
+        return child
+    if isinstance(genome, MaskGenome):
+        sizes = tuple(mask.size for mask in genome.masks)
+        if sizes != structure.widths:
+            raise argument_error("genome", f"masks of sizes {structure.widths}", sizes)
+        if genome.arrays is not None:
+            return genome.arrays
+        return structure.slice(arrays, genome.kept)
+    raise argument_error("genome", "a MaskGenome or WeightGenome", type(genome).__name__)
+
+
+def compile_child(
+    parent: nn.Module,
+    structure: Structure,
+    genome: Genome,
+    *,
+    arrays: Mapping[str, np.ndarray] | None = None,
+) -> nn.Module:
+    """Return the child that ``genome`` describes: a smaller module with tensors of its own.
+
+    Args:
+        parent: The network to copy the layers from; it is not changed.
+        structure: The parent's groups.
+        genome: What the child keeps.
+        arrays: The parent's arrays by name, if they are at hand.
+
+    Returns:
+        A module of the parent's class, on the parent's device, in the parent's mode.
+    """
+    arrays = parent_arrays(parent, structure) if arrays is None else arrays
+    own = genome_arrays(genome, structure, arrays)
+    # The memo keeps deepcopy from copying the parent's tensors, which are replaced at once.
+    memo = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
+    child = copy.deepcopy(parent, memo)
+    modules = dict(child.named_modules())
+    for name, module in modules.items():
+        # Containers are shared by the copy's own dicts; only tensors need new homes.
+        for kind in (module._parameters, module._buffers):
+            for key, old in kind.items():
+                if old is None:
+                    continue
+                array = own.get(f"{name}.{key}" if name else key)
+                tensor = (
+                    old.detach().clone()
+                    if array is None
+                    else torch.tensor(array, device=old.device, dtype=old.dtype)
+                )
+                is_parameter = isinstance(old, nn.Parameter)
+                kind[key] = nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor
+        _resize(module)
+    return child
+
+
+def learnt_arrays(child: nn.Module, structure: Structure) -> dict[str, np.ndarray]:
+    """Return copies of a child's tensors by name, as a genome keeps them."""
+    state = child.state_dict()
+    return {name: state[name].detach().cpu().numpy().copy() for name in structure.tensors}
+
+
+def _resize(module: nn.Module) -> None:
+    """Make a module's own idea of its size agree with its tensors (in place)."""
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.BatchNorm1d) and module.weight is not None:
+        module.num_features = module.weight.shape[0]

@@ -1,0 +1,32 @@
+"""Operators: how a population begins, varies and is selected, with DEAP's signatures.
+
+``cx*`` take two individuals and return two, ``mut*`` take one and return a tuple of one, ``sel*``
+take a population and a number; all change their individuals in place and draw from the `random`
+module, arrays from a generator seeded by one draw of it.
+"""
+
+from ecomp_deap.operators.crossover import cxCutoff, cxKPointUnits, cxUniformUnits
+from ecomp_deap.operators.initialisation import (
+    initial_rates,
+    prune_masks,
+    pruned_mask_genome,
+    pruned_weight_genome,
+    random_masks,
+)
+from ecomp_deap.operators.mutation import mutFlipUnits, mutScaleWeights
+from ecomp_deap.operators.selection import check_pairing, selSoftmaxRoulette
+
+__all__ = [
+    "check_pairing",
+    "cxCutoff",
+    "cxKPointUnits",
+    "cxUniformUnits",
+    "initial_rates",
+    "mutFlipUnits",
+    "mutScaleWeights",
+    "prune_masks",
+    "pruned_mask_genome",
+    "pruned_weight_genome",
+    "random_masks",
+    "selSoftmaxRoulette",
+]

@@ -1,0 +1,107 @@
+"""Selection: who goes on, and which selection suits which fitness."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from deap import tools
+
+from ecomp_deap.errors import SelectionError, argument_error
+
+__all__ = ["SCALAR_SELECTIONS", "check_pairing", "make_selection", "selSoftmaxRoulette"]
+
+#: Selections by the names that `make_toolbox` knows, for a weighted fitness.
+SCALAR_SELECTIONS = ("roulette", "tournament")
+#: Selections by the names that `make_toolbox` knows, for a Pareto fitness.
+PARETO_SELECTIONS = ("nsga2", "nsga3", "spea2")
+
+
+def selSoftmaxRoulette(
+    individuals: Sequence[Any], k: int, *, temperature: float = 1.0
+) -> list[Any]:
+    """Select k individuals with replacement, with probabilities softmax(fitness / temperature).
+
+    Unlike `deap.tools.selRoulette` it takes negative fitness. Failed individuals are selected only
+    if all have failed.
+
+    Args:
+        individuals: With a fitness of one value.
+        k: Number to select.
+        temperature: Above 0; the higher, the weaker the selection.
+
+    Raises:
+        ArgumentError: No individuals, or a temperature that is not positive.
+
+    Source: the original EComp.
+    """
+    if not individuals:
+        raise argument_error("individuals", "at least one", individuals)
+    if not temperature > 0:
+        raise argument_error("temperature", "a number greater than 0", temperature)
+    sound = [i for i in individuals if not _failed(i)] or list(individuals)
+    values = [individual.fitness.wvalues[0] / temperature for individual in sound]
+    largest = max(values)
+    weights = [math.exp(value - largest) for value in values]
+    return random.choices(sound, weights=weights, k=k)
+
+
+def _failed(individual: Any) -> bool:
+    measurement = getattr(individual, "measurement", None)
+    return measurement is not None and measurement.failed
+
+
+def make_selection(name: str, n_objectives: int) -> tuple[Callable[..., list[Any]], dict[str, Any]]:
+    """Return the selection of this name, and the keyword arguments to register it with.
+
+    Raises:
+        ArgumentError: An unknown name.
+    """
+    if name == "roulette":
+        return selSoftmaxRoulette, {}
+    if name == "tournament":
+        return tools.selTournament, {"tournsize": 3}
+    if name == "nsga2":
+        return tools.selNSGA2, {}
+    if name == "spea2":
+        return tools.selSPEA2, {}
+    if name == "nsga3":
+        divisions = 12 if n_objectives <= 3 else 4
+        points = tools.uniform_reference_points(n_objectives, p=divisions)
+        return tools.selNSGA3, {"ref_points": points}
+    known = SCALAR_SELECTIONS + PARETO_SELECTIONS
+    raise argument_error("selection", f"one of {known}", name)
+
+
+# What DEAP's selections need: those that compare by `<` see only the first of several objectives
+# that differs, and those that rank by dominance do nothing useful with one value.
+_NEEDS_ONE_VALUE = {
+    selSoftmaxRoulette,
+    tools.selBest,
+    tools.selDoubleTournament,
+    tools.selRoulette,
+    tools.selStochasticUniversalSampling,
+    tools.selTournament,
+    tools.selWorst,
+}
+_NEEDS_OBJECTIVES = {tools.selNSGA2, tools.selNSGA3, tools.selSPEA2, tools.selTournamentDCD}
+
+
+def check_pairing(function: Callable[..., Any], n_values: int) -> None:
+    """Refuse a selection that does not suit a fitness of ``n_values`` values.
+
+    Raises:
+        SelectionError: Naming what goes with what.
+    """
+    name = getattr(function, "__name__", str(function))
+    if n_values > 1 and function in _NEEDS_ONE_VALUE:
+        raise SelectionError(
+            f"{name} compares several objectives lexicographically, so only the first would count: "
+            "with objectives use selection 'nsga2', 'nsga3' or 'spea2', or give loss_weights "
+            "for one weighted value"
+        )
+    if n_values == 1 and function in _NEEDS_OBJECTIVES:
+        raise SelectionError(
+            f"{name} ranks by several objectives, but loss_weights make one value: with "
+            "loss_weights use selection 'roulette' or 'tournament', or give objectives instead"
+        )

@@ -1,0 +1,162 @@
+"""What all figures share: canvas, colours, number formats and how a file is written."""
+
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
+
+from ecomp_deap.errors import argument_error
+from ecomp_deap.files import write_atomically
+
+# Okabe and Ito's palette, distinct for all common kinds of colour blindness.
+BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+INK, MUTED, FAINT = "#222222", "#767676", "#E4E4E4"
+
+DPI = 150
+TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 13, 11, 10
+
+# Quantities that are fractions of one, and so read best as per cent.
+FRACTIONS = ("accuracy", "relative_width")
+
+
+def new_figure(width: float = 8.0, height: float = 16 / 3) -> Figure:
+    """Return a figure of ``width`` by ``height`` inches (1200 by 800 pixels), without pyplot."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write ``figure`` as a PNG in one step, byte for byte the same each time."""
+    path = Path(path)
+    if path.suffix != ".png":
+        raise argument_error("path", "a file name that ends in .png", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def dress(axes: Axes, *, title: str | None = None) -> None:
+    """Give ``axes`` the common look: two spines, a faint grid behind the data, readable ticks."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.grid(True, color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=TICK_SIZE, color=MUTED, labelcolor=INK)
+    if title:
+        axes.set_title(title, fontsize=TITLE_SIZE, color=INK, loc="left", pad=10)
+
+
+def label(axes: Axes, x: str | None, y: str | None) -> None:
+    """Name the axes that are given."""
+    if x is not None:
+        axes.set_xlabel(x, fontsize=LABEL_SIZE, color=INK)
+    if y is not None:
+        axes.set_ylabel(y, fontsize=LABEL_SIZE, color=INK)
+
+
+def words(quantity: str) -> str:
+    """Return ``similarity_loss`` as ``Similarity loss``, with the unit where there is one."""
+    named = {
+        "accuracy": "Accuracy (%)",
+        "similarity_loss": "Similarity loss (nats)",
+        "relative_width": "Relative width (%)",
+        "param_count": "Parameters",
+        "mac_count": "Multiply-accumulates",
+    }
+    text = quantity.replace("_", " ")
+    return named.get(quantity, text[:1].upper() + text[1:])
+
+
+def set_value_axis(axis: Axis, quantity: str, *, ticks: int = 6) -> None:
+    """Format ``axis`` for ``quantity``: per cent, counts with k and M, or plain numbers."""
+    axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
+    if quantity in FRACTIONS:
+        axis.set_major_formatter(percent_formatter())
+    elif quantity.endswith("_count"):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: count_text(value)))
+
+
+def percent_formatter() -> FuncFormatter:
+    """Return a formatter that writes fractions of one as per cent, without idle decimals."""
+    return FuncFormatter(lambda value, _: f"{round(100 * value, 6) + 0.0:g}")
+
+
+def set_log_count_axis(axes: Axes, counts: Sequence[float]) -> None:
+    """Make the x axis logarithmic over ``counts`` with few, plain, evenly readable labels."""
+    axes.set_xscale("log")
+    low, high = min(counts), max(counts)
+    decades = math.log10(high / low)
+    margin = 10 ** max(0.06 * decades, 0.02)
+    axes.set_xlim(low / margin, high * margin)
+    # A log locator has too few ticks where the counts span less than a decade.
+    if decades > 2:
+        axes.xaxis.set_major_locator(LogLocator(10))
+    elif decades > 0.7:
+        axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count_text(value)))
+
+
+def count_text(count: float) -> str:
+    """Return a short text for a count.
+
+    >>> [count_text(n) for n in (0, 950, 1500, 269322, 11_700_000, 2e9)]
+    ['0', '950', '1.5k', '269.3k', '11.7M', '2G']
+    """
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(count) >= unit:
+            return f"{count / unit:.4g}{letter}"
+    return f"{count:.4g}"
+
+
+def column(rows: Iterable[Mapping[str, Any]], name: str, argument: str) -> np.ndarray:
+    """Return column ``name`` as floats of shape ``(n_rows,)``, None and NaN as NaN.
+
+    Raises:
+        ArgumentError: a row lacks the column, or a value is not a number.
+    """
+    values = []
+    for index, row in enumerate(rows):
+        if name not in row:
+            raise argument_error(f"{argument}[{index}]", f"a column {name!r}", sorted(row))
+        value = row[name]
+        try:
+            values.append(math.nan if value is None else float(value))
+        except (TypeError, ValueError):
+            raise argument_error(f"{argument}[{index}] {name}", "a number", value) from None
+    return np.array(values, dtype=np.float64)
+
+
+def generations(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return the generation of each row, shape ``(n_rows,)``: its ``gen``, or else its index."""
+    if all("gen" in row for row in rows):
+        return column(rows, "gen", "rows")
+    return np.arange(len(rows), dtype=np.float64)
+
+
+def set_generation_axis(axis: Axis, first: float, last: float, *, ticks: int = 8) -> None:
+    """Give ``axis`` whole generations from ``first`` to ``last``, with room for a single one."""
+    axis.set_major_locator(MaxNLocator(ticks, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    margin = 0.02 * (last - first) if last > first else 0.5
+    axis.axes.set_xlim(first - margin, last + margin)

@@ -1,0 +1,277 @@
+"""The configuration of a run: layers of options merged, checked together and written down.
+
+Nothing here imports more than the standard library, so that help and errors come at once.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ecomp_deap.errors import ArgumentError, DataError, argument_error
+from ecomp_deap.runs.options import (
+    DEFAULT_GENERATIONS,
+    DEFAULT_LOSS_WEIGHTS,
+    DEFAULT_OBJECTIVES,
+    OPTIONS,
+    PARETO_SELECTIONS,
+    PRESETS,
+    unknown_name_error,
+)
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+__all__ = ["RunConfig", "load_toml"]
+
+_RATES = (0.7, 0.3)  # crossover and mutation: every child is varied by one of the two
+_ORIGINAL_RATES = (1.0, 0.01)  # every child is crossed over, and one in a hundred mutated too
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What ``n_runs`` runs called ``name`` are asked to do.
+
+    `ecomp_deap.runs.options.OPTIONS` describes every field under its name. Values are
+    checked one by one and then together, and converted to the field's type: an integer will do
+    for a float, a list for a tuple, a string for a path.
+
+    Raises:
+        ArgumentError: a value is of the wrong type or out of range, or two contradict.
+
+    >>> RunConfig(selection="roulette").resolved().loss_weights
+    (1.0, 2.0, 1.0)
+    >>> RunConfig(loss_weights=(1, 2, 1))
+    Traceback (most recent call last):
+    ecomp_deap.errors.ArgumentError: loss_weights: expected only with --selection roulette or \
+tournament, got selection 'nsga2' (which takes --objectives)
+    """
+
+    n_runs: int = 1
+    name: str = "run"
+
+    preset: str | None = None
+    genome: str = "mask"
+    population: int = 100
+    generations: int | None = None
+    epochs: int | None = None
+    crossover_rate: float | None = None
+    mutation_rate: float | None = None
+    recombination_layers: tuple[str, ...] | None = None
+    seed: int = 0
+
+    selection: str = "nsga2"
+    objectives: tuple[str, ...] | None = None
+    loss_weights: tuple[float, float, float] | None = None
+    probe_layers: tuple[str, ...] | None = None
+    perplexity: float | None = None
+    kernel: str = "gaussian"
+
+    evaluation: str = "fresh"
+    batch_size: int = 100
+    balanced: bool = False
+    train_steps: int = 0
+    learning_rate: float = 1e-3
+    inherit: bool = False
+    finalise_count: int = 8
+    finalise_epochs: int = 3
+    threads: int | None = None
+
+    data_dir: Path | None = None
+    download: bool = False
+    parent: Path | None = None
+    parent_epochs: int = 10
+
+    out: Path = Path("results")
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        for name, option in OPTIONS.items():
+            object.__setattr__(self, name, option.check(getattr(self, name)))
+        _refuse_contradictions(self)
+
+    @property
+    def is_pareto(self) -> bool:
+        """Whether the selection is a Pareto selection, not one by a weighted sum."""
+        return self.selection in PARETO_SELECTIONS
+
+    def resolved(self) -> "RunConfig":
+        """Return a configuration without None wherever the default follows from the rest.
+
+        ``epochs`` and ``perplexity`` wait for the data; of ``objectives`` and ``loss_weights``
+        the one that the selection does not use stays None.
+
+        >>> config = RunConfig(mutation_rate=0.25).resolved()
+        >>> config.generations, config.crossover_rate, config.mutation_rate
+        (60, 0.75, 0.25)
+        """
+        crossover_rate, mutation_rate = self.crossover_rate, self.mutation_rate
+        if self.is_pareto and (crossover_rate is None) != (mutation_rate is None):
+            # Mu + lambda fills up to 1 with plain copies, a waste unless they are asked for.
+            if crossover_rate is None:
+                crossover_rate = 1 - (mutation_rate or 0)
+            else:
+                mutation_rate = 1 - crossover_rate
+        original = self.genome == "weights" and not self.is_pareto
+        rates = _ORIGINAL_RATES if original else _RATES
+        generations = self.generations
+        if generations is None and self.epochs is None:
+            generations = DEFAULT_GENERATIONS
+        return replace(
+            self,
+            generations=generations,
+            crossover_rate=rates[0] if crossover_rate is None else crossover_rate,
+            mutation_rate=rates[1] if mutation_rate is None else mutation_rate,
+            objectives=(self.objectives or DEFAULT_OBJECTIVES) if self.is_pareto else None,
+            loss_weights=None if self.is_pareto else self.loss_weights or DEFAULT_LOSS_WEIGHTS,
+        )
+
+    @classmethod
+    def from_layers(cls, *layers: Mapping[str, Any]) -> "RunConfig":
+        """Merge layers of options, later ones over earlier ones and all over their preset.
+
+        A later layer also displaces what it makes meaningless in earlier ones: generations and
+        epochs each other, a Pareto selection the loss weights, a weighted one the objectives.
+        None means that the option is not given.
+
+        Raises:
+            ArgumentError: an option is unknown, or as for the class.
+
+        >>> config = RunConfig.from_layers({"preset": "report"}, {"generations": 5})
+        >>> config.selection, config.epochs, config.generations
+        ('roulette', None, 5)
+        """
+        merged: dict[str, Any] = {}
+        for layer in layers:
+            given = _check_layer(layer)
+            merged = {k: v for k, v in merged.items() if k not in _displaced(given)} | given
+        bundle = PRESETS.get(merged.get("preset", ""), {})
+        unwanted = _displaced(merged)
+        if merged.get("selection") in PARETO_SELECTIONS:
+            unwanted |= {"crossover_rate", "mutation_rate"}
+        if _too_few_samples(merged.get("batch_size", cls.batch_size), bundle.get("perplexity")):
+            unwanted |= {"perplexity"}
+        return cls(**{k: v for k, v in bundle.items() if k not in unwanted} | merged)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every option's value by name, in the order above."""
+        return {name: getattr(self, name) for name in OPTIONS}
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Return `as_dict` in JSON's types: paths as strings, tuples as lists."""
+        return {name: _to_json(value) for name, value in self.as_dict().items()}
+
+    @classmethod
+    def from_json_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """Return the configuration that `to_json_dict` wrote; absent options have their default.
+
+        Raises:
+            ArgumentError: an option is unknown, or as for the class.
+        """
+        for name in values:
+            if name not in OPTIONS:
+                raise unknown_name_error("unknown option", str(name), OPTIONS)
+        return cls(**values)
+
+
+def load_toml(path: str | Path) -> dict[str, Any]:
+    """Read options from a TOML file, each checked, as one layer for `RunConfig.from_layers`.
+
+    Names may be written with "-" or "_". Relative paths start at the current directory, as they
+    do on the command line.
+
+    Raises:
+        DataError: the file cannot be read, or is no TOML.
+        ArgumentError: an option is unknown or given twice, or its value is not of its kind.
+    """
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the configuration: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected a TOML file: {error}") from error
+    layer: dict[str, Any] = {}
+    for key, value in content.items():
+        name = key.replace("-", "_")
+        if name in layer:
+            raise ArgumentError(f"{path}: {name} is given twice, with '-' and with '_'")
+        layer |= _check_layer({name: value}, where=f"{path}: ")
+    return layer
+
+
+def _check_layer(layer: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
+    checked = {}
+    for name, value in layer.items():
+        if name not in OPTIONS:
+            raise unknown_name_error(f"{where}unknown option", str(name), OPTIONS)
+        if value is not None:
+            checked[name] = OPTIONS[name].check(value, name=where + name)
+    return checked
+
+
+def _displaced(given: Mapping[str, Any]) -> set[str]:
+    """Return the options that a layer makes meaningless in the layers below it."""
+    displaced = set()
+    if "generations" in given:
+        displaced.add("epochs")
+    if "epochs" in given:
+        displaced.add("generations")
+    if "selection" in given:
+        pareto = given["selection"] in PARETO_SELECTIONS
+        displaced.add("loss_weights" if pareto else "objectives")
+    return displaced
+
+
+def _refuse_contradictions(config: RunConfig) -> None:
+    selection = config.selection
+    if config.generations is not None and config.epochs is not None:
+        raise ArgumentError(
+            "epochs: expected either --epochs or --generations, "
+            f"got both ({config.epochs} and {config.generations})"
+        )
+    if config.is_pareto and config.loss_weights is not None:
+        raise ArgumentError(
+            "loss_weights: expected only with --selection roulette or tournament, "
+            f"got selection {selection!r} (which takes --objectives)"
+        )
+    if not config.is_pareto and config.objectives is not None:
+        raise ArgumentError(
+            "objectives: expected only with --selection nsga2, nsga3 or spea2, "
+            f"got selection {selection!r} (which takes --loss-weights)"
+        )
+    if config.is_pareto and (config.crossover_rate or 0) + (config.mutation_rate or 0) > 1:
+        raise argument_error(
+            "crossover_rate",
+            f"at most 1 together with mutation_rate under selection {selection!r}",
+            (config.crossover_rate, config.mutation_rate),
+        )
+    if config.genome == "mask" and config.recombination_layers is not None:
+        raise ArgumentError(
+            "recombination_layers: expected only with --genome weights, whose cut-off crossover "
+            "they restrict, got genome 'mask'"
+        )
+    if config.genome == "weights" and config.inherit:
+        raise ArgumentError(
+            "inherit: expected only with --genome mask, got genome 'weights' "
+            "(which always carries its own)"
+        )
+    if config.evaluation == "fresh" and _too_few_samples(config.batch_size, config.perplexity):
+        raise argument_error(
+            "perplexity",
+            f"at most {(config.batch_size - 1) / 3:g}, a third of the other samples in a batch "
+            f"of {config.batch_size}",
+            config.perplexity,
+        )
+
+
+def _too_few_samples(n_samples: int, perplexity: float | None) -> bool:
+    return perplexity is not None and 3 * perplexity > n_samples - 1
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

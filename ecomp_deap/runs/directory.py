@@ -1,0 +1,106 @@
+"""`RunDirectory`: the files that a run leaves behind."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deap import tools
+
+from ecomp_deap.errors import DataError
+from ecomp_deap.files import write_atomically
+from ecomp_deap.logbook import export_logbook
+
+__all__ = ["RunDirectory", "read_front"]
+
+# Columns of front.csv that are no floats.
+_TEXT, _WHOLE = ("id", "widths"), ("param_count", "mac_count")
+
+
+def read_front(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a ``front.csv``: numbers as numbers, ids and widths as text.
+
+    An empty field is None.
+
+    Raises:
+        DataError: The file is missing or holds something else.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [{name: _value(name, text) for name, text in row.items()} for row in rows]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{path}: expected a front, but {error}") from error
+
+
+def _value(name: str, text: str) -> Any:
+    if name in _TEXT:
+        return text
+    if not text:
+        return None
+    return int(text) if name in _WHOLE else float(text)
+
+
+class RunDirectory:
+    """A folder ``OUT/NAME_K``.
+
+    Args:
+        path: The folder; see `RunDirectory.create` for making a new one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, out: Path, name: str) -> "RunDirectory":
+        """Make the folder for the next run called ``name``: K is the first number not in use.
+
+        Raises:
+            DataError: The folder cannot be made.
+        """
+        k = 1
+        while True:
+            path = out / f"{name}_{k}"
+            try:
+                path.mkdir(parents=True)
+                (path / "children").mkdir()
+                return cls(path)
+            except FileExistsError as error:
+                if out.exists() and not out.is_dir():
+                    raise DataError(f"out: {out} is a file, expected a folder") from error
+                k += 1
+            except OSError as error:
+                raise DataError(f"out: cannot make {path} ({error.strerror})") from error
+
+    @property
+    def parent(self) -> Path:
+        """Where the parent's tensors lie; its manifest is beside them."""
+        return self.path / "parent.safetensors"
+
+    def child(self, identifier: str) -> Path:
+        """Where a child's tensors lie; its manifest is beside them."""
+        return self.path / "children" / f"{identifier}.safetensors"
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write ``config.json`` or ``summary.json``."""
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        write_atomically(self.path / name, text)
+
+    def write_rows(
+        self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Write a table such as ``front.csv``; floats read back bit-equal, None is empty."""
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path / name, buffer.getvalue())
+
+    def write_logbook(self, logbook: tools.Logbook) -> None:
+        """Write ``logbook.csv`` and ``logbook.json``."""
+        for name in ("logbook.csv", "logbook.json"):
+            export_logbook(logbook, self.path / name)

@@ -1,0 +1,241 @@
+"""Kinds: what the value of an option must be, and how to read one from a shell word.
+
+The same kind checks a value from Python, TOML, JSON and the command line, so that all of them
+take and refuse the same.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from ecomp_deap.errors import argument_error
+
+__all__ = [
+    "Choice",
+    "Flag",
+    "FolderName",
+    "Integer",
+    "Kind",
+    "Location",
+    "Names",
+    "Number",
+    "Weights",
+]
+
+
+class Kind:
+    """The values an option takes; subclasses say which, and refuse all others."""
+
+    metavar = "VALUE"
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, to follow the word "expected" in an error."""
+        raise NotImplementedError
+
+    def accept(self, value: Any) -> Any:
+        """Return ``value`` in its final type; raise `ValueError` where it is not of this kind."""
+        raise NotImplementedError
+
+    def from_text(self, text: str) -> Any:
+        """Read a value from a shell word; a `ValueError` leaves the word itself to be refused."""
+        return text
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return ``value`` in its final type.
+
+        Raises:
+            ArgumentError: it is not of this kind; the message calls the option ``name``.
+
+        >>> Integer(minimum=4).check("population", 3)
+        Traceback (most recent call last):
+        ecomp_deap.errors.ArgumentError: population: expected an integer of at least 4, got 3
+        """
+        try:
+            return self.accept(value)
+        except ValueError:
+            raise argument_error(name, self.expected, value) from None
+
+    def parse(self, name: str, text: str) -> Any:
+        """Return the value that a shell word stands for; errors as in `check`.
+
+        >>> Weights().parse("--loss-weights", "1,2,0.5")
+        (1.0, 2.0, 0.5)
+        """
+        try:
+            value = self.from_text(text)
+        except ValueError:
+            value = text
+        return self.check(name, value)
+
+
+@dataclass(frozen=True)
+class Integer(Kind):
+    """A whole number from ``minimum`` to ``maximum``, both included; a bool is none."""
+
+    minimum: int
+    maximum: int | None = None
+    metavar = "N"
+
+    @property
+    def expected(self) -> str:
+        if self.maximum is None:
+            return f"an integer of at least {self.minimum}"
+        return f"an integer from {self.minimum} to {self.maximum}"
+
+    def accept(self, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise ValueError
+        number = int(value)
+        if number < self.minimum or (self.maximum is not None and number > self.maximum):
+            raise ValueError
+        return number
+
+    def from_text(self, text: str) -> int:
+        return int(text)
+
+
+@dataclass(frozen=True)
+class Number(Kind):
+    """A finite number greater than ``above``, or from ``minimum`` to ``maximum``."""
+
+    above: float = -math.inf
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    metavar = "X"
+
+    @property
+    def expected(self) -> str:
+        if self.above > -math.inf:
+            return f"a finite number greater than {self.above:g}"
+        return f"a number from {self.minimum:g} to {self.maximum:g}"
+
+    def accept(self, value: Any) -> float:
+        number = _finite(value)
+        if number <= self.above or not self.minimum <= number <= self.maximum:
+            raise ValueError
+        return number
+
+    def from_text(self, text: str) -> float:
+        return float(text)
+
+
+@dataclass(frozen=True)
+class Choice(Kind):
+    """One of a few names."""
+
+    names: tuple[str, ...]
+
+    @property
+    def metavar(self) -> str:  # type: ignore[override]
+        return "{" + ",".join(self.names) + "}"
+
+    @property
+    def expected(self) -> str:
+        if len(self.names) == 1:
+            return repr(self.names[0])
+        return f"one of {', '.join(map(repr, self.names))}"
+
+    def accept(self, value: Any) -> str:
+        if not isinstance(value, str) or value not in self.names:
+            raise ValueError
+        return value
+
+
+class Flag(Kind):
+    """True or false, and nothing that merely counts as either."""
+
+    expected = "true or false"
+
+    def accept(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+
+@dataclass(frozen=True)
+class Names(Kind):
+    """Distinct names, at least ``minimum`` of them, out of ``choices`` if there are any."""
+
+    minimum: int = 1
+    choices: tuple[str, ...] = ()
+    metavar = "A,B,..."
+
+    @property
+    def expected(self) -> str:
+        of = f" out of {', '.join(self.choices)}" if self.choices else ""
+        return f"a list of at least {self.minimum} distinct name{'s' * (self.minimum > 1)}{of}"
+
+    def accept(self, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError
+        if not all(isinstance(name, str) and name for name in value):
+            raise ValueError
+        if len(value) < self.minimum or len(set(value)) < len(value):
+            raise ValueError
+        if self.choices and not set(value) <= set(self.choices):
+            raise ValueError
+        return tuple(value)
+
+    def from_text(self, text: str) -> list[str]:
+        return [name.strip() for name in text.split(",")]
+
+
+class Weights(Kind):
+    """The weights of accuracy, similarity loss and compression in a weighted sum."""
+
+    metavar = "A,S,C"
+    expected = (
+        "three finite numbers of at least 0, not all 0 (accuracy, similarity loss, compression)"
+    )
+
+    def accept(self, value: Any) -> tuple[float, float, float]:
+        if not isinstance(value, (list, tuple)) or len(value) != 3:
+            raise ValueError
+        accuracy, similarity, compression = map(_finite, value)
+        weights = (accuracy, similarity, compression)
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError
+        return weights
+
+    def from_text(self, text: str) -> list[float]:
+        return [float(number) for number in text.split(",")]
+
+
+class Location(Kind):
+    """The path of a file or folder; relative ones start at the current directory."""
+
+    metavar = "PATH"
+    expected = "a path"
+
+    def accept(self, value: Any) -> Path:
+        if not isinstance(value, (str, Path)) or value == "" or "\0" in str(value):
+            raise ValueError
+        return Path(value)
+
+
+class FolderName(Kind):
+    """A name that is safe as the beginning of a folder's name on every system."""
+
+    metavar = "NAME"
+    expected = 'up to 200 letters, digits, "_", "-" or ".", not starting with "."'
+
+    def accept(self, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"[\w-][\w.-]{0,199}", value, re.ASCII):
+            raise ValueError
+        return value
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the range of floats
+        raise ValueError from None
+    if not math.isfinite(number):
+        raise ValueError
+    return number

@@ -1,0 +1,246 @@
+"""The options of a run: what each takes and how help tells of it.
+
+One table for Python, TOML, JSON and the command line. Types and defaults stand in
+`ecomp_deap.runs.config.RunConfig`, under the same names.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from ecomp_deap.errors import ArgumentError
+from ecomp_deap.runs.kinds import (
+    Choice,
+    Flag,
+    FolderName,
+    Integer,
+    Kind,
+    Location,
+    Names,
+    Number,
+    Weights,
+)
+
+__all__ = [
+    "DEFAULT_GENERATIONS",
+    "DEFAULT_LOSS_WEIGHTS",
+    "DEFAULT_OBJECTIVES",
+    "OBJECTIVES",
+    "OPTIONS",
+    "PARETO_SELECTIONS",
+    "PRESETS",
+    "WEIGHTED_SELECTIONS",
+    "Option",
+    "unknown_name_error",
+]
+
+PARETO_SELECTIONS = ("nsga2", "nsga3", "spea2")
+WEIGHTED_SELECTIONS = ("roulette", "tournament")
+OBJECTIVES = ("accuracy", "similarity_loss", "relative_width", "param_count", "mac_count")
+
+DEFAULT_GENERATIONS = 60
+DEFAULT_OBJECTIVES = ("accuracy", "similarity_loss", "param_count")
+DEFAULT_LOSS_WEIGHTS = (1.0, 2.0, 1.0)
+
+# The original's protocol. A perplexity p needs 3 p + 1 samples, so 30 goes with batches of 100.
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "report": MappingProxyType(
+            {
+                "genome": "weights",
+                "selection": "roulette",
+                "loss_weights": (1.0, 2.0, 1.0),
+                "population": 100,
+                "epochs": 1,
+                "batch_size": 100,
+                "evaluation": "fresh",
+                "train_steps": 0,
+                "crossover_rate": 1.0,
+                "mutation_rate": 0.01,
+                "perplexity": 30.0,
+                "finalise_epochs": 0,
+                "finalise_count": 0,
+            }
+        )
+    }
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: the group it is shown in, what it takes, and a line of help.
+
+    ``unset`` says what happens where the option is None; those without it take no None.
+    """
+
+    name: str
+    group: str
+    kind: Kind
+    help: str
+    unset: str = ""
+
+    @property
+    def flag(self) -> str:
+        """The option as the command line spells it.
+
+        >>> OPTIONS["batch_size"].flag
+        '--batch-size'
+        """
+        return "--" + self.name.replace("_", "-")
+
+    def check(self, value: Any, *, name: str = "") -> Any:
+        """Return ``value`` in its final type; errors call it ``name``, else by its own name.
+
+        Raises:
+            ArgumentError: the value is not of the option's kind.
+        """
+        if value is None and self.unset:
+            return None
+        return self.kind.check(name or self.name, value)
+
+
+def unknown_name_error(what: str, name: str, known: Iterable[str]) -> ArgumentError:
+    """Return the error for an unknown ``name``, which suggests the nearest known one.
+
+    >>> str(unknown_name_error("run.toml: unknown option", "popluation", ["population", "seed"]))
+    "run.toml: unknown option 'popluation'; did you mean 'population'?"
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return ArgumentError(f"{what} {name!r}; {hint}")
+
+
+_WHAT = "what to run"
+_SEARCH = "search"
+_FITNESS = "fitness"
+_EVALUATION = "evaluation"
+_DATA = "data and parent"
+_OUTPUT = "output"
+
+_TABLE = (
+    Option("n_runs", _WHAT, Integer(1), "how many runs, each with a seed of its own"),
+    Option("name", _WHAT, FolderName(), "what to call them; run K is left in OUT/NAME_K"),
+    Option(
+        "preset",
+        _SEARCH,
+        Choice(tuple(PRESETS)),
+        "a bundle of defaults; report is the protocol of the original EComp",
+        unset="none",
+    ),
+    Option("genome", _SEARCH, Choice(("mask", "weights")), "what evolves"),
+    Option("population", _SEARCH, Integer(4), "individuals in a generation"),
+    Option(
+        "generations",
+        _SEARCH,
+        Integer(0),
+        "generations that follow the initial one",
+        unset=f"{DEFAULT_GENERATIONS}, or by --epochs",
+    ),
+    Option(
+        "epochs",
+        _SEARCH,
+        Integer(1),
+        "instead of --generations: passes over the search data, one batch a generation",
+        unset="by --generations",
+    ),
+    Option(
+        "crossover_rate",
+        _SEARCH,
+        Number(minimum=0, maximum=1),
+        "share of a generation that is crossed over; with nsga2, nsga3 and spea2 at most 1 "
+        "together with --mutation-rate",
+        unset="0.7, for weights with roulette or tournament 1; or what --mutation-rate leaves",
+    ),
+    Option(
+        "mutation_rate",
+        _SEARCH,
+        Number(minimum=0, maximum=1),
+        "share of a generation that is mutated",
+        unset="0.3, for weights with roulette or tournament 0.01; or what --crossover-rate leaves",
+    ),
+    Option(
+        "recombination_layers",
+        _SEARCH,
+        Names(),
+        "layers that crossover and mutation of --genome weights vary",
+        unset="all",
+    ),
+    Option("seed", _SEARCH, Integer(0, 2**32 - 1), "what all randomness follows from"),
+    Option(
+        "selection",
+        _FITNESS,
+        Choice(PARETO_SELECTIONS + WEIGHTED_SELECTIONS),
+        "the first three select by --objectives, the others by a sum that --loss-weights define",
+    ),
+    Option(
+        "objectives",
+        _FITNESS,
+        Names(minimum=2, choices=OBJECTIVES),
+        f"two or more of {', '.join(OBJECTIVES)}",
+        unset=",".join(DEFAULT_OBJECTIVES),
+    ),
+    Option(
+        "loss_weights",
+        _FITNESS,
+        Weights(),
+        "weights of accuracy, similarity loss and compression",
+        unset=",".join(f"{weight:g}" for weight in DEFAULT_LOSS_WEIGHTS),
+    ),
+    Option(
+        "probe_layers",
+        _FITNESS,
+        Names(),
+        "layers at which the similarity loss compares child and parent",
+        unset="the hidden layers",
+    ),
+    Option(
+        "perplexity",
+        _FITNESS,
+        Number(above=1),
+        "neighbours of a sample in the similarity loss",
+        unset="30, or a third of the other samples if that is less",
+    ),
+    Option(
+        "kernel", _FITNESS, Choice(("gaussian", "student")), "similarity of the child's embeddings"
+    ),
+    Option(
+        "evaluation",
+        _EVALUATION,
+        Choice(("fresh", "fixed")),
+        "a fresh batch for each generation, or the same samples for all",
+    ),
+    # Four samples would allow no perplexity beyond 1.
+    Option("batch_size", _EVALUATION, Integer(5), "samples in a batch"),
+    Option("balanced", _EVALUATION, Flag(), "draw as many samples of each class"),
+    Option("train_steps", _EVALUATION, Integer(0), "gradient steps of a child before it is scored"),
+    Option("learning_rate", _EVALUATION, Number(above=0), "size of these steps"),
+    Option("inherit", _EVALUATION, Flag(), "let masks keep what their child learnt"),
+    Option("finalise_count", _EVALUATION, Integer(0), "children of the front to train at the end"),
+    Option("finalise_epochs", _EVALUATION, Integer(0), "epochs of this last training; 0: none"),
+    Option(
+        "threads", _EVALUATION, Integer(1), "threads of torch", unset="whatever number is fastest"
+    ),
+    Option(
+        "data_dir",
+        _DATA,
+        Location(),
+        "folder of FashionMNIST",
+        unset="the usual places, then the bundled slice",
+    ),
+    Option("download", _DATA, Flag(), "download FashionMNIST where it is not found"),
+    Option(
+        "parent",
+        _DATA,
+        Location(),
+        "weights of the network to compress, .safetensors or .pt",
+        unset="train one",
+    ),
+    Option("parent_epochs", _DATA, Integer(1), "epochs to train the parent, if none is given"),
+    Option("out", _OUTPUT, Location(), "folder that receives the run directories"),
+    Option("quiet", _OUTPUT, Flag(), "print nothing but errors"),
+)
+
+OPTIONS: Mapping[str, Option] = MappingProxyType({option.name: option for option in _TABLE})

@@ -1,0 +1,51 @@
+"""`Archive`: the non-dominated individuals of a whole search, as a DEAP hall of fame."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
+from typing import Any
+
+from deap import tools
+
+from ecomp_deap.search.front import non_dominated
+
+__all__ = ["Archive"]
+
+
+class Archive:
+    """Keeps copies of the individuals that no other dominates; takes the place of `ParetoFront`.
+
+    Unlike `deap.tools.ParetoFront` it leaves failed individuals out, ranks with moocore, and
+    holds at most ``max_size``, the most crowded ones leaving first.
+
+    Args:
+        max_size: At most so many individuals are kept.
+    """
+
+    def __init__(self, max_size: int = 200) -> None:
+        self.max_size = max_size
+        self.items: list[Any] = []
+
+    def update(self, population: Sequence[Any]) -> None:
+        """Take in the individuals of ``population`` that are not dominated (copied)."""
+        known = {item.key() for item in self.items}
+        fresh: dict[bytes, Any] = {}
+        for individual in population:
+            if not individual.measurement.failed and individual.key() not in known:
+                fresh.setdefault(individual.key(), individual)
+        merged = _front([*self.items, *fresh.values()])
+        if len(merged) > self.max_size:
+            merged = tools.selNSGA2(merged, self.max_size)
+        old = {id(item) for item in self.items}
+        self.items = [item if id(item) in old else deepcopy(item) for item in merged]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def _front(individuals: Iterable[Any]) -> list[Any]:
+    individuals = list(individuals)
+    costs = [[-value for value in i.fitness.wvalues] for i in individuals]
+    return [individuals[i] for i in non_dominated(costs)]

@@ -1,0 +1,199 @@
+"""`compress`: from a task to a front of finished children."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deap import algorithms, tools
+
+from ecomp_deap.callbacks import Callback
+from ecomp_deap.errors import argument_error
+from ecomp_deap.evaluation.loop import torch_threads
+from ecomp_deap.fitness import ParetoFitness
+from ecomp_deap.logbook import logbook_to_rows, statistics
+from ecomp_deap.search.archive import Archive
+from ecomp_deap.search.finish import Child, Finisher
+from ecomp_deap.task import Task
+from ecomp_deap.toolbox import Toolbox, make_toolbox
+
+__all__ = ["Result", "compress"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search found.
+
+    Attributes:
+        front: The non-dominated children, from the smallest to the largest.
+        best: For a weighted fitness the child with the highest one; for a Pareto fitness the
+            smallest child whose validation metric is within 0.01 of the parent's, or the most
+            accurate one if none is.
+        parent: The parent, scored like a child.
+        logbook: DEAP's logbook, one record a generation.
+        population: The final population.
+        toolbox: The toolbox that was used.
+        seconds: ``search`` (evolution and scoring) and ``finalise`` (longer training, and scoring
+            again).
+        generation_seconds: Wall-clock time of each generation.
+    """
+
+    front: list[Child]
+    best: Child
+    parent: Child
+    logbook: tools.Logbook
+    population: list[Any] = field(repr=False)
+    toolbox: Toolbox = field(repr=False)
+    seconds: Mapping[str, float]
+    generation_seconds: Sequence[float] = field(repr=False)
+
+
+def compress(
+    task: Task,
+    *,
+    genome: str = "mask",
+    selection: str | None = None,
+    objectives: Sequence[str] | None = None,
+    loss_weights: Sequence[float] | None = None,
+    population: int = 100,
+    generations: int = 60,
+    crossover_rate: float | None = None,
+    mutation_rate: float | None = None,
+    initialisation: str = "l1",
+    recombination_layers: Sequence[str] | None = None,
+    finalise_count: int = 8,
+    finalise_epochs: int = 3,
+    seed: int = 0,
+    threads: int | None = None,
+    callback: Callback | None = None,
+) -> Result:
+    """Evolve smaller versions of ``task.parent`` and return the front.
+
+    A Pareto fitness runs through DEAP's `eaMuPlusLambda`, a weighted one through its `eaSimple`.
+
+    Args:
+        task: What is asked.
+        genome: See `make_toolbox`, like selection, objectives, loss_weights, initialisation,
+            recombination_layers and threads.
+        selection: See there.
+        objectives: See there.
+        loss_weights: See there.
+        population: Individuals in a generation.
+        generations: Generations after the initial one.
+        crossover_rate: By default 0.7, for weights under a weighted fitness 1.0.
+        mutation_rate: By default 0.3, for weights under a weighted fitness 0.01, both as the
+            original has it.
+        initialisation: See there.
+        recombination_layers: See there.
+        finalise_count: Members of the front, spread along it, that get the longer training.
+        finalise_epochs: Passes over the search data of that training.
+        seed: Same seed, same result.
+        threads: See there.
+        callback: Told of every generation and phase.
+
+    Raises:
+        EcompError: As `make_toolbox`, before any work is done.
+    """
+    if not isinstance(task, Task):
+        raise argument_error("task", "a Task", type(task).__name__)
+    callback = Callback() if callback is None else callback
+    toolbox = make_toolbox(
+        task,
+        genome=genome,
+        selection=selection,
+        objectives=objectives,
+        loss_weights=loss_weights,
+        initialisation=initialisation,
+        recombination_layers=recombination_layers,
+        seed=seed,
+        threads=threads,
+    )
+    started = time.perf_counter()
+    pareto = isinstance(toolbox.fitness, ParetoFitness)
+    original = genome == "weights" and not pareto
+    rates = (
+        (1.0 if original else 0.7) if crossover_rate is None else crossover_rate,
+        (0.01 if original else 0.3) if mutation_rate is None else mutation_rate,
+    )
+    watch = _Watch(toolbox, generations, callback)
+    individuals, logbook, archive = _evolve(toolbox, population, generations, rates, watch)
+    with torch_threads(toolbox.evaluator.threads):
+        finisher = Finisher(toolbox, callback)
+        parent = finisher.parent()
+        front = finisher.front(finisher.score([*individuals, *archive]))
+        searched = time.perf_counter()
+        front = finisher.finalise(front, n=finalise_count, epochs=finalise_epochs, seed=seed)
+        front = finisher.test(finisher.front(front))
+    return Result(
+        front=front,
+        best=finisher.best(front, parent),
+        parent=parent,
+        logbook=logbook,
+        population=individuals,
+        toolbox=toolbox,
+        seconds={"search": searched - started, "finalise": time.perf_counter() - searched},
+        generation_seconds=watch.seconds,
+    )
+
+
+def _evolve(
+    toolbox: Toolbox,
+    population: int,
+    generations: int,
+    rates: tuple[float, float],
+    watch: "_Watch",
+) -> tuple[list[Any], tools.Logbook, Archive]:
+    """Run DEAP's own algorithm for the fitness at hand."""
+    crossover_rate, mutation_rate = rates
+    individuals = toolbox.population(n=population)
+    archive = Archive()
+    if isinstance(toolbox.fitness, ParetoFitness):
+        individuals, logbook = algorithms.eaMuPlusLambda(
+            individuals,
+            toolbox,
+            mu=population,
+            lambda_=population,
+            cxpb=crossover_rate,
+            mutpb=mutation_rate,
+            ngen=generations,
+            stats=watch,
+            halloffame=archive,
+            verbose=False,
+        )
+    else:
+        # The last generation alone is what a weighted search ends with, as in the original.
+        individuals, logbook = algorithms.eaSimple(
+            individuals,
+            toolbox,
+            cxpb=crossover_rate,
+            mutpb=mutation_rate,
+            ngen=generations,
+            stats=watch,
+            verbose=False,
+        )
+    return individuals, logbook, archive
+
+
+class _Watch:
+    """Statistics that also tell a callback of each generation, under DEAP's own loops.
+
+    Every stock loop calls ``compile`` exactly once a generation.
+    """
+
+    def __init__(self, toolbox: Toolbox, n_generations: int, callback: Callback) -> None:
+        self._statistics = statistics(metric=toolbox.evaluator.task.metric.name)
+        self._callback, self._n_generations = callback, n_generations
+        self._last = time.perf_counter()
+        self.fields = self._statistics.fields
+        self.seconds: list[float] = []
+
+    def compile(self, population: Sequence[Any]) -> dict[str, Any]:
+        record = self._statistics.compile(population)
+        now = time.perf_counter()
+        self.seconds.append(now - self._last)
+        self._last = now
+        logbook = tools.Logbook()
+        logbook.record(**record)
+        row = logbook_to_rows(logbook)[0]
+        self._callback.on_generation(len(self.seconds) - 1, self._n_generations, row)
+        return record

@@ -1,0 +1,181 @@
+"""Finishing: from a final population to a front of children, scored, trained longer and tested."""
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from ecomp_deap.callbacks import Callback
+from ecomp_deap.fitness import ParetoFitness, WeightedFitness
+from ecomp_deap.measurement import Measurement
+from ecomp_deap.network import fit, train
+from ecomp_deap.search.front import non_dominated, spread
+from ecomp_deap.seeding import training_seed
+from ecomp_deap.toolbox import Toolbox
+
+__all__ = ["Child", "Finisher"]
+
+# A child counts as good as its parent if its metric is worse by at most this much.
+_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Child:
+    """A child that was scored on the whole validation data.
+
+    Attributes:
+        id: Its name in files, by size.
+        module: The network, in eval mode.
+        widths: Units kept in each group.
+        validation: Its measurement on the validation data.
+        test: The metric on the test data, None without test data.
+        test_before: The same before it was finalised, None where it was not.
+    """
+
+    id: str
+    module: nn.Module = field(repr=False)
+    widths: tuple[int, ...]
+    validation: Measurement
+    test: float | None = None
+    test_before: float | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the child's row of ``front.csv``."""
+        found = self.validation
+        name = found.metric_name
+        return {
+            "id": self.id,
+            f"validation_{name}": found.metric,
+            f"test_{name}": self.test,
+            f"test_{name}_before": self.test_before,
+            "similarity_loss": found.similarity_loss,
+            "relative_width": found.relative_width,
+            "param_count": found.param_count,
+            "mac_count": found.mac_count,
+            "widths": "-".join(map(str, self.widths)),
+        }
+
+
+class Finisher:
+    """Turns individuals into children that were scored on the whole validation data.
+
+    Args:
+        toolbox: What the search ran with.
+        callback: Told of every phase.
+    """
+
+    def __init__(self, toolbox: Toolbox, callback: Callback) -> None:
+        self.toolbox, self.callback = toolbox, callback
+        self.evaluator = toolbox.evaluator
+        self.task = toolbox.evaluator.task
+        self.scorer = self.evaluator.scorer(self.task.splits.validation)
+
+    def parent(self) -> Child:
+        """Return the parent, scored and tested like a child."""
+        widths = self.evaluator.structure.widths
+        parent = Child(
+            "parent", self.task.parent, widths, self.scorer.score(self.task.parent, widths)
+        )
+        return self.test([parent])[0]
+
+    def score(self, individuals: Sequence[Any]) -> list[Child]:
+        """Return the children of all different individuals, in order, failed ones left out."""
+        unique = list({individual.key(): individual for individual in individuals}.values())
+        self.callback.on_phase("scoring", len(unique))
+        children = []
+        for index, individual in enumerate(unique):
+            module = self.toolbox.compile(individual)
+            self._train_as_in_search(module, index)
+            found = self.scorer.score(module, individual.widths)
+            if not found.failed:
+                children.append(Child("", module, individual.widths, found))
+            self.callback.on_phase_step()
+        return children
+
+    def front(self, children: Sequence[Child]) -> list[Child]:
+        """Return the non-dominated children, from the smallest to the largest, numbered so.
+
+        A weighted fitness compares what has a weight above 0.
+        """
+        costs = [self._costs(child.validation) for child in children]
+        members = [children[i] for i in non_dominated(costs)]
+        members.sort(key=lambda c: (c.validation.param_count, -c.validation.metric))
+        return [replace(child, id=f"{i:03d}") for i, child in enumerate(members, start=1)]
+
+    def finalise(self, front: Sequence[Child], *, n: int, epochs: int, seed: int) -> list[Child]:
+        """Return the front with n of its members, spread along it, trained for longer.
+
+        Args:
+            front: Children from the smallest to the largest; their modules are not changed.
+            n: Number of children to train, 0 for none.
+            epochs: Passes over the search data, 0 for none.
+            seed: Of this training.
+        """
+        chosen = spread(front, n) if epochs else []
+        self.callback.on_phase("finalising", len(chosen))
+        finished = {child.id: self._finalise(child, epochs, seed) for child in chosen}
+        return [finished.get(child.id, child) for child in front]
+
+    def test(self, children: Iterable[Child]) -> list[Child]:
+        """Return the children with their metric on the test data, if there are any."""
+        test = self.task.splits.test
+        if test is None:
+            return list(children)
+        return [replace(c, test=self.scorer.test(c.module, test)) for c in children]
+
+    def best(self, front: Sequence[Child], parent: Child) -> Child:
+        """Return the child to recommend, see `Result.best`."""
+        fitness = self.toolbox.fitness
+        if isinstance(fitness, WeightedFitness):
+            return max(front, key=lambda child: fitness.values(child.validation))
+        sign = 1 if self.task.metric.maximise else -1
+        enough = sign * parent.validation.metric - _TOLERANCE
+        good = [child for child in front if sign * child.validation.metric >= enough]
+        if good:
+            return min(good, key=lambda child: child.validation.param_count)
+        return max(front, key=lambda child: sign * child.validation.metric)
+
+    def _finalise(self, child: Child, epochs: int, seed: int) -> Child:
+        before = self.test([child])[0].test
+        module = copy.deepcopy(child.module)
+        fit(
+            module,
+            self.task.splits.search,
+            epochs=epochs,
+            loss_fn=self.task.loss_fn,
+            forward=self.task.run,
+            seed=seed,
+            device=self.task.device,
+        )
+        self.callback.on_phase_step()
+        found = self.scorer.score(module, child.widths)
+        if found.failed:
+            return child
+        return replace(child, module=module, validation=found, test_before=before)
+
+    def _train_as_in_search(self, module: nn.Module, index: int) -> None:
+        """Take the gradient steps that a child was scored after, unless it keeps what it learnt."""
+        if self.task.train_steps == 0 or self.task.inherit:
+            return
+        generation = max(self.toolbox.generation, 0)
+        context = self.evaluator.context(generation)
+        train(
+            module,
+            context.training,
+            loss_fn=context.loss_fn,
+            forward=context.forward,
+            learning_rate=context.learning_rate,
+            seed=training_seed(self.evaluator.seed, generation + 1, index),
+        )
+
+    def _costs(self, found: Measurement) -> list[float]:
+        fitness = self.toolbox.fitness
+        if isinstance(fitness, ParetoFitness):
+            values = fitness.values(found)
+            return [-sign * value for sign, value in zip(fitness.signs, values, strict=True)]
+        assert isinstance(fitness, WeightedFitness)
+        sign = 1 if self.task.metric.maximise else -1
+        costs = (-sign * found.metric, found.similarity_loss, found.relative_width)
+        return [c for c, weight in zip(costs, fitness.loss_weights, strict=True) if weight > 0]

@@ -1,0 +1,78 @@
+"""The front: who is not dominated, how good a front is, and which of its members to take."""
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import moocore
+import numpy as np
+
+from ecomp_deap.errors import argument_error
+
+__all__ = ["hypervolume", "non_dominated", "spread"]
+
+T = TypeVar("T")
+
+# Parameter fractions below 10^-3 gain nothing more.
+_LOWEST_LOG_FRACTION = -3.0
+
+
+def non_dominated(points: Sequence[Sequence[float]]) -> list[int]:
+    """Return the indices of points that no other dominates; all values are minimised.
+
+    Of equal points the first stays.
+
+    >>> non_dominated([(1, 2), (2, 1), (2, 2), (1, 2)])
+    [0, 1]
+    """
+    if not points:
+        return []
+    keep = moocore.is_nondominated(np.asarray(points, dtype=float))
+    return [int(i) for i in np.flatnonzero(keep)]
+
+
+def hypervolume(
+    accuracies: Sequence[float],
+    param_counts: Sequence[int],
+    *,
+    parent_param_count: int,
+    n_classes: int,
+) -> float:
+    """Return the hypervolume of a front in error and log10 of the parameter fraction.
+
+    Error lies in [0, 1 − 1/classes] and the logarithm in [−3, 0]; values outside are moved to the
+    border. The reference point is the worst corner, so the volume lies in
+    [0, 3 · (1 − 1/classes)], and more is better.
+
+    Args:
+        accuracies: Of the front's children.
+        param_counts: Likewise.
+        parent_param_count: Parameters of the parent.
+        n_classes: Number of classes.
+    """
+    if len(accuracies) != len(param_counts):
+        raise argument_error("param_counts", f"{len(accuracies)} of them", len(param_counts))
+    worst_error = 1 - 1 / n_classes
+    points = [
+        (
+            min(max(1 - accuracy, 0.0), worst_error),
+            min(max(math.log10(count / parent_param_count), _LOWEST_LOG_FRACTION), 0.0),
+        )
+        for accuracy, count in zip(accuracies, param_counts, strict=True)
+    ]
+    if not points:
+        return 0.0
+    return float(moocore.hypervolume(np.asarray(points), ref=[worst_error, 0.0]))
+
+
+def spread(members: Sequence[T], n: int) -> list[T]:
+    """Return n members at even distances of an ordered sequence, both ends among them.
+
+    >>> spread("abcdefg", 3)
+    ['a', 'd', 'g']
+    """
+    if n >= len(members):
+        return list(members)
+    if n <= 1:
+        return list(members[len(members) // 2 :][:n])
+    return [members[round(i * (len(members) - 1) / (n - 1))] for i in range(n)]

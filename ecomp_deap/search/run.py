@@ -1,0 +1,198 @@
+"""`run_many`: runs for a configuration, each of which leaves a run directory behind."""
+
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import deap
+import numpy as np
+import torch
+from torch import nn
+
+from ecomp_deap._version import __version__
+from ecomp_deap.callbacks import Callback
+from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
+from ecomp_deap.export import save_child
+from ecomp_deap.network import load_parent
+from ecomp_deap.runs import RunConfig
+from ecomp_deap.runs.directory import RunDirectory
+from ecomp_deap.search.compress import Result, compress
+from ecomp_deap.search.parent import find_trained_parent, parent_recipe, train_parent
+from ecomp_deap.task import Task
+
+__all__ = ["RunResult", "run_many"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        directory: Its folder.
+        summary: The content of its ``summary.json``.
+    """
+
+    directory: RunDirectory
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Parent:
+    module: nn.Module
+    metadata: dict[str, Any]
+
+
+def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator[RunResult]:
+    """Do the runs that a configuration asks for, one after the other.
+
+    Run k has the seed ``config.seed + k − 1``. All share one parent: the given one, or one that
+    an earlier run of this name trained by the same recipe, or one that is trained now.
+
+    Args:
+        config: What is asked.
+        callback: Told of everything.
+
+    Yields:
+        Each run when it is finished and its files are written.
+
+    Raises:
+        EcompError: Bad input, before any search starts.
+    """
+    callback = Callback() if callback is None else callback
+    config = config.resolved()
+    threads = config.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    data = load_fashion_mnist(config.data_dir, download=config.download)
+    callback.on_message(data.source)
+    parent = _get_parent(config, data, callback)
+    for index in range(config.n_runs):
+        seed = config.seed + index
+        if config.preset == "report":
+            data = load_fashion_mnist_original(config.data_dir, download=config.download, seed=seed)
+        generations = _generations(config, data)
+        own = replace(config, seed=seed, threads=threads, generations=generations, epochs=None)
+        # Whatever is wrong with the options shows here, before a folder is made.
+        task = _task(own, parent.module, data)
+        directory = RunDirectory.create(config.out, config.name)
+        yield _run(own, task, parent, directory, index, config.n_runs, callback)
+
+
+def _run(
+    config: RunConfig,
+    task: Task,
+    parent: _Parent,
+    directory: RunDirectory,
+    index: int,
+    n_runs: int,
+    callback: Callback,
+) -> RunResult:
+    generations = config.generations or 0
+    callback.on_run_start(index + 1, n_runs, directory.path, generations)
+    directory.write_json("config.json", config.to_json_dict())
+    save_child(parent.module, directory.parent, metadata=parent.metadata)
+    result = compress(
+        task,
+        genome=config.genome,
+        selection=config.selection,
+        objectives=config.objectives,
+        loss_weights=config.loss_weights,
+        population=config.population,
+        generations=generations,
+        crossover_rate=config.crossover_rate,
+        mutation_rate=config.mutation_rate,
+        recombination_layers=config.recombination_layers,
+        finalise_count=config.finalise_count,
+        finalise_epochs=config.finalise_epochs,
+        seed=config.seed,
+        threads=config.threads,
+        callback=callback,
+    )
+    _write(result, directory)
+    summary = _summary(result, config, parent)
+    directory.write_json("summary.json", summary)
+    callback.on_run_end(summary)
+    return RunResult(directory, summary)
+
+
+def _task(config: RunConfig, parent: nn.Module, data: Splits) -> Task:
+    return Task(
+        parent,
+        data,
+        probe_layers=config.probe_layers,
+        batch_size=config.batch_size,
+        balanced=config.balanced,
+        evaluation=config.evaluation,
+        train_steps=config.train_steps,
+        learning_rate=config.learning_rate,
+        inherit=config.inherit,
+        perplexity=config.perplexity,
+        kernel=config.kernel,
+    )
+
+
+def _generations(config: RunConfig, data: Splits) -> int:
+    if config.generations is not None:
+        return config.generations
+    return (config.epochs or 0) * (len(data.search) // config.batch_size)
+
+
+def _get_parent(config: RunConfig, data: Splits, callback: Callback) -> _Parent:
+    if config.parent is not None:
+        return _Parent(load_parent(config.parent), {"source": str(config.parent)})
+    recipe = parent_recipe(data, epochs=config.parent_epochs, seed=config.seed)
+    metadata = {"source": "trained", "recipe": recipe}
+    found = find_trained_parent(config.out, config.name, recipe)
+    if found is not None:
+        callback.on_message(f"parent: {found[1]}, trained before")
+        return _Parent(found[0], metadata)
+    callback.on_phase("training the parent", config.parent_epochs)
+    module = train_parent(
+        data, epochs=config.parent_epochs, seed=config.seed, on_epoch=callback.on_phase_step
+    )
+    return _Parent(module, metadata)
+
+
+def _write(result: Result, directory: RunDirectory) -> None:
+    """Write logbook, front, timings and children."""
+    directory.write_logbook(result.logbook)
+    rows = [child.as_row() for child in result.front]
+    columns = list(rows[0])
+    before = columns[3]
+    if all(row[before] is None for row in rows):
+        columns.remove(before)
+        for row in rows:
+            del row[before]
+    directory.write_rows("front.csv", columns, rows)
+    timings = [
+        {"generation": i, "seconds": seconds} for i, seconds in enumerate(result.generation_seconds)
+    ]
+    directory.write_rows("timings.csv", ["generation", "seconds"], timings)
+    for child, row in zip(result.front, rows, strict=True):
+        save_child(child.module, directory.child(child.id), metadata=row)
+
+
+def _summary(result: Result, config: RunConfig, parent: _Parent) -> dict[str, Any]:
+    counters = result.toolbox.counters
+    return {
+        "seconds": dict(result.seconds),
+        "evaluations": counters.evaluations,
+        "rescored": counters.rescored,
+        "duplicates": counters.duplicates,
+        "failed": counters.failed,
+        "parent": {**result.parent.as_row(), "source": parent.metadata["source"]},
+        "best": result.best.as_row(),
+        "front_size": len(result.front),
+        "data": {
+            "name": result.toolbox.evaluator.task.splits.name,
+            "source": result.toolbox.evaluator.task.splits.source,
+        },
+        "seed": config.seed,
+        "versions": {
+            "ecomp_deap": __version__,
+            "deap": deap.__version__,
+            "numpy": np.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }

@@ -1,0 +1,253 @@
+"""The t-SNE similarity loss: KL divergence between two neighbour distributions.
+
+Source: van den Beemt, Schröder and de Valk (2021), "EComp", after van der Maaten & Hinton (2008),
+"Visualizing Data using t-SNE", JMLR 9. A table of pairwise probabilities depends on the number of
+samples alone, so the two embeddings may have any widths.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ecomp_deap.errors import argument_error
+from ecomp_deap.similarity.calibration import Calibration, calibrate
+from ecomp_deap.similarity.distances import median_scale, squared_distances
+
+__all__ = [
+    "WORST_LOSS",
+    "TSNELoss",
+    "check_perplexity",
+    "default_perplexity",
+    "joint_probabilities",
+    "kl_divergence",
+    "student_probabilities",
+]
+
+# The smallest probability: double epsilon, as in scikit-learn.
+_EPSILON = float(np.finfo(np.float64).eps)
+
+#: What a dead or failed child scores per probe layer: no pair's log ratio can be larger.
+WORST_LOSS = math.log(0.5 / _EPSILON)
+
+
+def default_perplexity(n_samples: int) -> float:
+    """Return min(30, (n_samples − 1) / 3), the perplexity used when none is given."""
+    return min(30.0, (n_samples - 1) / 3)
+
+
+def check_perplexity(perplexity: float, n_samples: int) -> float:
+    """Return ``perplexity`` if ``n_samples`` can have it.
+
+    Raises:
+        ArgumentError: Unless 1 < perplexity ≤ (n_samples − 1) / 3.
+    """
+    limit = (n_samples - 1) / 3
+    if (
+        isinstance(perplexity, bool)
+        or not isinstance(perplexity, (int, float))
+        or not 1 < perplexity <= limit
+    ):
+        raise argument_error(
+            "perplexity",
+            f"greater than 1 and at most (n_samples - 1) / 3 = {limit:.4g} for {n_samples} samples",
+            perplexity,
+        )
+    return float(perplexity)
+
+
+def joint_probabilities(
+    distances: torch.Tensor, perplexity: float, *, log_beta: torch.Tensor | None = None
+) -> tuple[torch.Tensor, Calibration]:
+    """Return symmetric joint probabilities p_ij, and the calibration behind them.
+
+    Each table is divided by its median non-zero distance first, which changes no probability but
+    keeps scales from 1e-150 to 1e150 within reach.
+
+    Args:
+        distances: Squared distances, double, shape ``(..., n, n)``.
+        perplexity: Effective number of neighbours.
+        log_beta: Where the calibration starts, see `calibrate`.
+
+    Returns:
+        Probabilities of shape ``(..., n, n)``: symmetric, summing to 1 over all ordered pairs
+        i ≠ j, each at least the double epsilon, diagonal 0; and a `Calibration`.
+    """
+    calibration = calibrate(distances / median_scale(distances), perplexity, log_beta=log_beta)
+    conditional = calibration.conditional
+    joint = conditional + conditional.transpose(-1, -2)
+    return _normalise(joint), calibration
+
+
+def student_probabilities(distances: torch.Tensor, n_units: int) -> torch.Tensor:
+    """Return q_ij ∝ (1 + d_ij / ν)^(−(ν + 1) / 2) with ν = ``n_units`` degrees of freedom.
+
+    Args:
+        distances: Squared distances, double, shape ``(..., n, n)``.
+        n_units: Columns of the embedding.
+
+    Returns:
+        Probabilities of shape ``(..., n, n)`` as `joint_probabilities` gives them.
+    """
+    log_kernel = torch.log1p(distances / n_units) * (-(n_units + 1) / 2)
+    eye = torch.eye(distances.shape[-1], dtype=torch.bool, device=distances.device)
+    # From the largest entry down: with hundreds of units every kernel value would underflow.
+    largest = log_kernel.detach().masked_fill(eye, -torch.inf).amax(dim=(-2, -1), keepdim=True)
+    return _normalise((log_kernel - largest).masked_fill(eye, -torch.inf).exp())
+
+
+def kl_divergence(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """Return KL(P‖Q) = Σ_{i≠j} p_ij log(p_ij / q_ij) in nats.
+
+    Args:
+        p: Probabilities of shape ``(..., n, n)``, at least the double epsilon off the diagonal.
+        q: Likewise, of a shape that broadcasts against ``p``.
+
+    Returns:
+        Shape ``(...)``. At least 0 up to rounding.
+    """
+    n = p.shape[-1]
+    eye = torch.eye(n, dtype=torch.bool, device=p.device)
+    ratio = p.masked_fill(eye, 1.0).log() - q.masked_fill(eye, 1.0).log()
+    return (p * ratio).sum(dim=(-2, -1))
+
+
+def _normalise(table: torch.Tensor) -> torch.Tensor:
+    """Scale tables to a sum of 1, and lift entries off the diagonal to the double epsilon."""
+    total = table.sum(dim=(-2, -1), keepdim=True)
+    eye = torch.eye(table.shape[-1], dtype=torch.bool, device=table.device)
+    return (table / total).clamp_min(_EPSILON).masked_fill(eye, 0.0)
+
+
+class TSNELoss:
+    """Similarity loss of children's embeddings against the parent's, of the same samples.
+
+    Args:
+        origin_embeddings: The parent's embedding, an array or tensor of shape
+            ``(n_samples, n_units)``; or several tables, ``(..., n_samples, n_units)``, each
+            compared with the child's table in the same place.
+        perplexity: Effective number of neighbours, > 1 and ≤ (n_samples − 1) / 3.
+        kernel: How the child's probabilities are made: ``"gaussian"``, calibrated like the
+            parent's, or ``"student"``, Student-t with as many degrees of freedom as the child's
+            embedding has units. The latter is not invariant to width and scale, so it partly
+            measures the compression itself.
+
+    Raises:
+        ArgumentError: Perplexity, kernel or shape out of range; a non-finite or dead (constant)
+            parent embedding, against which nothing can be compared.
+
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> origin = torch.randn(100, 8, generator=generator)
+    >>> loss = TSNELoss(origin)
+    >>> round(float(loss(origin[:, :6])), 3) > 0.01
+    True
+    >>> abs(float(loss(3.0 * origin))) < 1e-9
+    True
+    """
+
+    def __init__(
+        self, origin_embeddings: Any, *, perplexity: float = 30.0, kernel: str = "gaussian"
+    ) -> None:
+        if kernel not in ("gaussian", "student"):
+            raise argument_error("kernel", "'gaussian' or 'student'", kernel)
+        origin, _ = _as_tensor("origin_embeddings", origin_embeddings)
+        self.n_samples = origin.shape[-2]
+        self.perplexity = check_perplexity(perplexity, self.n_samples)
+        self.kernel = kernel
+        with torch.no_grad():
+            distances = squared_distances(origin)
+            if not torch.isfinite(distances).all():
+                raise argument_error("origin_embeddings", "finite values", "NaN or Inf")
+            if (distances.amax(dim=(-2, -1)) == 0).any():
+                raise argument_error(
+                    "origin_embeddings",
+                    "samples that differ",
+                    "a constant embedding (a dead layer of the parent)",
+                )
+            self.probabilities, calibration = joint_probabilities(distances, self.perplexity)
+        #: log β per row: where the calibration of the children starts.
+        self.log_beta = calibration.log_beta
+        #: Number of rows that are uniform over ties, because ties made the perplexity unreachable.
+        self.tied_rows = int(calibration.tied.sum())
+
+    def __call__(self, compressed_embeddings: Any) -> Any:
+        """Return the loss in nats: 0 for equal neighbourhoods, `WORST_LOSS` for a dead child.
+
+        Args:
+            compressed_embeddings: Array or tensor of shape ``(n_samples, n_units)`` for one
+                child, or ``(n_children, n_samples, n_units)``. Any number of units.
+
+        Returns:
+            A scalar, or shape ``(n_children,)``: a tensor of the embeddings' dtype for tensors
+            (differentiable), a double for arrays. A non-finite or constant embedding scores
+            `WORST_LOSS`, without gradient.
+        """
+        compressed, is_array = _as_tensor("compressed_embeddings", compressed_embeddings)
+        if compressed.shape[-2] != self.n_samples:
+            raise argument_error(
+                "compressed_embeddings", f"{self.n_samples} samples", tuple(compressed.shape)
+            )
+        losses = self.from_distances(squared_distances(compressed), compressed.shape[-1])
+        if is_array:
+            return losses.numpy() if losses.ndim else np.float64(losses.item())
+        return losses.to(compressed.dtype)
+
+    def of_children(self, embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the losses of children of different widths, calibrated together.
+
+        Args:
+            embeddings: One tensor of shape ``(n_samples, n_units)`` per child.
+
+        Returns:
+            Double tensor of shape ``(n_children,)``.
+        """
+        if not embeddings:
+            return torch.zeros(0, dtype=torch.float64)
+        tables = torch.stack([squared_distances(embedding) for embedding in embeddings])
+        if self.kernel == "gaussian":
+            return self.from_distances(tables, 1)
+        return torch.stack(
+            [
+                self.from_distances(table, embedding.shape[-1])
+                for table, embedding in zip(tables, embeddings, strict=True)
+            ]
+        )
+
+    def from_distances(self, distances: torch.Tensor, n_units: int) -> torch.Tensor:
+        """Return the losses for tables of squared distances.
+
+        Args:
+            distances: Double, shape ``(..., n_samples, n_samples)``.
+            n_units: Columns of the embeddings, used by the Student-t kernel alone.
+
+        Returns:
+            Double tensor of shape ``(...)``.
+        """
+        largest = distances.detach().amax(dim=(-2, -1))
+        # NaN spreads to the largest distance, and so does Inf.
+        dead = ~torch.isfinite(largest) | (largest == 0)
+        if dead.any():
+            # Any sound table in their place keeps NaN out of the arithmetic and the gradient.
+            stand_in = torch.ones_like(distances) - torch.eye(
+                self.n_samples, dtype=distances.dtype, device=distances.device
+            )
+            distances = torch.where(dead[..., None, None], stand_in, distances)
+        if self.kernel == "gaussian":
+            q, _ = joint_probabilities(distances, self.perplexity, log_beta=self.log_beta)
+        else:
+            q = student_probabilities(distances, n_units)
+        losses = kl_divergence(self.probabilities, q)
+        return losses.masked_fill(dead, WORST_LOSS)
+
+
+def _as_tensor(name: str, value: Any) -> tuple[torch.Tensor, bool]:
+    """Return ``value`` as a floating tensor, and whether it came as something else."""
+    is_array = not isinstance(value, torch.Tensor)
+    tensor = torch.as_tensor(np.array(value)) if is_array else value
+    if tensor.ndim < 2 or tensor.shape[-1] == 0 or tensor.shape[-2] < 2:
+        raise argument_error(
+            name, "shape (n_samples, n_units), at least 2 samples and 1 unit", tuple(tensor.shape)
+        )
+    return (tensor if tensor.is_floating_point() else tensor.double()), is_array

@@ -1,0 +1,147 @@
+"""`Task`: what is asked of a search."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecomp_deap.data import Splits, split
+from ecomp_deap.errors import argument_error
+
+__all__ = ["ACCURACY", "Metric", "Task", "accuracy", "default_forward"]
+
+
+def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    """Return the fraction of samples whose largest logit is the target's.
+
+    Args:
+        outputs: Logits of shape ``(n_samples, n_classes)``.
+        targets: Class labels of shape ``(n_samples,)``.
+    """
+    return float((outputs.argmax(dim=1) == targets).double().mean())
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How well a network does the task, as a mean over samples.
+
+    Attributes:
+        function: ``(outputs, targets) -> float`` for a batch.
+        name: What it is called in fitness, logbook and files.
+        maximise: Whether more is better.
+        worst: The finite value that a failed child gets.
+    """
+
+    function: Callable[[Any, torch.Tensor], float]
+    name: str
+    maximise: bool = True
+    worst: float = 0.0
+
+
+ACCURACY = Metric(accuracy, "accuracy")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked: which parent to compress, on which data, and how children are evaluated.
+
+    Args:
+        parent: The trained network. The task works on a copy in eval mode on ``device``.
+        data: A `Splits`, or what the search may look at: ``(inputs, targets)`` of tensors, or
+            any map-style ``Dataset``. Inputs may be tuples or dicts of tensors.
+        validation: Data that choose children; by default 1/6 of ``data`` is split off.
+        test: Data that are looked at once, for the report.
+        probe_layers: Names of the layers whose embeddings are compared, by default the
+            activations behind each group of units.
+        batch_size: Samples that children of one generation are scored on, and trained on per step.
+        balanced: Draw as many samples of each class into every batch.
+        evaluation: ``"fresh"``, a new batch each generation on which everyone is scored, or
+            ``"fixed"``, the same ``batch_size`` samples throughout.
+        train_steps: Gradient steps (Adam) for each child before it is scored; 0 for none.
+        learning_rate: Of these steps.
+        inherit: Whether children keep what they learnt (Lamarckian evolution of `MaskGenome`).
+        perplexity: Of the similarity loss, by default min(30, (batch_size − 1) / 3).
+        kernel: Of the similarity loss, ``"gaussian"`` or ``"student"``.
+        metric: A `Metric`, by default accuracy.
+        loss_fn: ``(outputs, targets) -> scalar`` that training minimises, by default cross-entropy.
+        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)`` with a tuple of
+            inputs given as positional and a dict as keyword arguments.
+        device: Where children live, for instance ``"cuda"``.
+
+    Attributes:
+        splits: Search, validation and test data.
+
+    Raises:
+        ArgumentError: An option out of range or of the wrong type, before any work is done.
+    """
+
+    parent: nn.Module = field(repr=False)
+    data: Any = field(repr=False)
+    _: KW_ONLY
+    validation: Any = field(default=None, repr=False)
+    test: Any = field(default=None, repr=False)
+    probe_layers: Sequence[str] | None = None
+    batch_size: int = 100
+    balanced: bool = False
+    evaluation: str = "fresh"
+    train_steps: int = 0
+    learning_rate: float = 1e-3
+    inherit: bool = False
+    perplexity: float | None = None
+    kernel: str = "gaussian"
+    metric: Metric = ACCURACY
+    loss_fn: Callable[[Any, torch.Tensor], torch.Tensor] = nn.functional.cross_entropy
+    forward: Callable[[nn.Module, Any], Any] | None = None
+    device: str = "cpu"
+    splits: Splits = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if not isinstance(self.data, Splits):
+            splits = split(self.data, validation=self.validation, test=self.test)
+        elif self.validation is None and self.test is None:
+            splits = self.data
+        else:
+            raise argument_error(
+                "validation and test", "nothing, as data is a Splits", "data of their own"
+            )
+        object.__setattr__(self, "splits", splits)
+        object.__setattr__(self, "parent", copy.deepcopy(self.parent).to(self.device).eval())
+
+    @property
+    def run(self) -> Callable[[nn.Module, Any], Any]:
+        """``(module, inputs) -> outputs``: the task's own ``forward``, or `default_forward`."""
+        return default_forward if self.forward is None else self.forward
+
+
+def default_forward(module: nn.Module, inputs: Any) -> Any:
+    """Call a module with a batch: a dict as keywords, a tuple or list as positions."""
+    if isinstance(inputs, Mapping):
+        return module(**inputs)
+    if isinstance(inputs, Sequence):
+        return module(*inputs)
+    return module(inputs)
+
+
+def _check(task: Task) -> None:
+    """Check every setting that can be judged without the data."""
+    if not isinstance(task.parent, nn.Module):
+        raise argument_error("parent", "a torch.nn.Module", type(task.parent).__name__)
+    _at_least("batch_size", task.batch_size, 4)
+    _at_least("train_steps", task.train_steps, 0)
+    if task.evaluation not in ("fresh", "fixed"):
+        raise argument_error("evaluation", "'fresh' or 'fixed'", task.evaluation)
+    if not task.learning_rate > 0:
+        raise argument_error("learning_rate", "a number greater than 0", task.learning_rate)
+    if not isinstance(task.metric, Metric):
+        raise argument_error("metric", "a Metric", task.metric)
+    if task.inherit and task.train_steps == 0:
+        raise argument_error("inherit", "train_steps of at least 1 to learn something", 0)
+
+
+def _at_least(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise argument_error(name, f"a whole number of at least {least}", value)

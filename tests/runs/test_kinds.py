@@ -1,0 +1,130 @@
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecomp_deap.errors import ArgumentError
+from ecomp_deap.runs.kinds import (
+    Choice,
+    Flag,
+    FolderName,
+    Integer,
+    Location,
+    Names,
+    Number,
+    Weights,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "result"),
+    [
+        (Integer(4), 4, 4),
+        (Integer(0, 7), np.int64(7), 7),
+        (Number(minimum=0, maximum=1), 1, 1.0),
+        (Number(minimum=0, maximum=1), np.float32(0.5), 0.5),
+        (Number(above=1), Fraction(3, 2), 1.5),
+        (Choice(("a", "b")), "b", "b"),
+        (Flag(), False, False),
+        (Names(), ["a"], ("a",)),
+        (Names(2, ("a", "b", "c")), ("c", "a"), ("c", "a")),
+        (Weights(), [0, 2, 1], (0.0, 2.0, 1.0)),
+        (Location(), "a/b", Path("a/b")),
+        (Location(), Path("a"), Path("a")),
+        (FolderName(), "_1-a.B", "_1-a.B"),
+    ],
+)
+def test_check_returns_the_final_type(kind, value, result):
+    checked = kind.check("option", value)
+    assert checked == result
+    assert type(checked) is type(result)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Integer(4), 3),
+        (Integer(4), 4.0),
+        (Integer(0), True),
+        (Integer(0), "1"),
+        (Integer(0), np.bool_(True)),
+        (Integer(0, 7), 8),
+        (Number(above=1), 1),
+        (Number(above=0), math.nan),
+        (Number(above=0), math.inf),
+        (Number(above=0), 10**400),
+        (Number(minimum=0, maximum=1), -1e-9),
+        (Number(minimum=0, maximum=1), 1.0001),
+        (Number(minimum=0, maximum=1), True),
+        (Number(minimum=0, maximum=1), "0.5"),
+        (Choice(("a",)), "A"),
+        (Choice(("a",)), ["a"]),
+        (Flag(), 1),
+        (Flag(), "true"),
+        (Names(), []),
+        (Names(), "a"),
+        (Names(), ["a", "a"]),
+        (Names(), ["a", ""]),
+        (Names(), [1]),
+        (Names(2), ["a"]),
+        (Names(2, ("a", "b")), ["a", "c"]),
+        (Weights(), (0, 0, 0)),
+        (Weights(), (1, 2)),
+        (Weights(), (1, -1, 1)),
+        (Weights(), (1, math.nan, 1)),
+        (Weights(), (math.inf, 1, 1)),
+        (Weights(), "1,2,1"),
+        (Weights(), (True, 1, 1)),
+        (Location(), ""),
+        (Location(), "a\0b"),
+        (Location(), 3),
+        (FolderName(), ""),
+        (FolderName(), ".a"),
+        (FolderName(), "a/b"),
+        (FolderName(), "a b"),
+        (FolderName(), "é"),
+        (FolderName(), "a\n"),
+        (FolderName(), "a" * 201),
+        (FolderName(), 3),
+    ],
+)
+def test_check_refuses_and_says_what_was_expected(kind, value):
+    with pytest.raises(ArgumentError, match="option: expected ") as caught:
+        kind.check("option", value)
+    assert str(caught.value) == f"option: expected {kind.expected}, got {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "result"),
+    [
+        (Integer(4), "12", 12),
+        (Number(above=0), "1e-3", 1e-3),
+        (Choice(("a", "b")), "a", "a"),
+        (Names(), "a, b", ("a", "b")),
+        (Weights(), "1, 2.5,0", (1.0, 2.5, 0.0)),
+        (Location(), "a", Path("a")),
+    ],
+)
+def test_parse_reads_a_shell_word(kind, text, result):
+    assert kind.parse("--option", text) == result
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Integer(4), "4.5"),
+        (Integer(4), ""),
+        (Number(above=0), "fast"),
+        (Number(above=0), "nan"),
+        (Names(), ""),
+        (Names(), "a,,b"),
+        (Weights(), "1,2"),
+        (Weights(), "1,2,c"),
+    ],
+)
+def test_parse_refuses_and_calls_the_option_as_asked(kind, text):
+    with pytest.raises(ArgumentError, match=r"^--option: expected ") as caught:
+        kind.parse("--option", text)
+    assert kind.expected in str(caught.value)

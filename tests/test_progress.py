@@ -1,0 +1,78 @@
+import io
+from pathlib import Path
+
+import pytest
+
+from ecomp_deap.progress import ProgressBar
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def record(generation):
+    return {
+        "accuracy_max": 0.5 + generation / 1000,
+        "similarity_loss_min": 0.25,
+        "relative_width_min": 0.125,
+    }
+
+
+def watch(stream, n_generations=60):
+    progress = ProgressBar(stream)
+    progress.on_run_start(2, 3, Path("out/first_2"), n_generations)
+    progress.on_phase("training the parent", 2)
+    progress.on_phase_step()
+    progress.on_message("the slice is used")
+    progress.on_phase_step()
+    for generation in range(n_generations + 1):
+        progress.on_generation(generation, n_generations, record(generation))
+    progress.on_phase("finalising", 1)
+    progress.on_phase_step()
+    progress.on_run_end({})
+    progress.close()
+    return stream.getvalue()
+
+
+def test_terminal_gets_bars_with_the_generations_figures():
+    text = watch(Terminal())
+    assert "first_2 (2 of 3): 100%" in text
+    assert "61/61" in text
+    assert "accuracy 0.560, similarity loss 0.250, width 0.12" in text
+    assert text.index("training the parent") < text.index("first_2") < text.index("finalising")
+    assert "the slice is used\n" in text
+
+
+def test_log_gets_few_plain_lines():
+    lines = watch(io.StringIO()).splitlines()
+    assert "\r" not in "".join(lines)
+    assert lines[:2] == ["training the parent", "the slice is used"]
+    assert (
+        "first_2 (2 of 3): generation 60 of 60: accuracy 0.560, similarity loss 0.250, width 0.12"
+        in lines
+    )
+    assert 10 <= len(lines) <= 16
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_search_without_generations_is_shown_too(stream):
+    assert "accuracy 0.500" in watch(stream(), n_generations=0)
+
+
+def test_generation_whose_children_all_failed_has_no_figures():
+    stream = io.StringIO()
+    progress = ProgressBar(stream)
+    progress.on_run_start(1, 1, Path("first_1"), 1)
+    progress.on_generation(0, 1, {"accuracy_max": None})
+    assert stream.getvalue() == "first_1: generation 0 of 1: \n"
+
+
+def test_close_ends_an_unfinished_bar_and_may_come_twice():
+    stream = Terminal()
+    progress = ProgressBar(stream)
+    progress.on_run_start(1, 1, Path("first_1"), 9)
+    progress.on_generation(0, 9, record(0))
+    progress.close()
+    progress.close()
+    assert stream.getvalue().endswith("\n")
