@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ecomp_deap.logbook import export_logbook, logbook_to_rows, read_logbook, statistics
     from ecomp_deap.measurement import Measurement
     from ecomp_deap.network import load_parent, make_parent
-    from ecomp_deap.search import Result, compress, train_parent
+    from ecomp_deap.search import Result, compress, evolve, train_parent
     from ecomp_deap.similarity import TSNELoss
     from ecomp_deap.task import Metric, Task
     from ecomp_deap.toolbox import Toolbox, make_toolbox
@@ -41,6 +41,7 @@ _MODULE_OF = {
     "Toolbox": "toolbox",
     "WeightGenome": "genomes",
     "compress": "search",
+    "evolve": "search",
     "export_logbook": "logbook",
     "load_child": "export",
     "load_fashion_mnist": "data",
@@ -72,6 +73,7 @@ __all__ = [
     "WeightGenome",
     "__version__",
     "compress",
+    "evolve",
     "export_logbook",
     "load_child",
     "load_fashion_mnist",

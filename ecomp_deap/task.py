@@ -130,7 +130,8 @@ def _check(task: Task) -> None:
     """Check every setting that can be judged without the data."""
     if not isinstance(task.parent, nn.Module):
         raise argument_error("parent", "a torch.nn.Module", type(task.parent).__name__)
-    _at_least("batch_size", task.batch_size, 4)
+    # Four samples would allow no perplexity beyond 1.
+    _at_least("batch_size", task.batch_size, 5)
     _at_least("train_steps", task.train_steps, 0)
     if task.evaluation not in ("fresh", "fixed"):
         raise argument_error("evaluation", "'fresh' or 'fixed'", task.evaluation)

@@ -5,11 +5,14 @@ generation boundary, whatever a user registers there, so that DEAP's own algorit
 on the same fresh batch and give the same result for the same seed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from deap import base, creator, tools
 from torch import nn
 
@@ -30,6 +33,7 @@ from ecomp_deap.operators import (
     pruned_weight_genome,
     random_masks,
 )
+from ecomp_deap.operators.initialisation import HIGHEST_RATE, LOWEST_RATE
 from ecomp_deap.operators.selection import SCALAR_SELECTIONS, make_selection
 from ecomp_deap.seeding import (
     POPULATION_STREAM,
@@ -72,9 +76,22 @@ def _create_once(name: str, base_class: type, **attributes: Any) -> type[Any]:
     if existing is None:
         creator.create(name, base_class, **attributes)
         return getattr(creator, name)
-    if getattr(existing, "reduce_args", None) != (name, base_class, attributes):
+    if _recipe(existing) != (name, base_class, _recipes(attributes)):
         raise RuntimeError(f"deap.creator.{name} exists already and is something else")
     return existing
+
+
+def _recipe(value: Any) -> Any:
+    """Return what a creator class was made from; anything else stands for itself.
+
+    Unpickling an individual rebinds creator's names to new classes of the same recipe.
+    """
+    made_from = getattr(value, "reduce_args", None)
+    return value if made_from is None else (*made_from[:2], _recipes(made_from[2]))
+
+
+def _recipes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _recipe(value) for name, value in attributes.items()}
 
 
 def _individual_class(genome_class: type[Genome], signs: Sequence[float]) -> type[Any]:
@@ -137,7 +154,9 @@ class Toolbox(base.Toolbox):
             return
         if alias == "select":
             check_pairing(function, len(self.fitness.signs))
-        super().register(alias, _Bounded(boundary, function), *args, **kargs)
+        # Bound here, or the boundary would take the first of them for what it is called with.
+        function = partial(function, *args) if args else function
+        super().register(alias, _Bounded(boundary, function), **kargs)
 
     def decorate(self, alias: str, *decorators: Callable[..., Any]) -> None:
         """Decorate as DEAP does; behind a boundary the registered function is decorated."""
@@ -148,7 +167,7 @@ class Toolbox(base.Toolbox):
         function = registered.func.function
         for decorator in decorators:
             function = decorator(function)
-        self.register(alias, function, *registered.args, **registered.keywords)
+        self.register(alias, function, **registered.keywords)
 
     def compile_individual(self, individual: Genome) -> nn.Module:
         """Return the standalone child of an individual; registered as ``compile``."""
@@ -171,10 +190,14 @@ class Toolbox(base.Toolbox):
         return clone
 
     def _map(
-        self, function: Callable[..., Any], called: Callable[..., Any], *iterables: Iterable[Any]
+        self,
+        function: Callable[..., Any],
+        called: Callable[..., Any],
+        *iterables: Iterable[Any],
+        **options: Any,
     ) -> Any:
         if called is not getattr(self, "evaluate", None):
-            return function(called, *iterables)
+            return function(called, *iterables, **options)
         individuals = list(iterables[0])
         self.generation += 1
         self._n_measured = 0
@@ -200,8 +223,10 @@ class Toolbox(base.Toolbox):
         if stale:
             survivors = list(stale.values())
             self.counters.rescored += len(survivors)
-            self._measure(survivors, train=not self.evaluator.task.inherit)
-            for individual, values in zip(survivors, self._values(survivors), strict=True):
+            with _kept_streams():
+                self._measure(survivors, train=not self.evaluator.task.inherit)
+                found = self._values(survivors)
+            for individual, values in zip(survivors, found, strict=True):
                 individual.fitness.values = values
         return function(individuals, k, **options)
 
@@ -209,7 +234,7 @@ class Toolbox(base.Toolbox):
         """Refuse to select all of n again and again; once is how DEAP assigns crowding."""
         chooses = function in (tools.selNSGA2, tools.selNSGA3, tools.selSPEA2)
         self._permutations = self._permutations + 1 if chooses and k == n else 0
-        if self._permutations == 2:
+        if self._permutations >= 2:
             raise SelectionError(
                 f"{function.__name__} was asked for {k} of {n} individuals twice running, which "
                 "selects nothing: use deap.algorithms.eaMuPlusLambda, which selects among parents "
@@ -254,7 +279,7 @@ class Toolbox(base.Toolbox):
     @property
     def _workers_map(self) -> Callable[..., Any]:
         registered = self.map
-        return partial(registered.func.function, *registered.args, **registered.keywords)
+        return partial(registered.func.function, **registered.keywords)
 
 
 class _Bounded:
@@ -266,6 +291,17 @@ class _Bounded:
 
     def __call__(self, *args: Any, **kargs: Any) -> Any:
         return self.boundary(self.function, *args, **kargs)
+
+
+@contextmanager
+def _kept_streams() -> Iterator[None]:
+    """Put `random` and `numpy.random` back at the end, whatever a user's functions drew."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
 
 
 def _first_equal(genomes: Sequence[Genome], *, by_content: bool) -> list[int]:
@@ -293,7 +329,7 @@ def make_toolbox(
     flip_probability: float = 0.02,
     seed: int = 0,
     block_size: int = 50,
-    threads: int | None = None,
+    threads: int = 1,
 ) -> Toolbox:
     """Return a DEAP toolbox that evolves children of ``task.parent``.
 
@@ -315,7 +351,8 @@ def make_toolbox(
         flip_probability: With masks: the probability that mutation flips a unit's bit.
         seed: The run's seed.
         block_size: Children measured together.
-        threads: Torch threads to measure with.
+        threads: Torch threads to measure with; more than one seldom pays for small networks,
+            and costs much where other processes want the cores.
 
     Raises:
         SelectionError: A selection that does not suit the fitness, naming one that does.
@@ -359,10 +396,11 @@ def _make_fitness(
         )
     scalar = selection in SCALAR_SELECTIONS
     if loss_weights is not None or (scalar and objectives is None):
-        weights = tuple(loss_weights or DEFAULT_LOSS_WEIGHTS)
-        return WeightedFitness(weights, task.metric)  # type: ignore[arg-type]
+        weights: Any = DEFAULT_LOSS_WEIGHTS if loss_weights is None else loss_weights
+        weights = tuple(weights) if isinstance(weights, Iterable) else weights
+        return WeightedFitness(weights, task.metric)
     names = (task.metric.name, "similarity_loss", "param_count")
-    return ParetoFitness(tuple(objectives or names), task.metric)
+    return ParetoFitness(names if objectives is None else tuple(objectives), task.metric)
 
 
 def _register_variation(
@@ -389,7 +427,7 @@ def _make_individual(
 ) -> Any:
     """Return an individual pruned at ``rate``, by default a random one of the initial range."""
     rng = draw_generator() if rng is None else rng
-    rate = float(rng.uniform(*initial_rates(8)[::7])) if rate is None else rate
+    rate = float(rng.uniform(LOWEST_RATE, HIGHEST_RATE)) if rate is None else rate
     evaluator = toolbox.evaluator
     if initialisation == "l1":
         importance = l1_importance(evaluator.structure, evaluator.arrays)

@@ -39,7 +39,7 @@ WORDS = {
     "learning_rate": ("1e-2", 0.01),
     "finalise_count": ("2", 2),
     "finalise_epochs": ("1", 1),
-    "threads": ("1", 1),
+    "threads": ("3", 3),
     "data_dir": ("data", Path("data")),
     "parent": ("parent.pt", Path("parent.pt")),
     "parent_epochs": ("3", 3),
@@ -185,7 +185,8 @@ def test_help_shows_every_option_with_its_default(capsys):
         if name not in ("n_runs", "name"):
             assert f"{option.flag} " in text or f"{option.flag}," in text
             default = getattr(RunConfig, name)
-            shown = option.unset or {True: "yes", False: "no"}.get(default, default)
+            words = {True: "yes", False: "no"} if isinstance(default, bool) else {}
+            shown = option.unset or words.get(default, default)
             assert f"(default: {shown})" in text
     for group in ("search", "fitness", "evaluation", "data and parent", "output"):
         assert f" {group}: --" in text

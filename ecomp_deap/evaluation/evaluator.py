@@ -31,7 +31,7 @@ class Evaluator:
         task: What is asked.
         seed: The run's seed; the batches of a generation depend on it and the generation alone.
         block_size: Children measured together, by index, wherever that is.
-        threads: Torch threads to measure with, by default as many as torch has now.
+        threads: Torch threads to measure with.
 
     Raises:
         ArgumentError: A parent that cannot be pruned or has a dead probe layer, unknown probe
@@ -39,12 +39,14 @@ class Evaluator:
     """
 
     def __init__(
-        self, task: Task, *, seed: int = 0, block_size: int = 50, threads: int | None = None
+        self, task: Task, *, seed: int = 0, block_size: int = 50, threads: int = 1
     ) -> None:
         if block_size < 1:
             raise argument_error("block_size", "at least 1", block_size)
+        if threads < 1:
+            raise argument_error("threads", "at least 1", threads)
         self.task, self.seed, self.block_size = task, seed, block_size
-        self.threads = torch.get_num_threads() if threads is None else threads
+        self.threads = threads
         self.perplexity = (
             default_perplexity(task.batch_size)
             if task.perplexity is None

@@ -4,6 +4,7 @@ Only the similarity loss is computed for the whole block at once, since its tabl
 shape for every child.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -70,9 +71,10 @@ def _evaluate(context: Context, genomes: Sequence[Genome], seeds: Sequence[int])
 def _measure(
     context: Context, genome: Genome, metric: float | None, losses: Sequence[float]
 ) -> Measurement:
-    if metric is None:
+    if metric is None or not math.isfinite(metric):
+        what = "outputs are" if metric is None else f"{context.metric.name} is"
         return failed_measurement(
-            "outputs are not finite", context.metric, context.structure, len(losses)
+            f"{what} not finite", context.metric, context.structure, len(losses)
         )
     params, macs = widths_cost(context.structure, genome.widths)
     return Measurement(

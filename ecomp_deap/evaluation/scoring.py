@@ -1,5 +1,6 @@
 """Scoring on whole data sets: what decides which children are reported."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -83,14 +84,15 @@ class Scorer:
                 tables += len(targets) // self._table
                 for name, embedding in found.items():
                     losses[name] += float(references[name](self._tables(embedding).double()).sum())
-        if not finite:
-            return failed_measurement(
-                "outputs are not finite", self.task.metric, self.structure, len(losses)
-            )
         n_compared = tables * self._table
         if n_compared < len(self.samples):
             rest = self.samples.subset(np.arange(n_compared, len(self.samples)))
             metric += self.test(child, rest) * len(rest)
+        if not finite or not math.isfinite(metric):
+            what = f"{self.task.metric.name} is" if finite else "outputs are"
+            return failed_measurement(
+                f"{what} not finite", self.task.metric, self.structure, len(losses)
+            )
         params, macs = widths_cost(self.structure, widths)
         return Measurement(
             metric=metric / len(self.samples),

@@ -42,7 +42,8 @@ def save_child(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise argument_error("path", "a name ending in .safetensors", str(path))
-    tensors = save_tensors({k: v.detach().cpu() for k, v in module.state_dict().items()})
+    state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+    tensors = save_tensors(state)
     manifest = {
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
@@ -78,9 +79,12 @@ def load_child(path: str | Path) -> nn.Module:
         raise DataError(f"{path}: damaged, its SHA-256 is not the one its manifest names")
     module = _build("module", manifest["architecture"])
     try:
-        module.load_state_dict(load_tensors(content))
+        # Assigned, since copying into the new module would convert to its dtype.
+        state = {name: tensor.clone() for name, tensor in load_tensors(content).items()}
+        module.load_state_dict(state, assign=True)
     except (RuntimeError, SafetensorError) as error:
-        raise DataError(f"{path}: does not fit its manifest: {error}") from error
+        reason = " ".join(str(error).split())  # torch's fill several lines
+        raise DataError(f"{path}: does not fit its manifest: {reason}") from error
     module.eval()
     return module
 
@@ -116,9 +120,11 @@ def _describe(name: str, module: nn.Module) -> dict[str, Any]:
         raise argument_error(f"module: layer {name!r}", "one of torch.nn's own layers", cls)
     # torch lists under __constants__ the attributes that determine a layer's behaviour.
     parameters = inspect.signature(cls).parameters
-    arguments = {k: getattr(module, k) for k in cls.__constants__ if k in parameters}
-    if "bias" in parameters:
-        arguments["bias"] = getattr(module, "bias", None) is not None
+    constants = getattr(cls, "__constants__", ())
+    arguments = {k: getattr(module, k) for k in constants if k in parameters}
+    has_weight = getattr(module, "weight", None) is not None
+    if "bias" in parameters and has_weight and module.bias is None:
+        arguments["bias"] = False
     return {"class": cls.__name__, "arguments": arguments}
 
 
@@ -132,5 +138,5 @@ def _build(name: str, description: Any) -> nn.Module:
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
             raise TypeError(f"{description['class']!r} is no layer of torch.nn")
         return cls(**description["arguments"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise DataError(f"manifest: layer {name!r} cannot be built: {error}") from error

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -18,9 +17,7 @@ __all__ = ["compile_child", "learnt_arrays", "parent_arrays"]
 def parent_arrays(parent: nn.Module, structure: Structure) -> Mapping[str, np.ndarray]:
     """Return read-only copies of the parent's tensors that belong to the structure, by name."""
     state = parent.state_dict()
-    return MappingProxyType(
-        {name: freeze(state[name].detach().cpu().numpy().copy()) for name in structure.tensors}
-    )
+    return {name: freeze(state[name].detach().cpu().numpy().copy()) for name in structure.tensors}
 
 
 def genome_arrays(
@@ -104,5 +101,7 @@ def _resize(module: nn.Module) -> None:
     """Make a module's own idea of its size agree with its tensors (in place)."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.BatchNorm1d) and module.weight is not None:
-        module.num_features = module.weight.shape[0]
+    elif isinstance(module, nn.BatchNorm1d):
+        for tensor in (module.weight, module.running_mean):
+            if tensor is not None:
+                module.num_features = tensor.shape[0]

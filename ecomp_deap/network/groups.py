@@ -35,17 +35,28 @@ def stages(parent: nn.Module) -> list[tuple[str, nn.Module]]:
     Nested `torch.nn.Sequential` containers are opened.
 
     Raises:
-        ArgumentError: The parent is no `Sequential`.
+        ArgumentError: The parent is no `Sequential`, or holds a module twice.
     """
     if not isinstance(parent, nn.Sequential):
         raise argument_error(
             "parent", "a torch.nn.Sequential of dense layers", type(parent).__name__
         )
+    found = _flatten(parent)
+    names: dict[int, str] = {}
+    for name, module in found:
+        first = names.setdefault(id(module), name)
+        if first != name:
+            # Its embedding, and for a Linear its shape, could not be told from the first use's.
+            raise argument_error(f"parent: module {name!r}", "one of its own", f"that of {first!r}")
+    return found
+
+
+def _flatten(stack: nn.Sequential) -> list[tuple[str, nn.Module]]:
     found: list[tuple[str, nn.Module]] = []
-    for name, module in parent.named_children():
+    for name, module in stack._modules.items():  # named_children() skips repeated ones
         if isinstance(module, nn.Sequential):
-            found += [(f"{name}.{inner}", child) for inner, child in stages(module)]
-        else:
+            found += [(f"{name}.{inner}", child) for inner, child in _flatten(module)]
+        elif module is not None:
             found.append((name, module))
     return found
 

@@ -61,15 +61,21 @@ def load_parent(path: str | Path) -> nn.Sequential:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, SafetensorError, ValueError, EOFError, KeyError) as error:
-        raise DataError(f"parent: cannot read {path}: {error}") from error
+        raise DataError(f"parent: cannot read {path}: {_line(error)}") from error
     except Exception as error:  # pickle.UnpicklingError and whatever a damaged archive raises
-        raise DataError(f"parent: cannot read {path} with weights only: {error}") from error
+        raise DataError(f"parent: cannot read {path} with weights only: {_line(error)}") from error
     return _from_state(state, path)
 
 
 def _from_state(state: object, path: Path) -> nn.Sequential:
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise DataError(f"parent: {path} holds no state dict of tensors")
+    for name, tensor in state.items():
+        if tensor.ndim not in (1, 2):
+            raise DataError(
+                f"parent: {path}: expected weights and biases, "
+                f"got {name!r} of shape {tuple(tensor.shape)}"
+            )
     hidden: list[int] = []
     while f"layer_{len(hidden) + 1}_linear.weight" in state:
         hidden.append(int(state[f"layer_{len(hidden) + 1}_linear.weight"].shape[0]))
@@ -83,5 +89,10 @@ def _from_state(state: object, path: Path) -> nn.Sequential:
     try:
         parent.load_state_dict(state)
     except RuntimeError as error:
-        raise DataError(f"parent: {path} does not fit a dense stack: {error}") from error
+        raise DataError(f"parent: {path} does not fit a dense stack: {_line(error)}") from error
     return parent.eval()
+
+
+def _line(error: Exception) -> str:
+    """Return an error's text in one line; torch's fill several."""
+    return " ".join(str(error).split())

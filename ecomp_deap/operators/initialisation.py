@@ -8,6 +8,8 @@ from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import MaskGenome, Structure, WeightGenome
 
 __all__ = [
+    "HIGHEST_RATE",
+    "LOWEST_RATE",
     "initial_rates",
     "prune_masks",
     "pruned_mask_genome",
@@ -15,7 +17,8 @@ __all__ = [
     "random_masks",
 ]
 
-_LOWEST_RATE, _HIGHEST_RATE = 0.1, 0.8
+#: The range of the initial pruning rates.
+LOWEST_RATE, HIGHEST_RATE = 0.1, 0.8
 
 
 def initial_rates(n: int) -> list[float]:
@@ -24,7 +27,7 @@ def initial_rates(n: int) -> list[float]:
     >>> [round(rate, 3) for rate in initial_rates(7)]
     [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
     """
-    return [_LOWEST_RATE + i * (_HIGHEST_RATE - _LOWEST_RATE) / n for i in range(n)]
+    return [LOWEST_RATE + i * (HIGHEST_RATE - LOWEST_RATE) / n for i in range(n)]
 
 
 def prune_masks(

@@ -40,9 +40,10 @@ def selSoftmaxRoulette(
     if not temperature > 0:
         raise argument_error("temperature", "a number greater than 0", temperature)
     sound = [i for i in individuals if not _failed(i)] or list(individuals)
-    values = [individual.fitness.wvalues[0] / temperature for individual in sound]
+    values = [individual.fitness.wvalues[0] for individual in sound]
     largest = max(values)
-    weights = [math.exp(value - largest) for value in values]
+    # The difference first: dividing a huge fitness by a small temperature would overflow.
+    weights = [math.exp((value - largest) / temperature) for value in values]
     return random.choices(sound, weights=weights, k=k)
 
 

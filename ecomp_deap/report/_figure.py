@@ -25,6 +25,7 @@ from ecomp_deap.files import write_atomically
 
 # Okabe and Ito's palette, distinct for all common kinds of colour blindness.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, "#CC79A7", "#56B4E9")
 INK, MUTED, FAINT = "#222222", "#767676", "#E4E4E4"
 
 DPI = 150

@@ -1,4 +1,4 @@
-"""Comparisons of many runs: boxes of end results, and small multiples of their generations."""
+"""Comparisons of many runs: boxes of end results, small multiples of fronts and generations."""
 
 import math
 import os
@@ -15,11 +15,12 @@ from matplotlib.ticker import MaxNLocator
 from ecomp_deap.errors import argument_error
 from ecomp_deap.report import _figure as fig
 
-__all__ = ["plot_boxes", "plot_trajectories"]
+__all__ = ["plot_boxes", "plot_fronts", "plot_trajectories"]
 
 Run = Sequence[Mapping[str, Any]]
 Groups = Mapping[str, Sequence[float]]
 Series = Mapping[str, Sequence[Run]]
+Fronts = Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 
 
 def plot_boxes(
@@ -141,6 +142,90 @@ def plot_trajectories(
         keys, names, loc="outside lower center", ncols=3, frameon=False, fontsize=fig.TICK_SIZE
     )
     return fig.save_figure(figure, path)
+
+
+def plot_fronts(
+    fronts: Fronts,
+    parent: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    *,
+    quantity: str = "test_accuracy",
+    columns: int = 4,
+    title: str | None = None,
+) -> Path:
+    """Draw the fronts of several modes, a panel and a colour each, and return ``path`` (a PNG).
+
+    ``fronts`` maps each name to its fronts, one a run, of rows with ``param_count`` and
+    ``quantity``. A front is a line from its smallest child to its largest; all children of the
+    other modes are faint grey behind it. ``parent``, a row of the same kind, is the star.
+
+    Raises:
+        ArgumentError: there is no child at all, ``columns`` is below 1, a row lacks a column, or
+            a value is missing or not a number.
+    """
+    if columns < 1:
+        raise argument_error("columns", "at least 1", columns)
+    curves = {
+        name: [_curve(front, quantity, f"fronts[{name!r}]") for front in runs]
+        for name, runs in fronts.items()
+    }
+    clouds = {name: np.hstack([np.empty((2, 0)), *runs]) for name, runs in curves.items()}
+    shown = np.hstack([np.empty((2, 0)), *clouds.values()])
+    if not shown.size:
+        raise argument_error("fronts", "at least one child", fronts)
+    star = _curve([parent], quantity, "parent")
+    columns = min(columns, len(curves))
+    n_rows = -(-len(curves) // columns)
+    figure = fig.new_figure(width=max(8.0, 3.4 * columns), height=max(16 / 3, 2.6 * n_rows + 0.6))
+    grid = figure.subplots(n_rows, columns, sharex=True, sharey=True, squeeze=False)
+    for index, (axes, name) in enumerate(zip(grid.flat, curves, strict=False)):
+        fig.dress(axes)
+        axes.set_title(name, fontsize=fig.LABEL_SIZE, color=fig.INK)
+        others = np.hstack([np.empty((2, 0)), *(c for n, c in clouds.items() if n != name)])
+        axes.scatter(*others, s=5, color="#D0D0D0", linewidths=0, zorder=2)
+        color = fig.PALETTE[index % len(fig.PALETTE)]
+        for curve in curves[name]:
+            axes.plot(*curve, color=color, linewidth=0.9, marker="o", markersize=2.6, zorder=3)
+        axes.scatter(
+            *star, marker="*", s=150, color=fig.INK, edgecolors="white", linewidths=0.6, zorder=4
+        )
+    for axes in grid.flat[len(curves) :]:
+        axes.set_visible(False)
+    fig.set_log_count_axis(grid[0, 0], [*shown[0], *star[0]])
+    fig.set_value_axis(grid[0, 0].yaxis, quantity.partition("_")[2])
+    # A panel with none below it shows the shared axis itself.
+    for axes in grid.flat[max(len(curves) - columns, 0) : len(curves)]:
+        axes.tick_params(axis="x", labelbottom=True)
+        fig.label(axes, "Parameters (log scale)", None)
+    figure.supylabel(_axis_label(quantity), fontsize=fig.LABEL_SIZE, color=fig.INK)
+    if title:
+        figure.suptitle(title, fontsize=fig.TITLE_SIZE, color=fig.INK)
+    keys = [
+        Line2D([], [], color=fig.BLUE, linewidth=0.9, marker="o", markersize=2.6),
+        Line2D([], [], color="#D0D0D0", linewidth=0, marker="o", markersize=3),
+        Line2D([], [], color=fig.INK, linewidth=0, marker="*", markersize=11),
+    ]
+    names = ["front of a run", "children of the other modes", "parent"]
+    figure.legend(
+        keys, names, loc="outside lower center", ncols=3, frameon=False, fontsize=fig.TICK_SIZE
+    )
+    return fig.save_figure(figure, path)
+
+
+def _curve(front: Sequence[Mapping[str, Any]], quantity: str, argument: str) -> np.ndarray:
+    """Return parameters and values of shape ``(2, n)``, from the smallest child to the largest."""
+    curve = np.stack([fig.column(front, name, argument) for name in ("param_count", quantity)])
+    if not np.isfinite(curve).all():
+        raise argument_error(argument, "finite numbers", curve.tolist())
+    if (curve[0] <= 0).any():
+        raise argument_error(f"{argument} param_count", "counts greater than 0", curve[0].min())
+    return curve[:, np.lexsort(curve[::-1])]
+
+
+def _axis_label(quantity: str) -> str:
+    samples, _, metric = quantity.partition("_")
+    text = fig.words(metric)
+    return f"{samples.capitalize()} {text[:1].lower()}{text[1:]}"
 
 
 def _check_overlay(groups: Mapping[str, Any], overlay: Mapping[str, Any] | None) -> None:

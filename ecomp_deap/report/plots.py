@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.report import _figure as fig
@@ -53,17 +54,7 @@ def plot_front(
     if rows:
         if not (samples == "test" and _draw_before(axes, rows, counts, values, metric)):
             _draw_best_by_size(axes, counts, values)
-        points = axes.scatter(
-            counts,
-            values,
-            c=losses,
-            cmap="viridis",
-            s=64,
-            edgecolors="white",
-            linewidths=0.8,
-            zorder=4,
-            label="child",
-        )
+        points = _draw_children(axes, rows, counts, values, losses, metric)
         bar = figure.colorbar(points, ax=axes, pad=0.02, aspect=30)
         bar.set_label(fig.words("similarity_loss"), fontsize=fig.LABEL_SIZE, color=fig.INK)
         bar.ax.tick_params(labelsize=fig.TICK_SIZE, color=fig.MUTED, labelcolor=fig.INK)
@@ -80,6 +71,36 @@ def plot_front(
     else:
         _say_empty(axes, "no children")
     return fig.save_figure(figure, path)
+
+
+def _draw_children(
+    axes: Axes,
+    rows: Sequence[Row],
+    counts: np.ndarray,
+    values: np.ndarray,
+    losses: np.ndarray,
+    metric: str,
+) -> PathCollection:
+    """Draw the children, small those that were not finalised where others were."""
+    finalised = np.array([row.get(f"test_{metric}_before") is not None for row in rows])
+    if not finalised.any():
+        finalised[:] = True
+    for chosen, size, text in ((~finalised, 22, "child, not finalised"), (finalised, 64, "child")):
+        if chosen.any():
+            points = axes.scatter(
+                counts[chosen],
+                values[chosen],
+                c=losses[chosen],
+                cmap="viridis",
+                vmin=losses.min(),
+                vmax=losses.max(),
+                s=size,
+                edgecolors="white",
+                linewidths=0.8,
+                zorder=4,
+                label=text,
+            )
+    return points
 
 
 def plot_history(

@@ -76,9 +76,9 @@ tournament, got selection 'nsga2' (which takes --objectives)
     train_steps: int = 0
     learning_rate: float = 1e-3
     inherit: bool = False
-    finalise_count: int = 8
+    finalise_count: int = 20
     finalise_epochs: int = 3
-    threads: int | None = None
+    threads: int = 1
 
     data_dir: Path | None = None
     download: bool = False

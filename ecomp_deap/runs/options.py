@@ -220,9 +220,7 @@ _TABLE = (
     Option("inherit", _EVALUATION, Flag(), "let masks keep what their child learnt"),
     Option("finalise_count", _EVALUATION, Integer(0), "children of the front to train at the end"),
     Option("finalise_epochs", _EVALUATION, Integer(0), "epochs of this last training; 0: none"),
-    Option(
-        "threads", _EVALUATION, Integer(1), "threads of torch", unset="whatever number is fastest"
-    ),
+    Option("threads", _EVALUATION, Integer(1), "threads of torch; more seldom help small networks"),
     Option(
         "data_dir",
         _DATA,

@@ -1,4 +1,4 @@
-"""`compress`: from a task to a front of finished children."""
+"""`compress` and `evolve`: from a task or a toolbox to a front of finished children."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,14 @@ from ecomp_deap.callbacks import Callback
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.loop import torch_threads
 from ecomp_deap.fitness import ParetoFitness
+from ecomp_deap.genomes import WeightGenome
 from ecomp_deap.logbook import logbook_to_rows, statistics
 from ecomp_deap.search.archive import Archive
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.task import Task
 from ecomp_deap.toolbox import Toolbox, make_toolbox
 
-__all__ = ["Result", "compress"]
+__all__ = ["Result", "compress", "evolve"]
 
 
 @dataclass(frozen=True)
@@ -55,48 +56,43 @@ def compress(
     selection: str | None = None,
     objectives: Sequence[str] | None = None,
     loss_weights: Sequence[float] | None = None,
+    initialisation: str = "l1",
+    recombination_layers: Sequence[str] | None = None,
     population: int = 100,
     generations: int = 60,
     crossover_rate: float | None = None,
     mutation_rate: float | None = None,
-    initialisation: str = "l1",
-    recombination_layers: Sequence[str] | None = None,
-    finalise_count: int = 8,
+    finalise_count: int = 20,
     finalise_epochs: int = 3,
     seed: int = 0,
-    threads: int | None = None,
+    threads: int = 1,
     callback: Callback | None = None,
 ) -> Result:
-    """Evolve smaller versions of ``task.parent`` and return the front.
-
-    A Pareto fitness runs through DEAP's `eaMuPlusLambda`, a weighted one through its `eaSimple`.
+    """Evolve smaller versions of ``task.parent`` and return the front: `make_toolbox`, `evolve`.
 
     Args:
         task: What is asked.
-        genome: See `make_toolbox`, like selection, objectives, loss_weights, initialisation,
-            recombination_layers and threads.
+        genome: See `make_toolbox`, like the next five.
         selection: See there.
         objectives: See there.
         loss_weights: See there.
-        population: Individuals in a generation.
-        generations: Generations after the initial one.
-        crossover_rate: By default 0.7, for weights under a weighted fitness 1.0.
-        mutation_rate: By default 0.3, for weights under a weighted fitness 0.01, both as the
-            original has it.
         initialisation: See there.
         recombination_layers: See there.
-        finalise_count: Members of the front, spread along it, that get the longer training.
-        finalise_epochs: Passes over the search data of that training.
+        population: See `evolve`, like the next five.
+        generations: See there.
+        crossover_rate: See there.
+        mutation_rate: See there.
+        finalise_count: See there.
+        finalise_epochs: See there.
         seed: Same seed, same result.
-        threads: See there.
+        threads: See `make_toolbox`.
         callback: Told of every generation and phase.
 
     Raises:
-        EcompError: As `make_toolbox`, before any work is done.
+        EcompError: As `make_toolbox` and `evolve`, before any work is done.
     """
     if not isinstance(task, Task):
         raise argument_error("task", "a Task", type(task).__name__)
-    callback = Callback() if callback is None else callback
     toolbox = make_toolbox(
         task,
         genome=genome,
@@ -108,21 +104,64 @@ def compress(
         seed=seed,
         threads=threads,
     )
-    started = time.perf_counter()
-    pareto = isinstance(toolbox.fitness, ParetoFitness)
-    original = genome == "weights" and not pareto
-    rates = (
-        (1.0 if original else 0.7) if crossover_rate is None else crossover_rate,
-        (0.01 if original else 0.3) if mutation_rate is None else mutation_rate,
+    return evolve(
+        toolbox,
+        population=population,
+        generations=generations,
+        crossover_rate=crossover_rate,
+        mutation_rate=mutation_rate,
+        finalise_count=finalise_count,
+        finalise_epochs=finalise_epochs,
+        callback=callback,
     )
+
+
+def evolve(
+    toolbox: Toolbox,
+    *,
+    population: int = 100,
+    generations: int = 60,
+    crossover_rate: float | None = None,
+    mutation_rate: float | None = None,
+    finalise_count: int = 20,
+    finalise_epochs: int = 3,
+    callback: Callback | None = None,
+) -> Result:
+    """Do the whole job with a toolbox: evolve, score, finalise, test.
+
+    A Pareto fitness runs through DEAP's `eaMuPlusLambda`, a weighted one through its `eaSimple`;
+    what was registered anew in the toolbox is used.
+
+    Args:
+        toolbox: From `make_toolbox`; it has not evaluated anyone yet.
+        population: Individuals in a generation.
+        generations: Generations after the initial one.
+        crossover_rate: By default 0.7, for weights under a weighted fitness 1.0.
+        mutation_rate: By default 0.3, for weights under a weighted fitness 0.01, both as the
+            original has it.
+        finalise_count: Members of the front, spread along it, that get the longer training.
+        finalise_epochs: Passes over the search data of that training.
+        callback: Told of every generation and phase.
+
+    Raises:
+        ArgumentError: A number out of range, or a toolbox that was used before.
+    """
+    callback = Callback() if callback is None else callback
+    _check_numbers(population=population, least=2)
+    _check_numbers(generations=generations, least=0)
+    _check_numbers(finalise_count=finalise_count, finalise_epochs=finalise_epochs, least=0)
+    if toolbox.generation >= 0:
+        raise argument_error("toolbox", "one that has not evaluated anyone", "one in use")
+    started = time.perf_counter()
+    rates = _rates(toolbox, crossover_rate, mutation_rate)
     watch = _Watch(toolbox, generations, callback)
-    individuals, logbook, archive = _evolve(toolbox, population, generations, rates, watch)
+    individuals, logbook, archive = _run_deap(toolbox, population, generations, rates, watch)
     with torch_threads(toolbox.evaluator.threads):
         finisher = Finisher(toolbox, callback)
         parent = finisher.parent()
         front = finisher.front(finisher.score([*individuals, *archive]))
         searched = time.perf_counter()
-        front = finisher.finalise(front, n=finalise_count, epochs=finalise_epochs, seed=seed)
+        front = finisher.finalise(front, n=finalise_count, epochs=finalise_epochs)
         front = finisher.test(finisher.front(front))
     return Result(
         front=front,
@@ -136,7 +175,31 @@ def compress(
     )
 
 
-def _evolve(
+def _check_numbers(*, least: int, **numbers: int) -> None:
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise argument_error(name, f"a whole number of at least {least}", value)
+
+
+def _rates(
+    toolbox: Toolbox, crossover_rate: float | None, mutation_rate: float | None
+) -> tuple[float, float]:
+    """Return the rates, with the defaults that suit genome and fitness."""
+    pareto = isinstance(toolbox.fitness, ParetoFitness)
+    original = issubclass(toolbox.individual_class, WeightGenome) and not pareto
+    crossover = (1.0 if original else 0.7) if crossover_rate is None else crossover_rate
+    mutation = (0.01 if original else 0.3) if mutation_rate is None else mutation_rate
+    for name, value in (("crossover_rate", crossover), ("mutation_rate", mutation)):
+        if not 0 <= value <= 1:
+            raise argument_error(name, "a number in [0, 1]", value)
+    if pareto and crossover + mutation > 1:
+        raise argument_error(
+            "crossover_rate", "at most 1 together with mutation_rate", (crossover, mutation)
+        )
+    return crossover, mutation
+
+
+def _run_deap(
     toolbox: Toolbox,
     population: int,
     generations: int,

@@ -104,18 +104,17 @@ class Finisher:
         members.sort(key=lambda c: (c.validation.param_count, -c.validation.metric))
         return [replace(child, id=f"{i:03d}") for i, child in enumerate(members, start=1)]
 
-    def finalise(self, front: Sequence[Child], *, n: int, epochs: int, seed: int) -> list[Child]:
+    def finalise(self, front: Sequence[Child], *, n: int, epochs: int) -> list[Child]:
         """Return the front with n of its members, spread along it, trained for longer.
 
         Args:
             front: Children from the smallest to the largest; their modules are not changed.
             n: Number of children to train, 0 for none.
             epochs: Passes over the search data, 0 for none.
-            seed: Of this training.
         """
         chosen = spread(front, n) if epochs else []
         self.callback.on_phase("finalising", len(chosen))
-        finished = {child.id: self._finalise(child, epochs, seed) for child in chosen}
+        finished = {child.id: self._finalise(child, epochs) for child in chosen}
         return [finished.get(child.id, child) for child in front]
 
     def test(self, children: Iterable[Child]) -> list[Child]:
@@ -137,7 +136,7 @@ class Finisher:
             return min(good, key=lambda child: child.validation.param_count)
         return max(front, key=lambda child: sign * child.validation.metric)
 
-    def _finalise(self, child: Child, epochs: int, seed: int) -> Child:
+    def _finalise(self, child: Child, epochs: int) -> Child:
         before = self.test([child])[0].test
         module = copy.deepcopy(child.module)
         fit(
@@ -146,7 +145,7 @@ class Finisher:
             epochs=epochs,
             loss_fn=self.task.loss_fn,
             forward=self.task.run,
-            seed=seed,
+            seed=self.evaluator.seed,
             device=self.task.device,
         )
         self.callback.on_phase_step()

@@ -13,13 +13,15 @@ from torch import nn
 from ecomp_deap._version import __version__
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
+from ecomp_deap.evaluation.loop import torch_threads
 from ecomp_deap.export import save_child
 from ecomp_deap.network import load_parent
 from ecomp_deap.runs import RunConfig
 from ecomp_deap.runs.directory import RunDirectory
-from ecomp_deap.search.compress import Result, compress
+from ecomp_deap.search.compress import Result, evolve
 from ecomp_deap.search.parent import find_trained_parent, parent_recipe, train_parent
 from ecomp_deap.task import Task
+from ecomp_deap.toolbox import Toolbox, make_toolbox
 
 __all__ = ["RunResult", "run_many"]
 
@@ -61,51 +63,40 @@ def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator
     """
     callback = Callback() if callback is None else callback
     config = config.resolved()
-    threads = config.threads or torch.get_num_threads()
-    torch.set_num_threads(threads)
     data = load_fashion_mnist(config.data_dir, download=config.download)
     callback.on_message(data.source)
-    parent = _get_parent(config, data, callback)
+    with torch_threads(config.threads):
+        parent = _get_parent(config, data, callback)
     for index in range(config.n_runs):
         seed = config.seed + index
         if config.preset == "report":
             data = load_fashion_mnist_original(config.data_dir, download=config.download, seed=seed)
         generations = _generations(config, data)
-        own = replace(config, seed=seed, threads=threads, generations=generations, epochs=None)
+        own = replace(config, seed=seed, generations=generations, epochs=None)
         # Whatever is wrong with the options shows here, before a folder is made.
-        task = _task(own, parent.module, data)
+        toolbox = _toolbox(own, parent.module, data)
         directory = RunDirectory.create(config.out, config.name)
-        yield _run(own, task, parent, directory, index, config.n_runs, callback)
+        callback.on_run_start(index + 1, config.n_runs, directory.path, generations)
+        yield _run(own, toolbox, parent, directory, callback)
 
 
 def _run(
     config: RunConfig,
-    task: Task,
+    toolbox: Toolbox,
     parent: _Parent,
     directory: RunDirectory,
-    index: int,
-    n_runs: int,
     callback: Callback,
 ) -> RunResult:
-    generations = config.generations or 0
-    callback.on_run_start(index + 1, n_runs, directory.path, generations)
     directory.write_json("config.json", config.to_json_dict())
     save_child(parent.module, directory.parent, metadata=parent.metadata)
-    result = compress(
-        task,
-        genome=config.genome,
-        selection=config.selection,
-        objectives=config.objectives,
-        loss_weights=config.loss_weights,
+    result = evolve(
+        toolbox,
         population=config.population,
-        generations=generations,
+        generations=config.generations or 0,
         crossover_rate=config.crossover_rate,
         mutation_rate=config.mutation_rate,
-        recombination_layers=config.recombination_layers,
         finalise_count=config.finalise_count,
         finalise_epochs=config.finalise_epochs,
-        seed=config.seed,
-        threads=config.threads,
         callback=callback,
     )
     _write(result, directory)
@@ -113,6 +104,19 @@ def _run(
     directory.write_json("summary.json", summary)
     callback.on_run_end(summary)
     return RunResult(directory, summary)
+
+
+def _toolbox(config: RunConfig, parent: nn.Module, data: Splits) -> Toolbox:
+    return make_toolbox(
+        _task(config, parent, data),
+        genome=config.genome,
+        selection=config.selection,
+        objectives=config.objectives,
+        loss_weights=config.loss_weights,
+        recombination_layers=config.recombination_layers,
+        seed=config.seed,
+        threads=config.threads,
+    )
 
 
 def _task(config: RunConfig, parent: nn.Module, data: Splits) -> Task:

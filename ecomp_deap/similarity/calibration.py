@@ -14,9 +14,10 @@ __all__ = ["Calibration", "calibrate"]
 
 # Entropies agree to this many nats: well below scikit-learn's 1e-5, at one more Newton step.
 _TOLERANCE = 1e-9
-# Distances, in units of the table's scale, that differ by less than this are tied.
-_TIE = 1e-10
-_LOG_BETA_LIMIT = 60.0
+# Distances that exceed a row's smallest one by less than this fraction of it are tied: as far as
+# rounding may have moved them apart. Zero distances are exact, so near zero nothing is rounded off.
+_TIE = 1e-9
+_LOG_BETA_LIMIT = 200.0
 _MAX_ITERATIONS = 200
 
 
@@ -56,7 +57,7 @@ def calibrate(
     nearest = distances.detach().masked_fill(eye, torch.inf).amin(dim=-1, keepdim=True)
     # Shifting a row by its smallest distance changes no probability and avoids underflow.
     shifted = (distances - nearest).masked_fill(eye, 0.0)
-    tie_mask = (shifted.detach() <= _TIE) & ~eye
+    tie_mask = (shifted.detach() <= _TIE * nearest) & ~eye
     tied = tie_mask.sum(dim=-1) >= perplexity
 
     rows = shifted.detach().reshape(-1, n)
@@ -70,7 +71,9 @@ def calibrate(
     if distances.requires_grad:
         # One Newton step that autograd sees: its value is ~0, its gradient that of β(distances).
         entropy, slope = _entropy(shifted, eye, beta)
-        step = torch.where(converged, (entropy - math.log(perplexity)) / slope.detach(), 0.0)
+        # The slope of other rows may be 0, and 0 / 0 would spread through the gradient.
+        slope = slope.detach().masked_fill(~converged, 1.0)
+        step = torch.where(converged, (entropy - math.log(perplexity)) / slope, 0.0)
         beta = (solution + step).exp()
     weights = (shifted * -beta[..., None]).exp().masked_fill(eye, 0.0)
     weights = torch.where(tied[..., None], tie_mask.to(weights.dtype), weights)

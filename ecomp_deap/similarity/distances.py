@@ -4,8 +4,11 @@ import torch
 
 __all__ = ["median_scale", "squared_distances"]
 
-# Below this fraction of the two squared norms, a distance from the Gram matrix is mostly rounding.
-_CANCELLED = 1e-9
+# Below this fraction of the two squared norms, a distance from the Gram matrix loses too many
+# digits to cancellation.
+_CANCELLED = 1e-6
+# Differences are taken of about so many numbers at once, to bound memory.
+_CHUNK = 2**22
 
 
 def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
@@ -25,17 +28,30 @@ def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
     tensor([[ 0., 25.],
             [25.,  0.]], dtype=torch.float64)
     """
-    x = embeddings.double()
-    x = x - x.mean(dim=-2, keepdim=True)
+    raw = embeddings.double()
+    x = raw - raw.mean(dim=-2, keepdim=True)
     norms = x.square().sum(dim=-1)
     pair_norms = norms.unsqueeze(-1) + norms.unsqueeze(-2)
     distances = pair_norms - 2.0 * (x @ x.transpose(-1, -2))
-    cancelled = distances.detach() <= _CANCELLED * pair_norms.detach()
-    pairs = cancelled.nonzero(as_tuple=True)
-    batch = pairs[:-2]
-    first, second = (*batch, pairs[-2]), (*batch, pairs[-1])
-    differences = x[first] - x[second]
-    return distances.masked_fill(cancelled, 0.0).index_put(pairs, differences.square().sum(dim=-1))
+    gram = distances.detach()
+    cancelled = gram <= _CANCELLED * pair_norms.detach()
+    exact = gram.clone()
+    exact[cancelled] = _from_differences(raw.detach(), cancelled)
+    if not distances.requires_grad:
+        return exact
+    # The gradient of the Gram route is sound everywhere, and needs no differences to be kept.
+    return torch.where(cancelled, exact + (distances - gram), distances)
+
+
+def _from_differences(x: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+    """Return the squared distances of the sample pairs that the mask ``pairs`` marks, flat."""
+    # Of the samples as given: centring would have rounded away what tells close ones apart.
+    found = []
+    for chunk in pairs.nonzero().split(max(1, _CHUNK // x.shape[-1])):
+        *batch, i, j = chunk.unbind(dim=-1)
+        first, second = (*batch, i), (*batch, j)
+        found.append((x[first] - x[second]).square().sum(dim=-1))
+    return torch.cat(found)
 
 
 def median_scale(distances: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ samples alone, so the two embeddings may have any widths.
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def check_perplexity(perplexity: float, n_samples: int) -> float:
     limit = (n_samples - 1) / 3
     if (
         isinstance(perplexity, bool)
-        or not isinstance(perplexity, (int, float))
+        or not isinstance(perplexity, Real)
         or not 1 < perplexity <= limit
     ):
         raise argument_error(
@@ -177,19 +178,19 @@ class TSNELoss:
 
         Args:
             compressed_embeddings: Array or tensor of shape ``(n_samples, n_units)`` for one
-                child, or ``(n_children, n_samples, n_units)``. Any number of units.
+                child, or ``(n_children, n_samples, n_units)``. Any number of units. Where the
+                origin is several tables, ``(..., n_samples, n_units)`` with the same ones last.
 
         Returns:
             A scalar, or shape ``(n_children,)``: a tensor of the embeddings' dtype for tensors
             (differentiable), a double for arrays. A non-finite or constant embedding scores
-            `WORST_LOSS`, without gradient.
+            `WORST_LOSS`, with a gradient of 0.
+
+        Raises:
+            ArgumentError: Another number of samples, or of tables, than the parent's embedding.
         """
         compressed, is_array = _as_tensor("compressed_embeddings", compressed_embeddings)
-        if compressed.shape[-2] != self.n_samples:
-            raise argument_error(
-                "compressed_embeddings", f"{self.n_samples} samples", tuple(compressed.shape)
-            )
-        losses = self.from_distances(squared_distances(compressed), compressed.shape[-1])
+        losses = self.from_distances(self._distances(compressed), compressed.shape[-1])
         if is_array:
             return losses.numpy() if losses.ndim else np.float64(losses.item())
         return losses.to(compressed.dtype)
@@ -198,14 +199,18 @@ class TSNELoss:
         """Return the losses of children of different widths, calibrated together.
 
         Args:
-            embeddings: One tensor of shape ``(n_samples, n_units)`` per child.
+            embeddings: One tensor of shape ``(n_samples, n_units)`` per child; with the origin's
+                tables in front where it has several.
 
         Returns:
-            Double tensor of shape ``(n_children,)``.
+            Double tensor of shape ``(n_children,)``, or ``(n_children, ...)`` with those tables.
+
+        Raises:
+            ArgumentError: Another number of samples, or of tables, than the parent's embedding.
         """
         if not embeddings:
-            return torch.zeros(0, dtype=torch.float64)
-        tables = torch.stack([squared_distances(embedding) for embedding in embeddings])
+            return torch.zeros(0, *self.probabilities.shape[:-2], dtype=torch.float64)
+        tables = torch.stack([self._distances(embedding) for embedding in embeddings])
         if self.kernel == "gaussian":
             return self.from_distances(tables, 1)
         return torch.stack(
@@ -241,11 +246,40 @@ class TSNELoss:
         losses = kl_divergence(self.probabilities, q)
         return losses.masked_fill(dead, WORST_LOSS)
 
+    def _distances(self, compressed: torch.Tensor) -> torch.Tensor:
+        """Return a child's squared distances, once its shape is known to fit the parent's."""
+        tables = self.probabilities.shape[:-2]
+        if compressed.ndim < 2 or compressed.shape[-2] != self.n_samples:
+            raise argument_error(
+                "compressed_embeddings", f"{self.n_samples} samples", tuple(compressed.shape)
+            )
+        if compressed.shape[-2 - len(tables) : -2] != tables:
+            raise argument_error(
+                "compressed_embeddings",
+                f"shape (..., {', '.join(map(str, tables))}, {self.n_samples}, n_units)",
+                tuple(compressed.shape),
+            )
+        distances = squared_distances(compressed)
+        bad = ~torch.isfinite(distances.detach()).all(dim=-1).all(dim=-1)
+        if bad.any():
+            # As a dead child: the gradient of NaN is NaN even where the loss does not depend on it.
+            compressed = torch.where(bad[..., None, None], 0.0, compressed)
+            distances = squared_distances(compressed)
+        return distances
+
 
 def _as_tensor(name: str, value: Any) -> tuple[torch.Tensor, bool]:
     """Return ``value`` as a floating tensor, and whether it came as something else."""
     is_array = not isinstance(value, torch.Tensor)
-    tensor = torch.as_tensor(np.array(value)) if is_array else value
+    if is_array:
+        array = np.array(value)
+        if array.dtype.kind not in "biuf":
+            raise argument_error(name, "real numbers", array.dtype)
+        tensor = torch.as_tensor(array)
+    else:
+        tensor = value
+    if tensor.is_complex():
+        raise argument_error(name, "real numbers", tensor.dtype)
     if tensor.ndim < 2 or tensor.shape[-1] == 0 or tensor.shape[-2] < 2:
         raise argument_error(
             name, "shape (n_samples, n_units), at least 2 samples and 1 unit", tuple(tensor.shape)

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ecomp_deap.genomes import MaskGenome
+from ecomp_deap.network import (
+    compile_child,
+    find_structure,
+    mac_count,
+    make_parent,
+    param_count,
+    widths_cost,
+)
+from tests.architectures import ARCHITECTURES, build, inputs_for
+
+
+@given(data=st.data(), name=st.sampled_from(sorted(ARCHITECTURES)))
+def test_cost_from_widths_is_what_torch_counts_on_the_child(data, name):
+    network = build(name)
+    structure = find_structure(network)
+    widths = [data.draw(st.integers(1, n)) for n in structure.widths]
+    masks = [np.arange(n) < width for n, width in zip(structure.widths, widths, strict=True)]
+    child = compile_child(network, structure, MaskGenome(masks))
+    inputs = inputs_for(child, n=4)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        child(inputs)
+    n_parameters = sum(parameter.numel() for parameter in child.parameters())
+    assert widths_cost(structure, widths) == (n_parameters, counter.get_total_flops() / 2 / 4)
+    assert param_count(child) == n_parameters
+    assert mac_count(child, inputs, n_samples=4) == widths_cost(structure, widths)[1]
+
+
+def test_cost_of_the_originals_parent():
+    parent = make_parent()
+    structure = find_structure(parent)
+    macs = 784 * 256 + 256 * 256 + 256 * 10
+    assert widths_cost(structure, structure.widths) == (macs + 256 + 256 + 10, macs)
+
+
+def test_macs_are_counted_for_one_sample_whatever_the_batch():
+    network = build("activations")
+    for n in (1, 2, 17):
+        assert mac_count(network, inputs_for(network, n), n_samples=n) == 30 + 40 + 32 + 12
+
+
+def test_macs_are_counted_through_the_given_forward():
+    network = build("one hidden layer")
+    inputs = {"x": inputs_for(network, 2)}
+    found = mac_count(network, inputs, n_samples=2, forward=lambda m, batch: m(batch["x"]))
+    assert found == 6 * 5 + 5 * 2
+
+
+def test_a_shared_parameter_counts_once():
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    network[1].weight = network[0].weight
+    assert param_count(network) == 16 + 4 + 4
+
+
+def test_statistics_of_batch_norms_are_no_parameters():
+    structure = find_structure(build("batch norm"))
+    params, _ = widths_cost(structure, (7, 5))
+    assert params == (6 * 7 + 7) + 2 * 7 + (7 * 5 + 5) + 2 * 5 + (5 * 3 + 3)
+
+
+@pytest.mark.parametrize("name", ["batch norm", "nested"])
+def test_fewer_units_never_cost_more(name):
+    structure = find_structure(build(name))
+    costs = [widths_cost(structure, (n, 3)) for n in range(1, 8)]
+    assert costs == sorted(costs)
+    assert len(set(costs)) == 7

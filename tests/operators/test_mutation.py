@@ -1,0 +1,178 @@
+import copy
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecomp_deap.errors import ArgumentError
+from ecomp_deap.genomes import MaskGenome
+from ecomp_deap.operators import mutFlipUnits, mutScaleWeights
+from tests.operators.genomes import (
+    assert_arrays_equal,
+    assert_layers_equal,
+    assert_valid,
+    copied,
+    expected_arrays,
+    learnt_genome,
+    learnt_mates,
+    make_stack,
+    make_weights,
+    mask_mates,
+    seeds,
+    weight_mates,
+)
+
+ranges = st.sampled_from([(0.9, 1.1), (0.5, 0.75), (2.0, 3.0)])
+
+
+@given(weight_mates(), st.data(), ranges, seeds)
+def test_factors_lie_in_the_range_for_listed_layers_and_biases_stay(mates, data, factors, seed):
+    individual, low, high = mates[0], *factors
+    listed = data.draw(st.none() | st.sets(st.sampled_from(list(individual.layers))))
+    before = copied(individual)
+    random.seed(seed)
+    (mutant,) = mutScaleWeights(individual, low=low, high=high, layers=listed)
+    assert mutant is individual
+    for name, (weight, bias) in mutant.layers.items():
+        old_weight, old_bias = before[name]
+        if listed is None or name in listed:
+            factor = weight / old_weight
+            # A division can round by one unit in the last place.
+            assert (factor >= low * (1 - 1e-15)).all()
+            assert (factor < high * (1 + 1e-15)).all()
+        else:
+            np.testing.assert_array_equal(weight, old_weight)
+        assert (bias is None) == (old_bias is None)
+        if bias is not None:
+            np.testing.assert_array_equal(bias, old_bias)
+        assert not weight.flags.writeable
+
+
+@given(weight_mates(), seeds)
+def test_scaling_leaves_the_original_of_a_copy_untouched_and_follows_the_seed(mates, seed):
+    original = mates[0]
+    before, key = copied(original), original.key()
+    found = []
+    for _ in range(2):
+        random.seed(seed)
+        np.random.seed(0)  # noqa: NPY002  (mutants must not depend on it)
+        found.append(mutScaleWeights(copy.deepcopy(original))[0].key())
+    assert found[0] == found[1] != key
+    assert_layers_equal(original.layers, before)
+    assert original.key() == key
+
+
+def test_every_weight_has_a_uniform_factor_of_its_own():
+    individual = make_weights([50, 60], [True], 1)
+    before = individual.layers["layer_0"][0]
+    random.seed(3)
+    mutScaleWeights(individual)
+    factors = np.sort((individual.layers["layer_0"][0] / before).ravel())
+    assert len(np.unique(factors)) == factors.size
+    # Kolmogorov-Smirnov distance from the uniform distribution on [0.9, 1.1), p = 0.001.
+    steps = np.arange(1, factors.size + 1) / factors.size
+    assert np.abs(steps - (factors - 0.9) / 0.2).max() < 1.95 / np.sqrt(factors.size)
+
+
+def test_scaling_keeps_single_precision():
+    individual = make_weights([3, 4], [True], 1, dtype=np.float32)
+    random.seed(0)
+    mutScaleWeights(individual)
+    assert individual.layers["layer_0"][0].dtype == np.float32
+
+
+def test_equal_ends_give_that_factor():
+    individual = make_weights([3, 4], [True], 1)
+    before = individual.layers["layer_0"][0]
+    mutScaleWeights(individual, low=2.0, high=2.0)
+    np.testing.assert_array_equal(individual.layers["layer_0"][0], 2 * before)
+
+
+def test_scaling_refuses_an_empty_range_and_unknown_layers():
+    individual = make_weights([3, 4], [True], 1)
+    with pytest.raises(ArgumentError, match=r"low and high: expected low at most high, got \(1.1"):
+        mutScaleWeights(individual, low=1.1, high=0.9)
+    with pytest.raises(ArgumentError, match="low and high"):
+        mutScaleWeights(individual, low=float("nan"))
+    with pytest.raises(ArgumentError, match=r"layers: expected names among .* got 'output'"):
+        mutScaleWeights(individual, layers=["output"])
+
+
+probabilities = st.sampled_from([0.0, 0.1, 0.5, 1.0])
+
+
+@given(mask_mates(), probabilities, seeds)
+def test_flipped_masks_are_valid(case, indpb, seed):
+    stack, individual, _ = case
+    before = individual.masks
+    random.seed(seed)
+    (mutant,) = mutFlipUnits(individual, indpb=indpb, **stack.shared())
+    assert mutant is individual
+    assert_valid(stack, mutant)
+    assert mutant.arrays is None
+    for group, mask, old in zip(stack.structure.groups, mutant.masks, before, strict=True):
+        if indpb == 0:
+            np.testing.assert_array_equal(mask, old)
+        elif indpb == 1 and np.count_nonzero(~old) >= group.min_units:
+            np.testing.assert_array_equal(mask, ~old)
+
+
+@given(learnt_mates(), probabilities, seeds)
+def test_units_that_come_back_take_the_parents_weights(case, indpb, seed):
+    stack, individual, _ = case
+    before = individual.masks
+    random.seed(seed)
+    mutFlipUnits(individual, indpb=indpb, **stack.shared())
+    assert_valid(stack, individual)
+    expected = expected_arrays(stack, individual.masks, [(1, before)])
+    assert_arrays_equal(individual.arrays, expected)
+
+
+@given(learnt_mates(), seeds)
+def test_flipping_leaves_the_original_of_a_copy_untouched_and_follows_the_seed(case, seed):
+    stack, original, _ = case
+    masks = [mask.copy() for mask in original.masks]
+    arrays = {name: array.copy() for name, array in original.arrays.items()}
+    key = original.key()
+    found = []
+    for _ in range(2):
+        random.seed(seed)
+        found.append(mutFlipUnits(copy.deepcopy(original), indpb=0.5, **stack.shared())[0].key())
+    assert found[0] == found[1]
+    for mask, old in zip(original.masks, masks, strict=True):
+        np.testing.assert_array_equal(mask, old)
+    assert_arrays_equal(original.arrays, arrays)
+    assert original.key() == key
+
+
+def test_a_group_at_its_minimum_keeps_units_that_it_had():
+    stack = make_stack(1, [6], 1, [3], [False, False])
+    had = np.array([1, 1, 1, 1, 1, 0], dtype=bool)
+    kept = set()
+    for seed in range(40):
+        random.seed(seed)
+        (mutant,) = mutFlipUnits(MaskGenome([had]), indpb=1.0, **stack.shared())
+        # One unit came back, so two of the old ones stay.
+        assert mutant.masks[0][5]
+        assert mutant.widths == (3,)
+        kept.add(tuple(np.flatnonzero(mutant.masks[0])))
+    assert len(kept) > 5
+
+
+def test_each_unit_flips_with_its_probability():
+    stack = make_stack(1, [4000], 1, [1], [False, False])
+    before = np.arange(4000) % 2 == 0
+    random.seed(0)
+    (mutant,) = mutFlipUnits(MaskGenome([before]), indpb=0.1, **stack.shared())
+    assert (mutant.masks[0] ^ before).mean() == pytest.approx(0.1, abs=0.015)
+
+
+def test_learnt_arrays_stay_where_nothing_flips():
+    stack = make_stack(2, [3, 2], 2, [1, 1], [True, True, True])
+    masks = [np.array([True, False, True]), np.array([True, True])]
+    individual = learnt_genome(stack, masks, 1)
+    key = individual.key()
+    mutFlipUnits(individual, indpb=0.0, **stack.shared())
+    assert individual.key() == key
