@@ -111,6 +111,7 @@ def failed_measurement(
     reason: str, metric: Metric, structure: Structure, n_probes: int
 ) -> Measurement:
     """Return the finite worst measurement, for a child that could not be measured."""
+    assert metric.worst is not None  # Metric has seen to it
     params, macs = widths_cost(structure, structure.widths)
     return Measurement(
         metric=metric.worst,

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
+from ecomp_deap.errors import argument_error
+
 __all__ = ["Measurement"]
 
 
@@ -29,7 +31,7 @@ class Measurement(Mapping[str, float]):
         metric_name: The name under which ``metric`` is found.
 
     Raises:
-        ValueError: A number is not finite.
+        ArgumentError: A number is not finite, or the metric has another number's name.
     """
 
     metric: float
@@ -42,9 +44,11 @@ class Measurement(Mapping[str, float]):
     metric_name: str = "accuracy"
 
     def __post_init__(self) -> None:
+        if self.metric_name in _NUMBERS[1:]:
+            raise argument_error("metric_name", "a name that no other number has", self.metric_name)
         for name, value in self.items():
             if not math.isfinite(value):
-                raise ValueError(f"{name}: expected a finite number, got {value!r}")
+                raise argument_error(name, "a finite number", value)
 
     def __getitem__(self, name: str) -> float:
         if name == self.metric_name:

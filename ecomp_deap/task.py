@@ -1,8 +1,9 @@
 """`Task`: what is asked of a search."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from ecomp_deap.data import Splits, split
 from ecomp_deap.errors import argument_error
+from ecomp_deap.measurement import Measurement
 
 __all__ = ["ACCURACY", "Metric", "Task", "accuracy", "default_forward"]
 
@@ -32,13 +34,28 @@ class Metric:
         function: ``(outputs, targets) -> float`` for a batch.
         name: What it is called in fitness, logbook and files.
         maximise: Whether more is better.
-        worst: The finite value that a failed child gets.
+        worst: The finite value that a failed child gets; 0 unless given, which suits a metric
+            that is maximised and never negative. One that is minimised needs it.
+
+    Raises:
+        ArgumentError: The name is that of another measurement; ``worst`` is missing or not finite.
     """
 
     function: Callable[[Any, torch.Tensor], float]
     name: str
     maximise: bool = True
-    worst: float = 0.0
+    worst: float | None = None
+
+    def __post_init__(self) -> None:
+        taken = {field.name for field in fields(Measurement)} | {"fitness", "population"}
+        if not self.name or self.name in taken:
+            raise argument_error("metric name", f"one that is not among {sorted(taken)}", self.name)
+        if self.worst is None:
+            if not self.maximise:
+                raise argument_error("worst", "a value for failed children if less is better", None)
+            object.__setattr__(self, "worst", 0.0)
+        elif not math.isfinite(self.worst):
+            raise argument_error("worst", "a finite number", self.worst)
 
 
 ACCURACY = Metric(accuracy, "accuracy")

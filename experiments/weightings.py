@@ -83,7 +83,7 @@ def _run_all(jobs: Sequence[tuple[str, int, argparse.Namespace]], options: Any) 
     if not jobs:
         return
     context = get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=10) as pool:
+    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
         for done, label in enumerate(pool.map(_run_one, jobs), start=1):
             print(f"{done}/{len(jobs)}: {label}", file=sys.stderr, flush=True)
 

@@ -16,12 +16,21 @@ AnyGenome = TypeVar("AnyGenome", bound="Genome")
 def freeze(array: Any, dtype: Any = None) -> np.ndarray:
     """Return ``array`` read-only; an array that can be written elsewhere is copied first."""
     result = np.asarray(array, dtype=dtype)
-    base = result.base
-    if result.flags.writeable or (isinstance(base, np.ndarray) and base.flags.writeable):
-        # Whoever holds the array, or what it is a view of, could still write into it.
-        result = result.copy() if result is array or base is not None else result
+    if not _is_frozen(result):
+        if result is array or result.base is not None:
+            result = result.copy()
         result.flags.writeable = False
     return result
+
+
+def _is_frozen(array: Any) -> bool:
+    """Whether nobody can write into the array, through what it is a view of either."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    # Memory of another kind, such as a tensor's, has rules of its own.
+    return array is None
 
 
 class Genome:

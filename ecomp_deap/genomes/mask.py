@@ -86,7 +86,8 @@ class MaskGenome(Genome):
         for mask in self._masks:
             yield describe("mask", mask)
             yield np.packbits(mask).data
-        for name, array in (self._arrays or {}).items():
+        # By name: the order in which arrays were given makes no other child.
+        for name, array in sorted((self._arrays or {}).items()):
             yield describe(name, array)
             yield np.ascontiguousarray(array).data
 

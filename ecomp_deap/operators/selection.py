@@ -9,7 +9,7 @@ from deap import tools
 
 from ecomp_deap.errors import SelectionError, argument_error
 
-__all__ = ["SCALAR_SELECTIONS", "check_pairing", "make_selection", "selSoftmaxRoulette"]
+__all__ = ["SCALAR_SELECTIONS", "bare", "check_pairing", "make_selection", "selSoftmaxRoulette"]
 
 #: Selections by the names that `make_toolbox` knows, for a weighted fitness.
 SCALAR_SELECTIONS = ("roulette", "tournament")
@@ -88,12 +88,22 @@ _NEEDS_ONE_VALUE = {
 _NEEDS_OBJECTIVES = {tools.selNSGA2, tools.selNSGA3, tools.selSPEA2, tools.selTournamentDCD}
 
 
+def bare(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function behind `functools.partial` and decorators that keep ``__wrapped__``."""
+    while True:
+        inner = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+        if inner is None:
+            return function
+        function = inner
+
+
 def check_pairing(function: Callable[..., Any], n_values: int) -> None:
     """Refuse a selection that does not suit a fitness of ``n_values`` values.
 
     Raises:
         SelectionError: Naming what goes with what.
     """
+    function = bare(function)
     name = getattr(function, "__name__", str(function))
     if n_values > 1 and function in _NEEDS_ONE_VALUE:
         raise SelectionError(

@@ -29,7 +29,10 @@ def read_front(path: Path) -> list[dict[str, Any]]:
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if reader.fieldnames is None:
+            raise ValueError("it is empty")
         return [{name: _value(name, text) for name, text in row.items()} for row in rows]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
@@ -37,7 +40,9 @@ def read_front(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: expected a front, but {error}") from error
 
 
-def _value(name: str, text: str) -> Any:
+def _value(name: str, text: str | None) -> Any:
+    if text is None:
+        raise ValueError(f"a row lacks {name!r}")
     if name in _TEXT:
         return text
     if not text:

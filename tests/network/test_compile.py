@@ -88,7 +88,9 @@ def test_modules_know_their_new_sizes(name, seed):
 def test_keeping_everything_gives_the_parent_bit_by_bit(name):
     network = build(name)
     structure = find_structure(network)
-    child = compile_child(network, structure, MaskGenome([np.ones(n, bool) for n in structure.widths]))
+    child = compile_child(
+        network, structure, MaskGenome([np.ones(n, bool) for n in structure.widths])
+    )
     inputs = inputs_for(network)
     assert type(child) is type(network)
     assert torch.equal(child(inputs), network(inputs))

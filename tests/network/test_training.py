@@ -96,9 +96,7 @@ def test_fit_learns(tiny_splits):
     network = make_parent((16,), n_inputs=12, n_outputs=3, seed=3)
     scores = []
     for _ in range(2):
-        scores.append(
-            predict(network, tiny_splits.test, metric=accuracy, forward=default_forward)
-        )
+        scores.append(predict(network, tiny_splits.test, metric=accuracy, forward=default_forward))
         run_fit(network, tiny_splits.search, epochs=15, seed=0, batch_size=32, learning_rate=0.02)
     assert scores[0] < 0.6
     assert scores[1] > 0.8
@@ -155,9 +153,7 @@ def test_batches_do_not_change_what_is_predicted(tiny_splits, batch_size):
     whole = tiny_splits.test
     with torch.no_grad():
         hits = (network(whole.inputs).argmax(1) == whole.targets).sum()
-    found = predict(
-        network, whole, metric=accuracy, forward=default_forward, batch_size=batch_size
-    )
+    found = predict(network, whole, metric=accuracy, forward=default_forward, batch_size=batch_size)
     assert found == pytest.approx(int(hits) / len(whole), abs=1e-12)
 
 

@@ -1,6 +1,7 @@
 """Genomes of any width for the operators' tests, whose every number tells where it comes from."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import strategies as st
@@ -145,7 +146,7 @@ def assert_valid(stack, genome):
 def make_weights(sizes, biases, k, dtype=np.float64):
     """Return a `WeightGenome` whose numbers lie between k steps and (k + 1) steps."""
     layers, start = {}, k * STEP + 1.0
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         size = n_out * n_in
         weight = (start + np.arange(size)).reshape(n_out, n_in).astype(dtype)
         start += size

@@ -190,7 +190,10 @@ def test_learnt_arrays_follow_their_units(cross, case, seed):
     masks1, masks2 = mate1.masks, mate2.masks
     random.seed(seed)
     cross(mate1, mate2, stack)
-    for child, sources in ((mate1, [(1, masks1), (2, masks2)]), (mate2, [(2, masks2), (1, masks1)])):
+    for child, sources in (
+        (mate1, [(1, masks1), (2, masks2)]),
+        (mate2, [(2, masks2), (1, masks1)]),
+    ):
         assert_valid(stack, child)
         assert_arrays_equal(child.arrays, expected_arrays(stack, child.masks, sources))
 

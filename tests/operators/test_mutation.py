@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.genomes import MaskGenome
 from ecomp_deap.operators import mutFlipUnits, mutScaleWeights
+from ecomp_deap.seeding import draw_generator
 from tests.operators.genomes import (
     assert_arrays_equal,
     assert_layers_equal,
@@ -159,6 +160,20 @@ def test_a_group_at_its_minimum_keeps_units_that_it_had():
         assert mutant.widths == (3,)
         kept.add(tuple(np.flatnonzero(mutant.masks[0])))
     assert len(kept) > 5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_fills_a_group_up_is_a_unit_that_it_had(seed):
+    stack = make_stack(1, [12], 1, [6], [False, False])
+    had = np.arange(12) < 6
+    random.seed(seed)
+    flipped = had ^ (draw_generator().random(12) < 0.4)
+    random.seed(seed)
+    (mutant,) = mutFlipUnits(MaskGenome([had]), indpb=0.4, **stack.shared())
+    mask = mutant.masks[0]
+    assert mask[flipped].all()
+    assert mask.sum() == max(flipped.sum(), 6)
+    assert not (mask & ~flipped & ~had).any()
 
 
 def test_each_unit_flips_with_its_probability():

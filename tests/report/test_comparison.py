@@ -5,7 +5,7 @@ import pytest
 from matplotlib import image
 
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.report import plot_boxes, plot_trajectories
+from ecomp_deap.report import plot_boxes, plot_fronts, plot_trajectories
 
 BLUE, VERMILION = "#0072B2", "#D55E00"
 
@@ -151,3 +151,68 @@ def test_trajectory_faults_are_named(tmp_path):
         plot_trajectories(make_series(), path, overlay={"020": []})
     with pytest.raises(ArgumentError, match=r"series\['100'\]\[0\]: expected a column 'r2_mean'"):
         plot_trajectories(make_series(), path, panels=["r2_mean"])
+
+
+def make_fronts(shift=0.0, n_runs=3):
+    return {
+        name: [
+            [
+                {"param_count": 1000 * 2**i + 10 * run, "test_accuracy": 0.3 + 0.1 * i + shift}
+                for i in range(5)
+            ]
+            for run in range(n_runs)
+        ]
+        for name in ("NSGA-II", "roulette")
+    }
+
+
+PARENT = {"param_count": 40_000, "test_accuracy": 0.88}
+
+
+def test_fronts_have_a_colour_for_each_mode(tmp_path):
+    fronts = make_fronts()
+    both = plot_fronts(fronts, PARENT, tmp_path / "a.png", title="Fronts")
+    alone = plot_fronts({"NSGA-II": fronts["NSGA-II"]}, PARENT, tmp_path / "b.png")
+    assert pixels_of(both, BLUE) > 300
+    assert pixels_of(both, VERMILION) > 300
+    assert pixels_of(alone, VERMILION) == 0
+    # Two panels side by side are wider than they are high.
+    height, width = image.imread(both).shape[:2]
+    assert width > height
+
+
+def test_fronts_are_drawn_in_the_order_of_size(tmp_path):
+    fronts = make_fronts()
+    reversed_rows = {name: [run[::-1] for run in runs] for name, runs in fronts.items()}
+    one = plot_fronts(fronts, PARENT, tmp_path / "a.png")
+    other = plot_fronts(reversed_rows, PARENT, tmp_path / "b.png")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_any_number_of_panels_fits_any_number_of_columns(tmp_path):
+    fronts = {f"mode {i}": make_fronts(0.01 * i)["roulette"] for i in range(7)}
+    fronts["none"] = [[]]
+    for columns in (3, 20):
+        path = plot_fronts(fronts, PARENT, tmp_path / f"{columns}.png", columns=columns)
+        assert path.stat().st_size > 1000
+
+
+def test_other_quantities_are_drawn(tmp_path):
+    rows = [{"param_count": n, "validation_r2": n / 1000} for n in (500, 100, 900)]
+    path = plot_fronts({"a": [rows]}, rows[0], tmp_path / "a.png", quantity="validation_r2")
+    assert path.stat().st_size > 1000
+
+
+def test_front_faults_are_named(tmp_path):
+    path = tmp_path / "a.png"
+    rows = make_fronts()["roulette"][0]
+    with pytest.raises(ArgumentError, match=r"fronts: expected at least one child"):
+        plot_fronts({"a": [[]]}, PARENT, path)
+    with pytest.raises(ArgumentError, match=r"columns: expected at least 1, got 0"):
+        plot_fronts({"a": [rows]}, PARENT, path, columns=0)
+    with pytest.raises(ArgumentError, match=r"fronts\['a'\]\[0\]: expected a column 'test_r2'"):
+        plot_fronts({"a": [rows]}, PARENT, path, quantity="test_r2")
+    with pytest.raises(ArgumentError, match=r"fronts\['a'\]: expected finite numbers"):
+        plot_fronts({"a": [[{**rows[0], "test_accuracy": None}]]}, PARENT, path)
+    with pytest.raises(ArgumentError, match=r"parent param_count: expected counts greater than 0"):
+        plot_fronts({"a": [rows]}, {**PARENT, "param_count": 0}, path)

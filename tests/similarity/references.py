@@ -22,7 +22,7 @@ def child_of(origin, seed, n_units, *, noise=0.5):
     return np.maximum(mixed + noise * rng.normal(size=mixed.shape) * mixed.std() + 0.1, 0.0)
 
 
-def has_no_reachability_gap(embedding, perplexity):
+def sklearn_converges(embedding, perplexity):
     """True where scikit-learn's search brings every row to the wanted perplexity."""
     rows = _utils._binary_search_perplexity(_float32_distances(embedding), perplexity, 0)
     terms = np.where(rows > 0, rows * np.log(np.where(rows > 0, rows, 1.0)), 0.0)

@@ -1,0 +1,251 @@
+"""`Toolbox`: a DEAP toolbox with a generation boundary.
+
+DEAP's loops know nothing of batches and seeds. So whatever is registered as ``map``, ``select``
+and ``clone`` is called from behind a boundary that does.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from deap import base, tools
+from torch import nn
+
+from ecomp_deap.errors import SelectionError
+from ecomp_deap.evaluation import Evaluator
+from ecomp_deap.fitness import Fitness
+from ecomp_deap.genomes import Genome, MaskGenome
+from ecomp_deap.operators import check_pairing
+from ecomp_deap.operators.selection import bare
+from ecomp_deap.seeding import seed_stream, training_seed
+
+__all__ = ["Counters", "Toolbox"]
+
+
+@dataclass
+class Counters:
+    """What a toolbox has done so far.
+
+    Attributes:
+        evaluations: Children measured, in all.
+        rescored: Of these, survivors measured again because the batch had changed.
+        duplicates: Individuals that got the measurement of an equal genome instead.
+        failed: Children that could not be measured.
+    """
+
+    evaluations: int = 0
+    rescored: int = 0
+    duplicates: int = 0
+    failed: int = 0
+
+
+class Toolbox(base.Toolbox):
+    """A DEAP toolbox with a generation boundary; made by `make_toolbox`.
+
+    - The n-th ``map(toolbox.evaluate, …)`` is generation n: it fixes the batch, measures the
+      individuals, attaches their ``measurement``, and seeds `random` and `numpy.random` for the
+      next generation at its end.
+    - ``select`` first scores again whoever was scored on an earlier batch.
+    - ``clone`` invalidates the fitness, so that clones are scored anew.
+
+    Attributes:
+        evaluator: The `Evaluator` behind ``evaluate``.
+        fitness: How measurements become fitness values.
+        individual_class: The DEAP type of its individuals.
+        generation: Number of the current generation, −1 before the first.
+        counters: What was done so far.
+    """
+
+    def __init__(self, evaluator: Evaluator, fitness: Fitness, individual_class: type[Any]) -> None:
+        self.evaluator = evaluator
+        self.fitness = fitness
+        self.individual_class = individual_class
+        self.generation = -1
+        self.counters = Counters()
+        self._ready: set[int] = set()
+        self._n_measured = 0
+        self._permutations = 0
+        super().__init__()
+
+    def register(self, alias: str, function: Callable[..., Any], *args: Any, **kargs: Any) -> None:
+        """Register a function as DEAP does; ``map``, ``select`` and ``clone`` keep the boundary.
+
+        Raises:
+            SelectionError: A selection that does not suit the fitness, naming one that does.
+        """
+        boundaries: dict[str, Callable[..., Any]] = {
+            "map": self._map,
+            "select": self._select,
+            "clone": self._clone,
+        }
+        boundary = boundaries.get(alias)
+        if boundary is None or isinstance(function, _Bounded):
+            super().register(alias, function, *args, **kargs)
+            return
+        if alias == "select":
+            check_pairing(function, len(self.fitness.signs))
+        # Bound here, or the boundary would take the first of them for what it is called with.
+        function = partial(function, *args) if args else function
+        super().register(alias, _Bounded(boundary, function), **kargs)
+
+    def decorate(self, alias: str, *decorators: Callable[..., Any]) -> None:
+        """Decorate as DEAP does; behind a boundary the registered function is decorated."""
+        registered = getattr(self, alias)
+        if not isinstance(registered.func, _Bounded):
+            super().decorate(alias, *decorators)
+            return
+        function = registered.func.function
+        for decorator in decorators:
+            function = decorator(function)
+        self.register(alias, function, **registered.keywords)
+
+    def compile_individual(self, individual: Genome) -> nn.Module:
+        """Return the standalone child of an individual; registered as ``compile``."""
+        return self.evaluator.compile(individual)
+
+    def evaluate_individual(self, individual: Any) -> tuple[float, ...]:
+        """Return an individual's fitness values on the current batch; registered as ``evaluate``.
+
+        Attaches the ``measurement``.
+        """
+        if id(individual) not in self._ready:
+            self._measure([individual])
+        return self.fitness.values(individual.measurement)
+
+    def _clone(self, function: Callable[..., Any], individual: Any) -> Any:
+        clone = function(individual)
+        if isinstance(clone, Genome):
+            del clone.fitness.values  # type: ignore[attr-defined]
+            clone.measurement = clone.batch = None  # type: ignore[attr-defined]
+        return clone
+
+    def _map(
+        self,
+        function: Callable[..., Any],
+        called: Callable[..., Any],
+        *iterables: Iterable[Any],
+        **options: Any,
+    ) -> Any:
+        if called is not getattr(self, "evaluate", None):
+            return function(called, *iterables, **options)
+        individuals = list(iterables[0])
+        self.generation += 1
+        self._n_measured = 0
+        self._measure(individuals)
+        values = self._values(individuals)
+        seed_stream(self.evaluator.seed, self.generation + 1)
+        return values
+
+    def _values(self, individuals: Sequence[Any]) -> list[tuple[float, ...]]:
+        """Return fitness values through the registered ``evaluate``, decorations included."""
+        self._ready = {id(individual) for individual in individuals}
+        try:
+            return [self.evaluate(individual) for individual in individuals]
+        finally:
+            self._ready = set()
+
+    def _select(
+        self, function: Callable[..., Any], individuals: Sequence[Any], k: int, **options: Any
+    ) -> Any:
+        self._refuse_permutation(function, len(individuals), k)
+        current = self.evaluator.batch_id(max(self.generation, 0))
+        stale = {id(i): i for i in individuals if i.batch != current and i.fitness.valid}
+        if stale:
+            survivors = list(stale.values())
+            self.counters.rescored += len(survivors)
+            with _kept_streams():
+                self._measure(survivors, train=not self.evaluator.task.inherit)
+                found = self._values(survivors)
+            for individual, values in zip(survivors, found, strict=True):
+                individual.fitness.values = values
+        return function(individuals, k, **options)
+
+    def _refuse_permutation(self, function: Callable[..., Any], n: int, k: int) -> None:
+        """Refuse to select all of n again and again; once is how DEAP assigns crowding."""
+        chooses = bare(function) in (tools.selNSGA2, tools.selNSGA3, tools.selSPEA2)
+        self._permutations = self._permutations + 1 if chooses and k == n else 0
+        if self._permutations >= 2:
+            raise SelectionError(
+                f"{bare(function).__name__} was asked for {k} of {n} individuals twice running, "
+                "which selects nothing: use deap.algorithms.eaMuPlusLambda, which selects among parents "
+                "and offspring, or lambda_ > mu with eaMuCommaLambda; eaSimple suits "
+                "selection='roulette' or 'tournament' with loss_weights"
+            )
+
+    def _measure(self, individuals: Sequence[Any], *, train: bool = True) -> None:
+        """Measure individuals on the current batch and attach what was found (in place)."""
+        generation = max(self.generation, 0)
+        task = self.evaluator.task
+        genomes = [individual.plain() for individual in individuals]
+        first = _first_equal(genomes, by_content=task.train_steps > 0)
+        unique = sorted(set(first))
+        seeds = [
+            training_seed(self.evaluator.seed, generation, self._n_measured + i) for i in unique
+        ]
+        outcomes = dict(
+            zip(
+                unique,
+                self.evaluator.measure(
+                    [genomes[i] for i in unique],
+                    generation,
+                    seeds,
+                    train=train,
+                    map_function=self._workers_map,
+                ),
+                strict=True,
+            )
+        )
+        self._n_measured += len(individuals)
+        self.counters.evaluations += len(unique)
+        self.counters.duplicates += len(individuals) - len(unique)
+        for individual, index in zip(individuals, first, strict=True):
+            outcome = outcomes[index]
+            self.counters.failed += outcome.measurement.failed
+            individual.measurement = outcome.measurement
+            individual.batch = self.evaluator.batch_id(generation)
+            if outcome.arrays is not None and isinstance(individual, MaskGenome):
+                individual.rebind(individual.masks, outcome.arrays)
+
+    @property
+    def _workers_map(self) -> Callable[..., Any]:
+        registered = self.map
+        return partial(registered.func.function, **registered.keywords)
+
+
+class _Bounded:
+    """A registered function behind a boundary: ``boundary(function, *args)``."""
+
+    def __init__(self, boundary: Callable[..., Any], function: Callable[..., Any]) -> None:
+        self.boundary, self.function = boundary, function
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: Any, **kargs: Any) -> Any:
+        return self.boundary(self.function, *args, **kargs)
+
+
+@contextmanager
+def _kept_streams() -> Iterator[None]:
+    """Put `random` and `numpy.random` back at the end, whatever a user's functions drew."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+
+def _first_equal(genomes: Sequence[Genome], *, by_content: bool) -> list[int]:
+    """Return for each genome the index of the first equal one.
+
+    Masks are cheap to compare. Weights are hashed only if children train, which costs far more.
+    """
+    seen: dict[bytes, int] = {}
+    first = []
+    for i, genome in enumerate(genomes):
+        cheap = isinstance(genome, MaskGenome) and genome.arrays is None
+        first.append(seen.setdefault(genome.key(), i) if cheap or by_content else i)
+    return first

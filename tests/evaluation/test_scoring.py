@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecomp_deap.data import Splits, TensorSamples
+from ecomp_deap.errors import ArgumentError
+from ecomp_deap.evaluation import Evaluator
+from ecomp_deap.genomes import MaskGenome, WeightGenome
+from ecomp_deap.network import make_parent
+from ecomp_deap.similarity import TSNELoss
+from ecomp_deap.task import Task
+
+PROBES = ("layer_1_act", "layer_2_act")
+
+
+def activations(module, inputs):
+    """Each hidden activation and the outputs of a two-layer stack, by hand."""
+    with torch.no_grad():
+        first = torch.relu(module.layer_1_linear(inputs))
+        second = torch.relu(module.layer_2_linear(first))
+        return (first, second), module.output(second)
+
+
+def score_by_single_tables(parent, child, samples, *, table, perplexity):
+    inputs, targets = samples.inputs, samples.targets
+    losses = []
+    for start in range(0, len(samples) - table + 1, table):
+        rows = inputs[start : start + table]
+        pairs = zip(activations(parent, rows)[0], activations(child, rows)[0], strict=True)
+        losses.append(sum(float(TSNELoss(p, perplexity=perplexity)(c.double())) for p, c in pairs))
+    hits = (activations(child, inputs)[1].argmax(1) == targets).double().mean()
+    return float(hits), float(np.mean(losses))
+
+
+@given(n=st.integers(5, 90), batch_size=st.sampled_from([5, 12, 30]))
+def test_scores_are_averages_over_single_tables(tiny_splits, n, batch_size):
+    parent = make_parent((9, 8), n_inputs=12, n_outputs=3, seed=2)
+    data = Splits(tiny_splits.search, tiny_splits.test.subset(np.arange(n)), None)
+    task = Task(parent, data, batch_size=batch_size)
+    evaluator = Evaluator(task)
+    genome = MaskGenome([np.arange(9) < 6, np.arange(8) != 3])
+    child = evaluator.compile(genome)
+    found = evaluator.scorer(data.validation).score(child, genome.widths)
+    table = min(batch_size, n)
+    accuracy, loss = score_by_single_tables(
+        parent, child, data.validation, table=table, perplexity=min(30, (table - 1) / 3)
+    )
+    assert found["accuracy"] == pytest.approx(accuracy, abs=1e-12)
+    assert found["similarity_loss"] == pytest.approx(loss, rel=1e-5, abs=1e-8)
+    assert found["relative_width"] == 13 / 17
+
+
+def test_data_are_compared_in_chunks_of_whole_tables(tiny_parent, tiny_splits):
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(2350, 12, generator=generator)
+    data = TensorSamples(inputs, tiny_parent(inputs).argmax(1))
+    evaluator = Evaluator(Task(tiny_parent, tiny_splits, batch_size=90, perplexity=5.0))
+    genome = MaskGenome([np.arange(16) < 9, np.arange(12) < 8])
+    child = evaluator.compile(genome)
+    found = evaluator.scorer(data).score(child, genome.widths)
+    accuracy, loss = score_by_single_tables(tiny_parent, child, data, table=90, perplexity=5.0)
+    assert found["accuracy"] == pytest.approx(accuracy, abs=1e-12)
+    assert found["similarity_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_parent_equals_itself(tiny_task):
+    evaluator = Evaluator(tiny_task())
+    found = evaluator.scorer(evaluator.task.splits.validation).score(
+        evaluator.task.parent, evaluator.structure.widths
+    )
+    assert found["similarity_loss"] == pytest.approx(0, abs=1e-9)
+    assert found["relative_width"] == 1
+
+
+def test_a_perplexity_is_cut_to_what_few_samples_allow(tiny_task):
+    evaluator = Evaluator(tiny_task(perplexity=9.0))
+    few = evaluator.task.splits.validation.subset(np.arange(7))
+    genome = MaskGenome([np.arange(16) < 6, np.arange(12) < 5])
+    child = evaluator.compile(genome)
+    found = evaluator.scorer(few).score(child, genome.widths)
+    _, loss = score_by_single_tables(evaluator.task.parent, child, few, table=7, perplexity=2.0)
+    assert found["similarity_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_too_few_samples_are_refused(tiny_task):
+    evaluator = Evaluator(tiny_task())
+    with pytest.raises(ArgumentError, match="samples: expected at least 5 to score on, got 4"):
+        evaluator.scorer(evaluator.task.splits.validation.subset(np.arange(4)))
+
+
+def test_the_test_metric_is_the_accuracy_on_any_samples(tiny_task):
+    evaluator = Evaluator(tiny_task())
+    scorer = evaluator.scorer(evaluator.task.splits.validation)
+    test = evaluator.task.splits.test
+    parent = evaluator.task.parent
+    hits = (parent(test.inputs).argmax(1) == test.targets).double().mean()
+    assert scorer.test(parent, test) == pytest.approx(float(hits), abs=1e-12)
+
+
+def test_a_child_that_overflows_on_one_sample_has_failed(tiny_task):
+    evaluator = Evaluator(tiny_task())
+    sane = evaluator.task.splits.validation
+    inputs = sane.inputs.clone()
+    inputs[-1] = 1e30
+    genome = WeightGenome(
+        {
+            "layer_1_linear": (np.full((2, 12), 1e10, np.float32), np.zeros(2, np.float32)),
+            "layer_2_linear": (np.eye(2, dtype=np.float32), np.zeros(2, np.float32)),
+            "output": (np.ones((3, 2), np.float32), np.zeros(3, np.float32)),
+        }
+    )
+    for samples, failed in ((sane, False), (TensorSamples(inputs, sane.targets), True)):
+        found = evaluator.scorer(samples).score(evaluator.compile(genome), genome.widths)
+        assert found.failed == failed
+        assert found.reason == ("outputs are not finite" if failed else "")
+
+
+def test_scoring_changes_nothing(tiny_task):
+    evaluator = Evaluator(tiny_task())
+    scorer = evaluator.scorer(evaluator.task.splits.validation)
+    genome = MaskGenome([np.arange(16) < 6, np.arange(12) < 5])
+    child = evaluator.compile(genome)
+    first = scorer.score(child, genome.widths)
+    assert scorer.score(child, genome.widths) == first
+    assert not child.training
+    assert all(parameter.grad is None for parameter in child.parameters())
+    assert not any(module._forward_hooks for module in child.modules())

@@ -1,0 +1,295 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ecomp_deap.callbacks import Callback
+from ecomp_deap.data import Splits
+from ecomp_deap.errors import ArgumentError, SelectionError
+from ecomp_deap.logbook import logbook_to_rows
+from ecomp_deap.search import compress, evolve
+from ecomp_deap.task import Metric, Task
+from ecomp_deap.toolbox import make_toolbox
+from tests.architectures import equal_states, state_of
+
+SMALL = {"population": 8, "generations": 2, "finalise_count": 0}
+
+
+def costs_of(front, names=("accuracy", "similarity_loss", "param_count")):
+    signs = {"accuracy": -1.0}
+    return np.array([[signs.get(n, 1.0) * c.validation[n] for n in names] for c in front])
+
+
+def assert_mutually_non_dominated(costs):
+    for cost in costs:
+        assert not ((costs <= cost).all(axis=1) & (costs < cost).any(axis=1)).any()
+
+
+def rows(result):
+    return [child.as_row() for child in result.front]
+
+
+@pytest.mark.parametrize("finalise_count", [0, 3])
+def test_no_member_of_the_front_dominates_another(tiny_task, finalise_count):
+    result = compress(tiny_task(), **{**SMALL, "finalise_count": finalise_count})
+    assert len(result.front) > 1
+    assert_mutually_non_dominated(costs_of(result.front))
+
+
+def test_the_front_goes_from_the_smallest_to_the_largest(tiny_task):
+    result = compress(tiny_task(), **SMALL)
+    counts = [child.validation["param_count"] for child in result.front]
+    assert counts == sorted(counts)
+    assert [child.id for child in result.front] == [f"{i:03d}" for i in range(1, len(counts) + 1)]
+
+
+def test_children_are_what_the_front_says(tiny_task):
+    task = tiny_task()
+    result = compress(task, **SMALL)
+    for child in result.front:
+        for figure, samples in (
+            (child.validation["accuracy"], task.splits.validation),
+            (child.test, task.splits.test),
+        ):
+            with torch.no_grad():
+                hits = child.module(samples.inputs).argmax(1) == samples.targets
+            assert figure == pytest.approx(float(hits.double().mean()), abs=1e-12)
+        linear = [m for m in child.module.modules() if isinstance(m, nn.Linear)]
+        assert tuple(m.out_features for m in linear[:-1]) == child.widths
+        assert sum(p.numel() for p in child.module.parameters()) == child.validation["param_count"]
+        assert child.validation["relative_width"] == sum(child.widths) / 28
+        assert child.as_row()["widths"] == "-".join(map(str, child.widths))
+
+
+def test_the_parent_is_scored_like_a_child(tiny_task, tiny_parent):
+    task = tiny_task()
+    before = state_of(task.parent)
+    result = compress(task, **SMALL)
+    assert result.parent.id == "parent"
+    assert result.parent.widths == (16, 12)
+    assert result.parent.validation["similarity_loss"] == pytest.approx(0, abs=1e-9)
+    assert equal_states(state_of(task.parent), before)
+    assert equal_states(state_of(tiny_parent), before)
+
+
+def test_pareto_recommends_the_smallest_child_about_as_good_as_the_parent(tiny_task):
+    result = compress(tiny_task(), **{**SMALL, "generations": 4})
+    enough = result.parent.validation["accuracy"] - 0.01
+    good = [child for child in result.front if child.validation["accuracy"] >= enough]
+    if good:
+        assert result.best == good[0]
+    else:
+        best = max(child.validation["accuracy"] for child in result.front)
+        assert result.best.validation["accuracy"] == best
+
+
+@pytest.mark.parametrize("weights", [(1, 2, 1), (0, 0, 1), (1, 0, 0), (0, 2, 1)])
+def test_weighted_recommends_the_highest_sum(tiny_task, weights):
+    result = compress(tiny_task(), loss_weights=weights, **SMALL)
+
+    def fitness(child):
+        found = child.validation
+        wa, ws, wc = weights
+        return (
+            wa * found["accuracy"]
+            - ws * found["similarity_loss"]
+            + wc * (1 - found["relative_width"])
+        )
+
+    assert fitness(result.best) == pytest.approx(max(map(fitness, result.front)), abs=1e-12)
+    names = [
+        name
+        for name, weight in zip(
+            ("accuracy", "similarity_loss", "relative_width"), weights, strict=True
+        )
+        if weight
+    ]
+    assert_mutually_non_dominated(costs_of(result.front, names))
+
+
+def test_a_metric_that_is_minimised_is_minimised(tiny_splits, tiny_parent):
+    def cross_entropy(outputs, targets):
+        return float(nn.functional.cross_entropy(outputs, targets))
+
+    metric = Metric(cross_entropy, "nll", maximise=False, worst=1e3)
+    result = compress(Task(tiny_parent, tiny_splits, metric=metric, batch_size=30), **SMALL)
+    assert_mutually_non_dominated(costs_of(result.front, ("nll", "similarity_loss", "param_count")))
+    row = result.best.as_row()
+    assert {"validation_nll", "test_nll", "test_nll_before"} <= set(row)
+    assert row["test_nll"] > 0
+    enough = result.parent.validation["nll"] + 0.01
+    good = [child for child in result.front if child.validation["nll"] <= enough]
+    best = good[0] if good else min(result.front, key=lambda child: child.validation["nll"])
+    assert result.best == best
+
+
+def test_finalising_trains_chosen_children_and_says_what_it_changed(tiny_task):
+    plain = compress(tiny_task(), **SMALL)
+    result = compress(tiny_task(), **{**SMALL, "finalise_count": 3, "finalise_epochs": 5})
+    assert all(child.test_before is None for child in plain.front)
+    finished = [child for child in result.front if child.test_before is not None]
+    assert 1 <= len(finished) <= 3
+    tests_before = [child.test for child in plain.front]
+    for child in finished:
+        assert child.test_before in tests_before
+        same_size = [c for c in plain.front if c.widths == child.widths]
+        assert all(not equal_states(state_of(child.module), state_of(c.module)) for c in same_size)
+    best = [max(child.validation["accuracy"] for child in r.front) for r in (plain, result)]
+    assert best[1] >= best[0]
+    gains = [child.test - child.test_before for child in finished]
+    assert max(gains) > 0
+    assert equal_states(*(state_of(r.parent.module) for r in (plain, result)))
+
+
+def test_no_epochs_finalise_nobody(tiny_task):
+    result = compress(tiny_task(), **{**SMALL, "finalise_count": 3, "finalise_epochs": 0})
+    assert rows(result) == rows(compress(tiny_task(), **SMALL))
+
+
+class Recorder(Callback):
+    def __init__(self):
+        self.calls = []
+
+    def on_generation(self, generation, n_generations, record):
+        self.calls.append(("generation", generation, n_generations))
+        assert 0 <= record["accuracy_max"] <= 1
+
+    def on_phase(self, name, total):
+        self.calls.append((name, total))
+
+    def on_phase_step(self):
+        self.calls.append("step")
+
+
+def test_callbacks_are_told_of_everything_in_order(tiny_task):
+    recorder = Recorder()
+    options = {**SMALL, "finalise_count": 2, "finalise_epochs": 1}
+    result = compress(tiny_task(), callback=recorder, **options)
+    calls = recorder.calls
+    assert calls[:3] == [("generation", i, 2) for i in range(3)]
+    name, n_scored = calls[3]
+    assert name == "scoring"
+    assert 8 <= n_scored <= 8 * 3
+    assert calls[4 : 4 + n_scored] == ["step"] * n_scored
+    assert calls[4 + n_scored :] == [("finalising", 2), "step", "step"]
+    assert rows(result) == rows(compress(tiny_task(), **options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"genome": "weights", "loss_weights": (1, 2, 1)},
+        {"genome": "weights", "mutation_rate": 0.5, "crossover_rate": 0.5},
+        {"selection": "nsga3", "initialisation": "random"},
+        {"selection": "spea2", "objectives": ("accuracy", "mac_count")},
+        {"selection": "tournament"},
+    ],
+)
+def test_same_seed_same_result(tiny_task, options):
+    options = {**SMALL, **options}
+    first = compress(tiny_task(), seed=5, **options)
+    np.random.default_rng().random()
+    torch.rand(3)
+    again = compress(tiny_task(), seed=5, **options)
+    other = compress(tiny_task(), seed=6, **options)
+    assert rows(first) == rows(again)
+    assert logbook_to_rows(first.logbook) == logbook_to_rows(again.logbook)
+    assert logbook_to_rows(first.logbook) != logbook_to_rows(other.logbook)
+    assert all(
+        equal_states(state_of(a.module), state_of(b.module))
+        for a, b in zip(first.front, again.front, strict=True)
+    )
+
+
+@pytest.mark.parametrize("inherit", [False, True])
+def test_children_that_train_during_the_search(tiny_task, inherit):
+    task = tiny_task(train_steps=2, inherit=inherit, learning_rate=0.01)
+    first, again = (compress(task, **SMALL) for _ in range(2))
+    assert rows(first) == rows(again)
+    assert_mutually_non_dominated(costs_of(first.front))
+    untrained = compress(tiny_task(), **SMALL)
+    assert rows(first) != rows(untrained)
+
+
+def test_the_logbook_has_a_record_for_each_generation(tiny_task):
+    result = compress(tiny_task(), **SMALL)
+    found = logbook_to_rows(result.logbook)
+    assert [row["gen"] for row in found] == [0, 1, 2]
+    assert len(result.generation_seconds) == 3
+    assert set(result.seconds) == {"search", "finalise"}
+    assert all(seconds >= 0 for seconds in (*result.seconds.values(), *result.generation_seconds))
+    assert len(result.population) == 8
+
+
+def test_without_test_data_nothing_is_said_of_them(tiny_splits, tiny_parent):
+    splits = Splits(tiny_splits.search, tiny_splits.validation, None)
+    task = Task(tiny_parent, splits, batch_size=30)
+    result = compress(task, **{**SMALL, "finalise_count": 2, "finalise_epochs": 1})
+    assert all(child.test is None and child.test_before is None for child in result.front)
+    assert result.parent.test is None
+
+
+def test_no_generations_give_the_pruned_parents(tiny_task):
+    result = compress(tiny_task(), **{**SMALL, "generations": 0})
+    assert len(result.logbook) == 1
+    assert result.front
+
+
+def test_evolve_uses_what_was_registered_anew(tiny_task):
+    toolbox = make_toolbox(tiny_task())
+    mutated = []
+
+    def mutate(individual):
+        mutated.append(individual)
+        return (individual,)
+
+    toolbox.register("mutate", mutate)
+    result = evolve(toolbox, crossover_rate=0.0, mutation_rate=1.0, **SMALL)
+    assert len(mutated) == 16
+    assert result.toolbox is toolbox
+    with pytest.raises(ArgumentError, match="toolbox: expected one that has not evaluated anyone"):
+        evolve(toolbox, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"genome": "tree"}, ArgumentError, "genome: expected one of"),
+        ({"selection": "best"}, ArgumentError, "selection"),
+        ({"selection": "roulette", "objectives": ("accuracy", "mac_count")}, SelectionError, ""),
+        ({"selection": "nsga2", "loss_weights": (1, 2, 1)}, SelectionError, ""),
+        ({"objectives": ("accuracy",)}, ArgumentError, "objectives: expected at least two"),
+        ({"population": 0}, ArgumentError, "population"),
+        ({"generations": -1}, ArgumentError, "generations"),
+        ({"crossover_rate": 0.9, "mutation_rate": 0.9}, ArgumentError, "crossover_rate"),
+        ({"mutation_rate": 1.5}, ArgumentError, "mutation_rate"),
+        ({"finalise_count": -1}, ArgumentError, "finalise_count"),
+    ],
+)
+def test_bad_options_are_refused_before_any_work(tiny_task, options, error, message):
+    recorder = Recorder()
+    with pytest.raises(error, match=message or "use selection"):
+        compress(tiny_task(), callback=recorder, **{**SMALL, **options})
+    assert recorder.calls == []
+
+
+def test_what_is_no_task_is_refused(tiny_parent):
+    with pytest.raises(ArgumentError, match="task: expected a Task, got 'Sequential'"):
+        compress(tiny_parent)
+
+
+def test_a_dead_parent_is_refused(tiny_splits, tiny_parent):
+    with torch.no_grad():
+        tiny_parent.layer_1_linear.bias.fill_(-100)
+    with pytest.raises(ArgumentError, match="probe layer 'layer_1_act' of the parent"):
+        compress(Task(tiny_parent, tiny_splits, batch_size=30), **SMALL)
+
+
+def test_results_can_be_copied_and_their_children_trained(tiny_task):
+    result = compress(tiny_task(), **SMALL)
+    child = copy.deepcopy(result.best.module).train()
+    child(torch.ones(2, 12)).sum().backward()
+    assert all(parameter.grad is not None for parameter in child.parameters())

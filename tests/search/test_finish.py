@@ -1,0 +1,76 @@
+import pytest
+from torch import nn
+
+from ecomp_deap.callbacks import Callback
+from ecomp_deap.measurement import Measurement
+from ecomp_deap.search.finish import Child, Finisher
+from ecomp_deap.task import Metric, accuracy
+from ecomp_deap.toolbox import make_toolbox
+
+
+def child(name, metric, param_count, *, loss=0.1, metric_name="accuracy"):
+    found = Measurement(metric, loss, param_count / 100, param_count, 1, metric_name=metric_name)
+    return Child(name, nn.Identity(), (param_count,), found)
+
+
+def finisher(task, **options):
+    return Finisher(make_toolbox(task, **options), Callback())
+
+
+CASES = [
+    ([("a", 0.50, 1), ("b", 0.895, 2), ("c", 0.896, 3), ("d", 0.95, 4)], "b"),
+    ([("a", 0.50, 1), ("b", 0.80, 2), ("c", 0.85, 3)], "c"),
+    ([("a", 0.95, 1), ("b", 0.96, 2)], "a"),
+]
+
+
+@pytest.mark.parametrize(("front", "best"), CASES)
+def test_pareto_recommends_the_smallest_good_child_or_the_most_accurate(tiny_task, front, best):
+    children = [child(*figures) for figures in front]
+    found = finisher(tiny_task()).best(children, child("parent", 0.90, 100))
+    assert found.id == best
+
+
+@pytest.mark.parametrize(("front", "best"), CASES)
+def test_a_minimised_metric_turns_the_rule_round(tiny_task, front, best):
+    metric = Metric(accuracy, "err", maximise=False, worst=1.0)
+    children = [child(n, 1 - value, count, metric_name="err") for n, value, count in front]
+    parent = child("parent", 1 - 0.90, 100, metric_name="err")
+    assert finisher(tiny_task(metric=metric)).best(children, parent).id == best
+
+
+@pytest.mark.parametrize(
+    ("weights", "best"), [((1, 0, 0), "c"), ((0, 0, 1), "a"), ((0, 1, 0), "b"), ((1, 2, 0), "b")]
+)
+def test_weighted_recommends_the_highest_sum(tiny_task, weights, best):
+    children = [
+        child("a", 0.5, 1, loss=0.5),
+        child("b", 0.8, 20, loss=0.1),
+        child("c", 0.9, 30, loss=0.4),
+    ]
+    found = finisher(tiny_task(), loss_weights=weights).best(children, child("parent", 0.9, 100))
+    assert found.id == best
+
+
+def test_equal_individuals_are_scored_once_and_failed_ones_left_out(tiny_task):
+    toolbox = make_toolbox(tiny_task())
+    first, second = toolbox.population(n=2)
+    twin = toolbox.clone(first)
+    children = Finisher(toolbox, Callback()).score([first, twin, second])
+    assert [found.widths for found in children] == [first.widths, second.widths]
+
+
+def test_rows_name_the_metric():
+    row = child("007", 0.25, 3, metric_name="mse").as_row()
+    assert list(row) == [
+        "id",
+        "validation_mse",
+        "test_mse",
+        "test_mse_before",
+        "similarity_loss",
+        "relative_width",
+        "param_count",
+        "mac_count",
+        "widths",
+    ]
+    assert row["widths"] == "3"

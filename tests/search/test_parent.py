@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import torch
+
+from ecomp_deap.data import Splits, TensorSamples
+from ecomp_deap.errors import DataError
+from ecomp_deap.export import save_child
+from ecomp_deap.search import train_parent
+from ecomp_deap.search.parent import find_trained_parent, parent_recipe
+from tests.architectures import equal_states, state_of
+
+
+@pytest.fixture
+def recipe(tiny_splits):
+    return parent_recipe(tiny_splits, epochs=3, seed=4)
+
+
+def leave_behind(out, name, parent, recipe):
+    folder = out / name
+    folder.mkdir(parents=True)
+    metadata = {"source": "trained", "recipe": recipe}
+    return save_child(parent, folder / "parent.safetensors", metadata=metadata)
+
+
+def test_training_reaches_what_the_data_allow(tiny_splits):
+    told = []
+    parent = train_parent(tiny_splits, epochs=12, seed=1, on_epoch=lambda: told.append(1))
+    test = tiny_splits.test
+    assert (parent(test.inputs).argmax(1) == test.targets).double().mean() > 0.8
+    assert len(told) == 12
+    assert [name for name, _ in parent.named_children()][-1] == "output"
+    assert parent.layer_1_linear.in_features == 12
+    assert (parent.layer_1_linear.out_features, parent.layer_2_linear.out_features) == (256, 256)
+    assert parent.output.out_features == 3
+    assert not parent.training
+
+
+def test_training_depends_on_its_seed(tiny_splits):
+    states = [state_of(train_parent(tiny_splits, epochs=1, seed=seed)) for seed in (1, 1, 2)]
+    assert equal_states(states[0], states[1])
+    assert not equal_states(states[0], states[2])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets"),
+    [
+        (torch.zeros(9, 1, 4, 4), torch.arange(9) % 3),
+        (torch.zeros(9, 4), torch.zeros(9)),
+        ((torch.zeros(9, 4), torch.zeros(9, 2)), torch.arange(9) % 3),
+    ],
+)
+def test_only_flat_images_with_labels_are_trained_on(inputs, targets):
+    samples = TensorSamples(inputs, targets)
+    with pytest.raises(DataError, match="data: expected flat images with class labels"):
+        train_parent(Splits(samples, samples, None))
+
+
+def test_recipes_tell_parents_apart(tiny_splits, recipe):
+    assert parent_recipe(tiny_splits, epochs=3, seed=4) == recipe
+    half = Splits(tiny_splits.search.subset(np.arange(150)), tiny_splits.validation, None)
+    others = [
+        parent_recipe(tiny_splits, epochs=4, seed=4),
+        parent_recipe(tiny_splits, epochs=3, seed=5),
+        parent_recipe(half, epochs=3, seed=4),
+    ]
+    assert recipe not in others
+
+
+def test_a_parent_that_an_earlier_run_trained_is_found(tmp_path, tiny_parent, recipe):
+    path = leave_behind(tmp_path, "first_3", tiny_parent, recipe)
+    found, where = find_trained_parent(tmp_path, "first", recipe)
+    assert where == path
+    assert equal_states(state_of(found), state_of(tiny_parent))
+
+
+@pytest.mark.parametrize("name", ["other", "firs", "f"])
+def test_runs_of_another_name_are_passed_over(tmp_path, tiny_parent, recipe, name):
+    leave_behind(tmp_path, "first_1", tiny_parent, recipe)
+    assert find_trained_parent(tmp_path, name, recipe) is None
+
+
+def test_another_recipe_is_passed_over(tmp_path, tiny_parent, recipe):
+    leave_behind(tmp_path, "first_1", tiny_parent, recipe)
+    assert find_trained_parent(tmp_path, "first", {**recipe, "epochs": 4}) is None
+
+
+def damage_tensors(path):
+    path.write_bytes(path.read_bytes()[:-4] + b"oops")
+
+
+def damage_manifest(path):
+    path.with_suffix(".json").write_text("{")
+
+
+def remove_manifest(path):
+    path.with_suffix(".json").unlink()
+
+
+def empty_manifest(path):
+    path.with_suffix(".json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_tensors, damage_manifest, remove_manifest, empty_manifest]
+)
+def test_damaged_parents_are_passed_over(tmp_path, tiny_parent, recipe, damage):
+    damage(leave_behind(tmp_path, "first_1", tiny_parent, recipe))
+    assert find_trained_parent(tmp_path, "first", recipe) is None
+    sound = leave_behind(tmp_path, "first_2", tiny_parent, recipe)
+    assert find_trained_parent(tmp_path, "first", recipe)[1] == sound
+
+
+def test_no_runs_no_parent(tmp_path, recipe):
+    assert find_trained_parent(tmp_path / "nowhere", "first", recipe) is None

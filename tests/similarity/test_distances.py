@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from ecomp_deap.similarity import squared_distances
+from ecomp_deap.similarity.distances import median_scale
+from tests.similarity.references import relu_embedding, true_distances
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    embedding=hnp.arrays(
+        np.float64,
+        st.tuples(st.integers(2, 12), st.integers(1, 6)),
+        elements=st.floats(-1e6, 1e6, allow_subnormal=False) | st.sampled_from([0.0, 1.0, 1e-9]),
+    )
+)
+def test_distances_equal_the_sums_of_squared_differences(embedding):
+    found = squared_distances(torch.from_numpy(embedding)).numpy()
+
+    np.testing.assert_allclose(found, true_distances(embedding), rtol=1e-8, atol=1e-290)
+    np.testing.assert_array_equal(np.diagonal(found), 0.0)
+
+
+def test_equal_samples_are_at_a_distance_of_exactly_zero():
+    embedding = torch.from_numpy(relu_embedding(0, 30, 40)).repeat(2, 1) + 0.1
+    found = squared_distances(embedding)
+
+    assert (found[:30, 30:].diagonal() == 0).all()
+    assert (found[:30, :30] + torch.eye(30) > 0).all()
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6, 1e9])
+def test_close_samples_keep_their_digits_beside_an_outlier(offset):
+    embedding = torch.randn(40, 8, generator=torch.Generator().manual_seed(1)).double()
+    embedding[0] += offset
+
+    np.testing.assert_allclose(
+        squared_distances(embedding).numpy(), true_distances(embedding.numpy()), rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e8])
+def test_a_common_offset_changes_nothing_but_the_last_digits(offset):
+    embedding = torch.randn(40, 8, generator=torch.Generator().manual_seed(1)).double()
+
+    torch.testing.assert_close(
+        squared_distances(embedding + offset), squared_distances(embedding), rtol=1e-6, atol=0
+    )
+
+
+def test_tables_of_a_stack_are_computed_one_by_one():
+    stack = torch.randn(2, 3, 20, 5, generator=torch.Generator().manual_seed(2)).double()
+    stack[1, 2] = 7.0
+    found = squared_distances(stack)
+
+    assert found.shape == (2, 3, 20, 20)
+    for i in range(2):
+        for j in range(3):
+            torch.testing.assert_close(
+                found[i, j], squared_distances(stack[i, j]), rtol=1e-13, atol=0
+            )
+
+
+def test_many_close_pairs_are_taken_in_chunks(monkeypatch):
+    embedding = torch.randn(30, 4, generator=torch.Generator().manual_seed(3)).double() * 1e-6
+    embedding[0] += 1.0
+    whole = squared_distances(embedding)
+    monkeypatch.setattr("ecomp_deap.similarity.distances._CHUNK", 40)
+
+    assert torch.equal(squared_distances(embedding), whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_result_is_double_whatever_comes(dtype):
+    embedding = torch.randn(10, 3, generator=torch.Generator().manual_seed(4)).to(dtype)
+    found = squared_distances(embedding)
+
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found, true_distances(embedding.double()), rtol=1e-12)
+
+
+def test_the_argument_is_left_alone():
+    embedding = torch.randn(10, 3, generator=torch.Generator().manual_seed(5)).double()
+    before = embedding.clone()
+    squared_distances(embedding)
+
+    assert torch.equal(embedding, before)
+
+
+def test_gradient_with_equal_and_close_samples():
+    embedding = torch.randn(7, 3, generator=torch.Generator().manual_seed(6)).double()
+    embedding[1] = embedding[0]
+    embedding[2] = embedding[0] + 1e-5
+    embedding.requires_grad_()
+
+    assert torch.autograd.gradcheck(squared_distances, embedding)
+    assert torch.autograd.gradgradcheck(squared_distances, embedding)
+
+
+def test_median_scale_skips_zero_distances():
+    table = torch.tensor([[0.0, 0.0, 3.0], [0.0, 0.0, 5.0], [3.0, 5.0, 0.0]]).double()
+    tables = torch.stack([table, torch.zeros(3, 3).double()])
+
+    assert median_scale(tables).flatten().tolist() == [3.0, 1.0]
