@@ -31,9 +31,10 @@ def seed_stream(run_seed: int, generation: int) -> None:
 
     Changes global state: DEAP's operators draw from these two modules.
     """
-    words = np.random.SeedSequence([run_seed, _VARIATION, generation]).generate_state(8)
-    random.seed(int.from_bytes(words.tobytes(), "little"))
-    np.random.seed(words)  # noqa: NPY002  (DEAP's selNSGA3 draws from it)
+    words = np.random.SeedSequence([run_seed, _VARIATION, generation]).generate_state(16)
+    random.seed(int.from_bytes(words[:8].tobytes(), "little"))
+    # Other words: both are Mersenne Twisters, and equal seeds would give equal draws.
+    np.random.seed(words[8:])  # noqa: NPY002  (DEAP's selNSGA3 draws from it)
 
 
 def draw_generator() -> np.random.Generator:

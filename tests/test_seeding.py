@@ -98,3 +98,10 @@ def test_recorded_draws_stay_what_they_are():
     assert [random.randrange(1000) for _ in range(4)] == [729, 935, 738, 468]
     assert training_seed(1, 2, 3) == 6811103477063961950
     assert generator(1, 2).integers(1000, size=4).tolist() == [643, 448, 938, 430]
+
+
+def test_the_two_streams_do_not_repeat_each_other():
+    seed_stream(0, 1)
+    ours = {round(random.random(), 12) for _ in range(50)}
+    theirs = {round(float(x), 12) for x in np.random.random(50)}  # noqa: NPY002
+    assert not ours & theirs

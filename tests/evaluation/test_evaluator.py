@@ -355,7 +355,7 @@ def test_a_dead_probe_layer_of_the_parent_is_named_before_any_search(tiny_splits
         tiny_parent.layer_2_linear.weight.fill_(0)
         tiny_parent.layer_2_linear.bias.fill_(-1)
     task = Task(tiny_parent, tiny_splits)
-    with pytest.raises(ArgumentError, match="probe layer 'layer_2_act' of the parent.*dead layer"):
+    with pytest.raises(ArgumentError, match=r"probe layer 'layer_2_act' of the parent.*dead layer"):
         Evaluator(task)
     Evaluator(replace_probes(task, ("layer_1_act",)))
 

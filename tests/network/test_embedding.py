@@ -52,7 +52,7 @@ def test_hooks_are_taken_off_again_even_after_an_error():
 
 def test_a_probe_that_the_forward_pass_leaves_out_is_named():
     network = build("activations")
-    with pytest.raises(ArgumentError, match="probe_layers: expected layers that the forward.*'2'"):
+    with pytest.raises(ArgumentError, match=r"probe_layers: expected layers that.*'2'"):
         embed(network, inputs_for(network), ("0", "2"), forward=lambda m, x: m[1](m[0](x)))
 
 

@@ -98,7 +98,7 @@ def test_other_parents_are_refused_by_name(parent, message):
 @pytest.mark.parametrize("shared", [nn.ReLU(), nn.Linear(4, 4)])
 def test_a_module_that_is_used_twice_is_refused(shared):
     parent = nn.Sequential(nn.Linear(3, 4), shared, nn.Linear(4, 4), shared, nn.Linear(4, 2))
-    with pytest.raises(ArgumentError, match="module '3': expected one of its own, got.*'1'"):
+    with pytest.raises(ArgumentError, match=r"module '3': expected one of its own, got.*'1'"):
         find_structure(parent)
 
 

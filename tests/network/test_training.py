@@ -1,4 +1,5 @@
 import copy
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_fit_sees_every_sample_once_an_epoch_and_tells_of_each():
     )
     assert told == [3, 6]
     assert [len(batch) for batch in seen] == [4, 4, 2] * 2
-    epochs = [sum(seen[:3], []), sum(seen[3:], [])]
+    epochs = [[*chain(*seen[:3])], [*chain(*seen[3:])]]
     assert [sorted(epoch) for epoch in epochs] == [[*range(10)]] * 2
     assert epochs[0] != epochs[1]
 

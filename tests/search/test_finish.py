@@ -6,6 +6,7 @@ from ecomp_deap.measurement import Measurement
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.task import Metric, accuracy
 from ecomp_deap.toolbox import make_toolbox
+from tests.architectures import equal_states, state_of
 
 
 def child(name, metric, param_count, *, loss=0.1, metric_name="accuracy"):
@@ -58,6 +59,18 @@ def test_equal_individuals_are_scored_once_and_failed_ones_left_out(tiny_task):
     twin = toolbox.clone(first)
     children = Finisher(toolbox, Callback()).score([first, twin, second])
     assert [found.widths for found in children] == [first.widths, second.widths]
+
+
+def test_finalising_leaves_the_children_it_was_given_alone(tiny_task):
+    toolbox = make_toolbox(tiny_task())
+    finish = Finisher(toolbox, Callback())
+    children = finish.front(finish.score(toolbox.population(n=4)))
+    before = [state_of(child.module) for child in children]
+    finished = finish.finalise(children, n=4, epochs=2)
+    for old, state, new in zip(children, before, finished, strict=True):
+        assert equal_states(state_of(old.module), state)
+        assert not equal_states(state_of(new.module), state)
+        assert not new.module.training
 
 
 def test_rows_name_the_metric():

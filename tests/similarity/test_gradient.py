@@ -91,3 +91,16 @@ def test_gradient_moves_no_centre_of_mass(kernel):
 
     np.testing.assert_allclose(child.grad.sum(dim=0), 0.0, atol=1e-12)
     assert child.grad.abs().max() > 1e-3
+
+
+def test_gradient_keeps_its_digits_under_a_common_offset():
+    loss = TSNELoss(double_child(0, 40, 4), perplexity=12.0)
+    child = double_child(1, 40, 3)
+    gradients = []
+    for offset in (0.0, 2.0**30):
+        # Rounded as the offset will round it, so that the distances are the same.
+        moved = ((child + 2.0**30) - 2.0**30 + offset).requires_grad_()
+        loss(moved).backward()
+        gradients.append(moved.grad)
+
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-7, atol=1e-10)

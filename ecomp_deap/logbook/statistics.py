@@ -1,0 +1,93 @@
+"""What is recorded of each generation."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from deap import tools
+
+from ecomp_deap.errors import argument_error
+from ecomp_deap.logbook.rows import plain_value
+
+__all__ = ["statistics"]
+
+SIZE_AND_LOSS_CHAPTERS = ("similarity_loss", "relative_width", "param_count", "mac_count")
+
+
+def statistics(*, metric: str = "accuracy") -> tools.MultiStatistics:
+    """Return the statistics of a population, for ``stats`` of any DEAP loop.
+
+    Chapters ``fitness``, ``metric``, ``similarity_loss``, ``relative_width``, ``param_count`` and
+    ``mac_count`` hold ``min``, ``mean``, ``max`` and ``std`` (population, ddof 0) over the
+    individuals that did not fail; the chapter ``population`` counts those that ``failed``.
+    Fitness statistics are numbers for a fitness of one value, else tuples with one number per
+    objective. Where everyone failed a statistic is None, never NaN.
+
+    All values are Python numbers. Sums are `math.fsum`'s, exact before one rounding, so they do
+    not depend on the order of the population.
+
+    Raises:
+        ArgumentError: ``metric`` is empty or the name of another chapter; on ``compile``, an
+            individual has not been evaluated.
+    """
+    taken = ("fitness", "population", *SIZE_AND_LOSS_CHAPTERS)
+    if not isinstance(metric, str) or not metric or metric in taken:
+        raise argument_error("metric", f"a name other than {', '.join(taken)}", metric)
+    result = tools.MultiStatistics(fitness=tools.Statistics(_fitness_of))
+    for name in (metric, *SIZE_AND_LOSS_CHAPTERS):
+        result[name] = tools.Statistics(partial(_measured, name))
+    for name, function in (("min", min), ("mean", _mean), ("max", max), ("std", _std)):
+        result.register(name, _over_scored, function)
+    result["population"] = tools.Statistics(_has_failed)
+    result["population"].register("failed", sum)
+    return result
+
+
+def _fitness_of(individual: Any) -> float | tuple[float, ...] | None:
+    if _has_failed(individual):
+        return None
+    values = tuple(float(value) for value in individual.fitness.values)
+    if not values:
+        raise argument_error("population", "individuals with a valid fitness", individual)
+    return values[0] if len(values) == 1 else values
+
+
+def _measured(name: str, individual: Any) -> Any:
+    return None if _has_failed(individual) else plain_value(individual.measurement[name])
+
+
+def _has_failed(individual: Any) -> bool:
+    measurement = getattr(individual, "measurement", None)
+    if measurement is None:
+        raise argument_error("population", "individuals with a measurement", individual)
+    return bool(measurement.failed)
+
+
+def _over_scored(function: Callable[[Sequence[Any]], Any], values: Sequence[Any]) -> Any:
+    scored = [value for value in values if value is not None]
+    if not scored:
+        return None
+    if isinstance(scored[0], tuple):
+        return tuple(function(objective) for objective in zip(*scored, strict=True))
+    return function(scored)
+
+
+def _mean(values: Sequence[float]) -> float:
+    scaled, exponent = _scaled(values)
+    mean = math.ldexp(math.fsum(scaled) / len(scaled), exponent)
+    # The division can round past the extremes; equal values must have themselves as mean.
+    return float(min(max(mean, min(values)), max(values)))
+
+
+def _std(values: Sequence[float]) -> float:
+    scaled, exponent = _scaled(values)
+    mean = _mean(scaled)
+    squares = math.fsum((value - mean) ** 2 for value in scaled)
+    return math.ldexp(math.sqrt(squares / len(scaled)), exponent)
+
+
+def _scaled(values: Sequence[float]) -> tuple[list[float], int]:
+    """Return ``values`` over the power of two that keeps their sums and squares from overflow."""
+    exponent = math.frexp(max(map(abs, values)))[1]
+    return [math.ldexp(value, -exponent) for value in values], exponent
