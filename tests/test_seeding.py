@@ -103,5 +103,5 @@ def test_recorded_draws_stay_what_they_are():
 def test_the_two_streams_do_not_repeat_each_other():
     seed_stream(0, 1)
     ours = {round(random.random(), 12) for _ in range(50)}
-    theirs = {round(float(x), 12) for x in np.random.random(50)}  # noqa: NPY002
+    theirs = {round(float(x), 12) for x in np.random.random(50)}
     assert not ours & theirs

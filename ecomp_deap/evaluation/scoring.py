@@ -84,10 +84,10 @@ class Scorer:
                 tables += len(targets) // self._table
                 for name, embedding in found.items():
                     losses[name] += float(references[name](self._tables(embedding).double()).sum())
-        n_compared = tables * self._table
-        if n_compared < len(self.samples):
-            rest = self.samples.subset(np.arange(n_compared, len(self.samples)))
-            metric += self.test(child, rest) * len(rest)
+            for inputs, targets in self._rest():
+                outputs = self.task.run(child, inputs)
+                finite = finite and is_finite(outputs)
+                metric += self.task.metric.function(outputs, targets) * len(targets)
         if not finite or not math.isfinite(metric):
             what = f"{self.task.metric.name} is" if finite else "outputs are"
             return failed_measurement(
@@ -119,8 +119,17 @@ class Scorer:
         per_chunk = max(1, _CHUNK // self._table)
         for first in range(0, n_tables, per_chunk):
             last = min(first + per_chunk, n_tables)
-            inputs, targets = self.samples.batch(np.arange(first * self._table, last * self._table))
-            yield to_device(inputs, self.task.device), targets.to(self.task.device)
+            yield self._batch(first * self._table, last * self._table)
+
+    def _rest(self) -> Iterator[tuple[Any, torch.Tensor]]:
+        """Yield the samples that make no whole table, if there are any."""
+        first = len(self.samples) // self._table * self._table
+        if first < len(self.samples):
+            yield self._batch(first, len(self.samples))
+
+    def _batch(self, first: int, last: int) -> tuple[Any, torch.Tensor]:
+        inputs, targets = self.samples.batch(np.arange(first, last))
+        return to_device(inputs, self.task.device), targets.to(self.task.device)
 
     def _tables(self, embedding: torch.Tensor) -> torch.Tensor:
         return embedding.unflatten(0, (-1, self._table))

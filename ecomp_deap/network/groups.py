@@ -1,5 +1,6 @@
 """Groups: which units of a parent can be removed, and where they lie in its tensors."""
 
+import torch
 from torch import nn
 
 from ecomp_deap.errors import argument_error
@@ -77,7 +78,8 @@ def find_structure(parent: nn.Module) -> Structure:
             elementwise activations; `Flatten` may stand before the first `Linear`.
 
     Raises:
-        ArgumentError: A module of another kind, by name; or no hidden layer.
+        ArgumentError: A module of another kind, a tied tensor or one that is neither float32 nor
+            float64, by name; or no hidden layer.
     """
     layers = dense_layers(parent)
     if len(layers) < 2:
@@ -88,6 +90,7 @@ def find_structure(parent: nn.Module) -> Structure:
     groups: list[Group] = []
     tensors: dict[str, tuple[Axis | None, ...]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
+    owners: dict[int, str] = {}
     current: Axis | None = None
     for name, module in stages(parent):
         if isinstance(module, nn.Linear):
@@ -109,6 +112,16 @@ def find_structure(parent: nn.Module) -> Structure:
         for tensor, dims in axes.items():
             value = getattr(module, tensor)
             if value is not None:
+                _check_tensor(f"{name}.{tensor}", value, owners)
                 tensors[f"{name}.{tensor}"] = dims
                 shapes[f"{name}.{tensor}"] = tuple(value.shape)
     return Structure(tuple(groups), tensors, shapes)
+
+
+def _check_tensor(name: str, value: torch.Tensor, owners: dict[int, str]) -> None:
+    """Refuse a tensor that cannot be cut by itself, and note its owner (in ``owners``)."""
+    if value.dtype not in (torch.float32, torch.float64):
+        raise argument_error(f"parent: {name}", "float32 or float64", str(value.dtype))
+    owner = owners.setdefault(id(value), name)
+    if owner != name:
+        raise argument_error(f"parent: {name}", "a tensor of its own", f"that of {owner}")

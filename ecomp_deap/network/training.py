@@ -87,7 +87,10 @@ def fit(
         for _ in range(epochs):
             order = rng.permutation(len(samples))
             for start in range(0, len(order), batch_size):
-                inputs, targets = samples.batch(order[start : start + batch_size])
+                indices = order[start : start + batch_size]
+                if len(indices) == 1 < len(order):
+                    continue  # batch norm cannot normalise a lone last sample
+                inputs, targets = samples.batch(indices)
                 optimizer.zero_grad(set_to_none=True)
                 outputs = forward(module, to_device(inputs, device))
                 loss_fn(outputs, targets.to(device)).backward()

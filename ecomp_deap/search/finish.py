@@ -1,6 +1,7 @@
 """Finishing: from a final population to a front of children, scored, trained longer and tested."""
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ecomp_deap.callbacks import Callback
+from ecomp_deap.errors import EcompError
 from ecomp_deap.fitness import ParetoFitness, WeightedFitness
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network import fit, train
@@ -81,17 +83,27 @@ class Finisher:
         return self.test([parent])[0]
 
     def score(self, individuals: Sequence[Any]) -> list[Child]:
-        """Return the children of all different individuals, in order, failed ones left out."""
+        """Return the children of all different individuals, in order, failed ones left out.
+
+        Raises:
+            EcompError: All failed, with the commonest reason.
+        """
         unique = list({individual.key(): individual for individual in individuals}.values())
         self.callback.on_phase("scoring", len(unique))
-        children = []
+        children: list[Child] = []
+        reasons: list[str] = []
         for index, individual in enumerate(unique):
             module = self.toolbox.compile(individual)
             self._train_as_in_search(module, index)
             found = self.scorer.score(module, individual.widths)
             if not found.failed:
                 children.append(Child("", module, individual.widths, found))
+            else:
+                reasons.append(found.reason)
             self.callback.on_phase_step()
+        if reasons and not children:
+            reason, n = Counter(reasons).most_common(1)[0]
+            raise EcompError(f"no child could be measured; {n} of {len(reasons)}: {reason}")
         return children
 
     def front(self, children: Sequence[Child]) -> list[Child]:

@@ -3,9 +3,9 @@
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
-import deap
 import numpy as np
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
 from ecomp_deap.evaluation.loop import torch_threads
 from ecomp_deap.export import save_child
-from ecomp_deap.network import load_parent
+from ecomp_deap.network import load_parent, make_parent
 from ecomp_deap.runs import RunConfig
 from ecomp_deap.runs.directory import RunDirectory
 from ecomp_deap.search.compress import Result, evolve
@@ -73,7 +73,7 @@ def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator
             data = load_fashion_mnist_original(config.data_dir, download=config.download, seed=seed)
         generations = _generations(config, data)
         own = replace(config, seed=seed, generations=generations, epochs=None)
-        # Whatever is wrong with the options shows here, before a folder is made.
+        # Whatever is wrong with the parent shows here, before a folder is made.
         toolbox = _toolbox(own, parent.module, data)
         directory = RunDirectory.create(config.out, config.name)
         callback.on_run_start(index + 1, config.n_runs, directory.path, generations)
@@ -144,6 +144,8 @@ def _generations(config: RunConfig, data: Splits) -> int:
 def _get_parent(config: RunConfig, data: Splits, callback: Callback) -> _Parent:
     if config.parent is not None:
         return _Parent(load_parent(config.parent), {"source": str(config.parent)})
+    # Whatever is wrong with the options shows here, before a parent is trained.
+    _toolbox(config, make_parent(), data)
     recipe = parent_recipe(data, epochs=config.parent_epochs, seed=config.seed)
     metadata = {"source": "trained", "recipe": recipe}
     found = find_trained_parent(config.out, config.name, recipe)
@@ -194,7 +196,7 @@ def _summary(result: Result, config: RunConfig, parent: _Parent) -> dict[str, An
         "seed": config.seed,
         "versions": {
             "ecomp_deap": __version__,
-            "deap": deap.__version__,
+            "deap": version("deap"),
             "numpy": np.__version__,
             "torch": torch.__version__,
             "python": platform.python_version(),

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from torch import nn
+
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.fitness import Fitness, ParetoFitness, WeightedFitness
@@ -83,6 +85,8 @@ def make_toolbox(
     if genome == "weights" and task.inherit:
         raise argument_error("inherit", "genome='mask'; weight genomes vary by themselves", genome)
     fitness = _make_fitness(task, selection, objectives, loss_weights)
+    if genome == "weights" and any(isinstance(m, nn.BatchNorm1d) for m in task.parent.modules()):
+        raise argument_error("genome", "'mask' for a parent with batch norms", genome)
     evaluator = Evaluator(task, seed=seed, block_size=block_size, threads=threads)
     toolbox = Toolbox(evaluator, fitness, individual_class(GENOMES[genome], fitness.signs))
     toolbox.register("evaluate", toolbox.evaluate_individual)

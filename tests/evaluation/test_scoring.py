@@ -127,3 +127,15 @@ def test_scoring_changes_nothing(tiny_task):
     assert not child.training
     assert all(parameter.grad is None for parameter in child.parameters())
     assert not any(module._forward_hooks for module in child.modules())
+
+
+def test_the_rest_behind_the_last_table_counts_for_failure(tiny_task):
+    evaluator = Evaluator(tiny_task())
+    sane = evaluator.task.splits.validation
+    inputs, targets = sane.inputs[:35].clone(), sane.targets[:35]
+    child = evaluator.compile(MaskGenome([np.ones(16, bool), np.ones(12, bool)]))
+    inputs[-1] = float("inf")  # the 35th sample, behind the one table of 30
+    parts = [TensorSamples(inputs[:34], targets[:34]), TensorSamples(sane.inputs[:35], targets)]
+    for samples in parts:
+        assert not evaluator.scorer(samples).score(child, (16, 12)).failed
+    assert evaluator.scorer(TensorSamples(inputs, targets)).score(child, (16, 12)).failed

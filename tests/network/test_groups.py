@@ -114,3 +114,16 @@ def test_devices_and_modes_are_left_alone():
     find_structure(network)
     assert all(module.training for module in network.modules())
     assert next(network.parameters()).device == torch.device("cpu")
+
+
+def test_tied_tensors_are_refused():
+    parent = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 2))
+    parent[2].weight = parent[0].weight
+    with pytest.raises(ArgumentError, match=r"parent: 2\.weight: expected a tensor of its own"):
+        find_structure(parent)
+
+
+def test_half_precision_is_refused():
+    parent = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).half()
+    with pytest.raises(ArgumentError, match=r"parent: 0\.weight: expected float32 or float64"):
+        find_structure(parent)

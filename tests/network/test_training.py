@@ -168,3 +168,19 @@ def test_a_mean_metric_is_weighted_by_the_size_of_its_batches():
         batch_size=2,
     )
     assert found == 2.0
+
+
+def test_a_lone_last_sample_does_not_stop_batch_norm():
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    samples = TensorSamples(torch.randn(9, 2), torch.arange(9) % 2)
+    before = state_of(network)
+    fit(
+        network,
+        samples,
+        epochs=1,
+        loss_fn=CROSS_ENTROPY,
+        forward=default_forward,
+        seed=0,
+        batch_size=4,
+    )
+    assert not equal_states(state_of(network), before)

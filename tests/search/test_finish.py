@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 from torch import nn
 
 from ecomp_deap.callbacks import Callback
+from ecomp_deap.errors import EcompError
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.task import Metric, accuracy
@@ -87,3 +89,12 @@ def test_rows_name_the_metric():
         "widths",
     ]
     assert row["widths"] == "3"
+
+
+def test_if_all_failed_the_commonest_reason_is_told(tiny_task):
+    toolbox = make_toolbox(tiny_task(), genome="weights", loss_weights=(1, 2, 1))
+    (individual,) = toolbox.population(n=1)
+    broken = {n: (np.full_like(w, np.inf), b) for n, (w, b) in individual.layers.items()}
+    individual.rebind(broken)
+    with pytest.raises(EcompError, match="no child could be measured; 1 of 1: outputs are not"):
+        Finisher(toolbox, Callback()).score([individual])

@@ -3,9 +3,11 @@
 import functools
 
 import pytest
+import torch
 from deap import algorithms, tools
+from torch import nn
 
-from ecomp_deap import make_toolbox
+from ecomp_deap import Task, make_toolbox
 from ecomp_deap.errors import ArgumentError, SelectionError
 from ecomp_deap.fitness import ParetoFitness, WeightedFitness
 from tests.toolbox.runs import PARETO, SCALAR, SIZE, comma, evolve, plus, simple
@@ -186,3 +188,10 @@ def test_a_selection_is_known_behind_partial_and_decorators(tiny_task):
         algorithms.eaSimple(pareto.population(12), pareto, 0.5, 0.5, 3, verbose=False)
     with pytest.raises(SelectionError, match="selNSGA2 ranks by several objectives"):
         make_toolbox(tiny_task(), selection="roulette").register("select", watched)
+
+
+def test_weight_genomes_need_a_stack_without_batch_norms():
+    network = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
+    task = Task(network, (torch.randn(60, 4), torch.arange(60) % 2), batch_size=20)
+    with pytest.raises(ArgumentError, match="genome: expected 'mask' for a parent with batch"):
+        make_toolbox(task, genome="weights", loss_weights=(1, 2, 1))
