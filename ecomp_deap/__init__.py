@@ -13,6 +13,7 @@ from ecomp_deap._version import __version__
 from ecomp_deap.errors import ArgumentError, DataError, EcompError, SelectionError
 
 if TYPE_CHECKING:
+    from ecomp_deap.callbacks import Callback
     from ecomp_deap.data import (
         Splits,
         load_fashion_mnist,
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from ecomp_deap.logbook import export_logbook, logbook_to_rows, read_logbook, statistics
     from ecomp_deap.measurement import Measurement
     from ecomp_deap.network import load_parent, make_parent
-    from ecomp_deap.search import Result, compress, evolve, train_parent
+    from ecomp_deap.search import Archive, Result, compress, evolve, train_parent
     from ecomp_deap.similarity import TSNELoss
     from ecomp_deap.task import Metric, Task
     from ecomp_deap.toolbox import Toolbox, make_toolbox
 
 _MODULE_OF = {
+    "Archive": "search",
+    "Callback": "callbacks",
     "Evaluator": "evaluation",
     "MaskGenome": "genomes",
     "Measurement": "measurement",
@@ -57,7 +60,9 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "Archive",
     "ArgumentError",
+    "Callback",
     "DataError",
     "EcompError",
     "Evaluator",

@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
-from ecomp_deap.network.cost import widths_cost
-from ecomp_deap.similarity import WORST_LOSS
 from ecomp_deap.task import Metric
 
-__all__ = ["OBJECTIVES", "Fitness", "ParetoFitness", "WeightedFitness", "failed_measurement"]
+__all__ = ["OBJECTIVES", "Fitness", "ParetoFitness", "WeightedFitness"]
 
 #: Objectives beside the task's metric; all are minimised.
 OBJECTIVES = ("similarity_loss", "relative_width", "param_count", "mac_count")
@@ -27,8 +24,17 @@ class Fitness:
     #: One ±1 per value.
     signs: tuple[float, ...]
 
+    @property
+    def is_pareto(self) -> bool:
+        """Whether there are several values, to be selected by dominance."""
+        return len(self.signs) > 1
+
     def values(self, measurement: Measurement) -> tuple[float, ...]:
         """Return the values that DEAP stores in an individual's ``fitness``."""
+        raise NotImplementedError
+
+    def costs(self, measurement: Measurement) -> tuple[float, ...]:
+        """Return what the front is made by: everything that counts, to be minimised."""
         raise NotImplementedError
 
 
@@ -66,6 +72,11 @@ class ParetoFitness(Fitness):
     def values(self, measurement: Measurement) -> tuple[float, ...]:
         """Return the objectives' values, in order."""
         return tuple(float(measurement[name]) for name in self.objectives)
+
+    def costs(self, measurement: Measurement) -> tuple[float, ...]:
+        """Return the objectives' values, maximised ones negated."""
+        values = self.values(measurement)
+        return tuple(-sign * value for sign, value in zip(self.signs, values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -106,20 +117,12 @@ class WeightedFitness(Fitness):
         size = 1.0 - measurement.relative_width
         return (float(wa * gain - ws * measurement.similarity_loss + wc * size),)
 
-
-def failed_measurement(
-    reason: str, metric: Metric, structure: Structure, n_probes: int
-) -> Measurement:
-    """Return the finite worst measurement, for a child that could not be measured."""
-    assert metric.worst is not None  # Metric has seen to it
-    params, macs = widths_cost(structure, structure.widths)
-    return Measurement(
-        metric=metric.worst,
-        similarity_loss=WORST_LOSS * n_probes,
-        relative_width=1.0,
-        param_count=params,
-        mac_count=macs,
-        failed=True,
-        reason=reason,
-        metric_name=metric.name,
-    )
+    def costs(self, measurement: Measurement) -> tuple[float, ...]:
+        """Return metric, similarity loss and relative width, those with a weight above 0."""
+        sign = 1 if self.metric.maximise else -1
+        costs = (
+            -sign * measurement.metric,
+            measurement.similarity_loss,
+            measurement.relative_width,
+        )
+        return tuple(c for c, weight in zip(costs, self.loss_weights, strict=True) if weight > 0)

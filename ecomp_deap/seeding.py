@@ -12,9 +12,7 @@ import numpy as np
 __all__ = ["draw_generator", "generator", "seed_stream", "training_seed"]
 
 # Streams derived from the same run seed must never coincide: each has a number of its own.
-_VARIATION, _TRAINING, _POPULATION = 1, 2, 3
-
-POPULATION_STREAM = _POPULATION
+_VARIATION, _TRAINING, POPULATION_STREAM = 1, 2, 3
 
 
 def generator(*key: int) -> np.random.Generator:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ecomp_deap.checks import check_count
 from ecomp_deap.data import Splits, split
 from ecomp_deap.errors import argument_error
 from ecomp_deap.measurement import Measurement
@@ -37,6 +38,9 @@ class Metric:
         worst: The finite value that a failed child gets; 0 unless given, which suits a metric
             that is maximised and never negative. One that is minimised needs it.
 
+        tolerance: A child is as good as its parent if it is worse by at most this; by default
+            1 % of the parent's value.
+
     Raises:
         ArgumentError: The name is that of another measurement; ``worst`` is missing or not finite.
     """
@@ -45,6 +49,7 @@ class Metric:
     name: str
     maximise: bool = True
     worst: float | None = None
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
         taken = {field.name for field in fields(Measurement)} | {"fitness", "population"}
@@ -58,7 +63,7 @@ class Metric:
             raise argument_error("worst", "a finite number", self.worst)
 
 
-ACCURACY = Metric(accuracy, "accuracy")
+ACCURACY = Metric(accuracy, "accuracy", tolerance=0.01)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Task:
         probe_layers: Names of the layers whose embeddings are compared, by default the
             activations behind each group of units.
         batch_size: Samples that children of one generation are scored on, and trained on per step.
-        balanced: Draw as many samples of each class into every batch.
+        balanced: Draw as many samples of each class into every scoring batch.
         evaluation: ``"fresh"``, a new batch each generation on which everyone is scored, or
             ``"fixed"``, the same ``batch_size`` samples throughout.
         train_steps: Gradient steps (Adam) for each child before it is scored; 0 for none.
@@ -85,7 +90,8 @@ class Task:
         metric: A `Metric`, by default accuracy.
         loss_fn: ``(outputs, targets) -> scalar`` that training minimises, by default cross-entropy.
         forward: ``(module, inputs) -> outputs``, by default ``module(inputs)`` with a tuple of
-            inputs given as positional and a dict as keyword arguments.
+            inputs given as positional and a dict as keyword arguments. A `Sequential` parent takes
+            one input, so tuples and dicts need it.
         device: Where children live, for instance ``"cuda"``.
 
     Attributes:
@@ -129,7 +135,7 @@ class Task:
         object.__setattr__(self, "parent", copy.deepcopy(self.parent).to(self.device).eval())
 
     @property
-    def run(self) -> Callable[[nn.Module, Any], Any]:
+    def apply(self) -> Callable[[nn.Module, Any], Any]:
         """``(module, inputs) -> outputs``: the task's own ``forward``, or `default_forward`."""
         return default_forward if self.forward is None else self.forward
 
@@ -147,19 +153,16 @@ def _check(task: Task) -> None:
     """Check every setting that can be judged without the data."""
     if not isinstance(task.parent, nn.Module):
         raise argument_error("parent", "a torch.nn.Module", type(task.parent).__name__)
-    # Four samples would allow no perplexity beyond 1.
-    _at_least("batch_size", task.batch_size, 5)
-    _at_least("train_steps", task.train_steps, 0)
+    # A perplexity above 1 needs more than four samples, see `check_perplexity`.
+    check_count("batch_size", task.batch_size, minimum=5)
+    check_count("train_steps", task.train_steps, minimum=0)
     if task.evaluation not in ("fresh", "fixed"):
         raise argument_error("evaluation", "'fresh' or 'fixed'", task.evaluation)
+    if task.kernel not in ("gaussian", "student"):
+        raise argument_error("kernel", "'gaussian' or 'student'", task.kernel)
     if not task.learning_rate > 0:
         raise argument_error("learning_rate", "a number greater than 0", task.learning_rate)
     if not isinstance(task.metric, Metric):
         raise argument_error("metric", "a Metric", task.metric)
     if task.inherit and task.train_steps == 0:
         raise argument_error("inherit", "train_steps of at least 1 to learn something", 0)
-
-
-def _at_least(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise argument_error(name, f"a whole number of at least {least}", value)

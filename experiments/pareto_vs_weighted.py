@@ -16,30 +16,25 @@ interrupted experiment goes on where it stopped.
 """
 
 import argparse
-import csv
-import functools
 import json
 import re
-import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import check_settings, data, parent_file, run_all, write_csv
 from deap import algorithms
 from pareto_vs_weighted_table import markdown, result, table
 
-from ecomp_deap import Splits, Task, Toolbox, load_fashion_mnist, load_parent, make_toolbox
+from ecomp_deap import Task, Toolbox, load_parent, make_toolbox
 from ecomp_deap.callbacks import Callback
-from ecomp_deap.export import save_child
 from ecomp_deap.files import write_atomically
 from ecomp_deap.report import plot_boxes, plot_fronts
-from ecomp_deap.search import Child, non_dominated, train_parent
+from ecomp_deap.search import Child, non_dominated
 from ecomp_deap.search.archive import Archive
 from ecomp_deap.search.finish import Finisher
 from ecomp_deap.search.front import spread
@@ -87,17 +82,19 @@ MODES = (
 def main() -> None:
     options = _parse()
     torch.set_num_threads(1)
-    (options.out / "runs").mkdir(parents=True, exist_ok=True)
-    _check_settings(options)
-    _make_parent(options)
+    free = ("seeds", "jobs", "out")
+    settings = {name: value for name, value in vars(options).items() if name not in free}
+    check_settings(options.out, {**settings, "data": data(options.data_dir).source})
+    (options.out / "runs").mkdir(exist_ok=True)
+    options.parent = parent_file(options.out, options.parent, options.data_dir)
     every = [(mode, seed, options) for seed in range(1, options.seeds + 1) for mode in MODES]
-    _run_all([job for job in every if not _path(*job).exists()], options.jobs)
+    run_all(_run_one, [job for job in every if not _path(*job).exists()], options.jobs)
     runs = [json.loads(_path(*job).read_text(encoding="utf-8")) for job in every]
     results = [result(run) for run in runs]
     lines = table(results, reference=REFERENCE)
     text = markdown(lines, reference=REFERENCE, note=_note(options))
-    _write_csv(options.out / "results.csv", results)
-    _write_csv(options.out / "table.csv", lines)
+    write_csv(options.out / "results.csv", results)
+    write_csv(options.out / "table.csv", lines)
     (options.out / "table.md").write_text(text, encoding="utf-8")
     _draw(options.out, runs, results)
     print(text)
@@ -118,58 +115,16 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _check_settings(options: argparse.Namespace) -> None:
-    """Refuse to mix runs of different settings in one folder."""
-    free = ("seeds", "jobs", "out")
-    settings = {k: str(v) for k, v in vars(options).items() if k not in free}
-    settings["data"] = _data(options.data_dir).source
-    path = options.out / "settings.json"
-    if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(name for name in settings if settings[name] != known.get(name))
-        if changed:
-            raise SystemExit(
-                f"{options.out} holds runs with other settings ({', '.join(changed)}): "
-                "choose another --out"
-            )
-    write_atomically(path, json.dumps(settings, indent=2) + "\n")
-
-
-def _parent_path(options: argparse.Namespace) -> Path:
-    return options.parent or options.out / "parent.safetensors"
-
-
-def _make_parent(options: argparse.Namespace) -> None:
-    path = _parent_path(options)
-    if options.parent is None and not path.exists():
-        save_child(train_parent(_data(options.data_dir)), path)
-
-
-@functools.cache
-def _data(data_dir: Path | None) -> Splits:
-    return load_fashion_mnist(data_dir)
-
-
 def _path(mode: Mode, seed: int, options: argparse.Namespace) -> Path:
     name = re.sub(r"[^a-z0-9.]+", "_", mode.name.lower())
     return options.out / "runs" / f"{name}_seed_{seed}.json"
-
-
-def _run_all(jobs: Sequence[tuple[Mode, int, argparse.Namespace]], n_processes: int) -> None:
-    if n_processes == 1:
-        for done, label in enumerate(map(_run_one, jobs), start=1):
-            print(f"{done}/{len(jobs)}: {label}", file=sys.stderr, flush=True)
-        return
-    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
-        for done, label in enumerate(pool.map(_run_one, jobs), start=1):
-            print(f"{done}/{len(jobs)}: {label}", file=sys.stderr, flush=True)
 
 
 def _run_one(job: tuple[Mode, int, argparse.Namespace]) -> str:
     mode, seed, options = job
     torch.set_num_threads(1)
     started = time.perf_counter()
-    task = Task(load_parent(_parent_path(options)), _data(options.data_dir))
+    task = Task(load_parent(options.parent), data(options.data_dir))
     searches = [_search(task, mode, w, seed, options) for w in mode.weightings or (None,)]
     toolboxes, populations, archives = zip(*searches, strict=True)
     seconds = time.perf_counter() - started
@@ -282,13 +237,6 @@ def _note(options: argparse.Namespace) -> str:
         "smallest child whose validation accuracy is at most 1 or 2 points below the parent's; in "
         "how many seeds there is one."
     )
-
-
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _draw(out: Path, runs: Sequence[Row], results: Sequence[Row]) -> None:

@@ -16,12 +16,11 @@ import csv
 import gzip
 import json
 import statistics
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from common import check_settings, data, parent_file, run_all, write_csv
 
 from ecomp_deap import read_logbook
 from ecomp_deap.report import plot_boxes, plot_trajectories
@@ -37,9 +36,12 @@ Row = dict[str, Any]
 
 def main() -> None:
     options = _parse()
-    options.out.mkdir(parents=True, exist_ok=True)
+    settings = {name: getattr(options, name) for name in ("generations", "parent", "data_dir")}
+    check_settings(options.out, {**settings, "data": data(options.data_dir).source})
+    options.parent = parent_file(options.out, options.parent, options.data_dir)
     todo = [(w, run) for run in range(1, options.runs + 1) for w in WEIGHTINGS]
-    _run_all([(w, run, options) for w, run in todo if not _is_done(options.out, w, run)], options)
+    missing = [(w, run, options) for w, run in todo if not _is_done(options.out, w, run)]
+    run_all(_run_one, missing, options.jobs)
     results = [_result(options.out, w, run) for w, run in todo]
     trajectories = {
         w: [
@@ -48,10 +50,10 @@ def main() -> None:
         ]
         for w in WEIGHTINGS
     }
-    _write_csv(options.out / "results.csv", results)
+    write_csv(options.out / "results.csv", results)
     original, original_trajectories = _read_original(options.original)
     table = _table(results, original)
-    _write_csv(options.out / "table.csv", table)
+    write_csv(options.out / "table.csv", table)
     (options.out / "table.md").write_text(_markdown(table), encoding="utf-8")
     _draw(options.out, results, trajectories, original, original_trajectories)
     print(_markdown(table))
@@ -77,15 +79,6 @@ def _folder(out: Path, weighting: str, run: int) -> Path:
 
 def _is_done(out: Path, weighting: str, run: int) -> bool:
     return (_folder(out, weighting, run) / "summary.json").exists()
-
-
-def _run_all(jobs: Sequence[tuple[str, int, argparse.Namespace]], options: Any) -> None:
-    if not jobs:
-        return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
-        for done, label in enumerate(pool.map(_run_one, jobs), start=1):
-            print(f"{done}/{len(jobs)}: {label}", file=sys.stderr, flush=True)
 
 
 def _run_one(job: tuple[str, int, argparse.Namespace]) -> str:
@@ -182,13 +175,6 @@ def _mann_whitney(ours: Sequence[float], theirs: Sequence[float]) -> float:
     from scipy.stats import mannwhitneyu
 
     return float(mannwhitneyu(ours, theirs, alternative="two-sided").pvalue)
-
-
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _markdown(table: Sequence[Row]) -> str:

@@ -126,10 +126,10 @@ def test_the_summary_has_its_keys(finished, small_fashion, small_parent_file):
     assert summary["rescored"] > 0
     assert summary["seed"] == 0
     assert {"ecomp_deap", "deap", "numpy", "python", "torch"} <= set(summary["versions"])
-    assert set(summary["parent"]) == {*FINALISED_FRONT, "source"}
+    assert set(summary["parent"]) == set(FINALISED_FRONT)
     assert set(summary["best"]) == set(FINALISED_FRONT)
     assert summary["parent"]["widths"] == "24-16"
-    assert summary["parent"]["source"] == str(small_parent_file)
+    assert summary["parent_source"] == str(small_parent_file)
     assert summary["best"] in read_front(finished / "front.csv")
     assert summary["front_size"] == len(read_front(finished / "front.csv"))
     assert str(small_fashion) in summary["data"]["source"]
@@ -216,7 +216,7 @@ def test_runs_are_numbered_on_and_the_parent_is_trained_once(run, tmp_path, caps
     assert len(parents) == 1
     logbooks = [folder.joinpath("logbook.csv").read_bytes() for folder in folders]
     assert logbooks[0] == logbooks[2] != logbooks[1]
-    assert all(summary_of(folder)["parent"]["source"] == "trained" for folder in folders)
+    assert all(summary_of(folder)["parent_source"] == "trained" for folder in folders)
 
 
 def test_quiet_says_nothing(run, tmp_path, capsys):

@@ -3,7 +3,8 @@ import math
 import pytest
 
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.fitness import OBJECTIVES, ParetoFitness, WeightedFitness, failed_measurement
+from ecomp_deap.evaluation.measuring import failed_measurement
+from ecomp_deap.fitness import OBJECTIVES, ParetoFitness, WeightedFitness
 from ecomp_deap.genomes import Axis, Group, Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.similarity import WORST_LOSS
@@ -120,7 +121,7 @@ def test_weights_out_of_range_are_refused(loss_weights):
 @pytest.mark.parametrize("metric", [ACCURACY, PERPLEXED])
 @pytest.mark.parametrize("n_probes", [1, 3])
 def test_a_failed_measurement_is_finite_and_the_worst_in_every_objective(metric, n_probes):
-    failed = failed_measurement("broken", metric, STRUCTURE, n_probes)
+    failed = failed_measurement("broken", metric=metric, structure=STRUCTURE, n_probes=n_probes)
     assert failed.failed
     assert failed.reason == "broken"
     assert all(math.isfinite(value) for value in failed.values())

@@ -19,7 +19,6 @@ LAYERS = (
     ("cli",),
     ("progress", "report", "search"),
     ("runs",),
-    ("algorithms",),
     ("toolbox",),
     ("logbook",),
     ("evaluation",),
@@ -33,17 +32,18 @@ LAYERS = (
     ("genomes",),
     ("callbacks",),
     ("data",),
-    ("seeding", "files"),
+    ("seeding", "files", "checks", "defaults"),
     ("errors", "_version"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY_IMPORT_DEAP = {"toolbox", "algorithms", "logbook", "operators", "fitness", "search", "runs"}
+MAY_IMPORT_DEAP = {"toolbox", "logbook", "operators", "fitness", "search", "runs"}
 # Where only these are imported beside the standard library and the package itself.
 ONLY = {
     "genomes": {"numpy"},
     "similarity": {"numpy", "torch"},
     "errors": set(),
     "files": set(),
+    "defaults": set(),
     "callbacks": set(),
     "measurement": set(),
     "seeding": {"numpy"},
@@ -52,7 +52,7 @@ ONLY = {
 # Where other parts of the package than these are not imported, although they lie below.
 NARROW = {
     "similarity": {"errors"},
-    "data": {"errors"},
+    "data": {"checks", "errors"},
     "report": {"errors", "files", "logbook", "runs"},  # it reads files, so it needs no search
 }
 

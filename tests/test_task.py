@@ -83,6 +83,11 @@ def test_options_out_of_range_are_refused(options, message):
         make_task(**options)
 
 
+def test_an_unknown_kernel_is_refused_by_itself():
+    with pytest.raises(ArgumentError, match=r"^kernel: expected 'gaussian' or 'student'"):
+        make_task(kernel="cauchy")
+
+
 def test_a_parent_that_is_no_module_is_refused():
     with pytest.raises(ArgumentError, match=r"parent: expected a torch.nn.Module, got 'function'"):
         Task(lambda x: x, (INPUTS, LABELS))
@@ -118,12 +123,12 @@ def test_a_tensor_is_the_one_argument():
 
 
 def test_own_forward_takes_the_place_of_the_default():
-    assert make_task().run is default_forward
+    assert make_task().apply is default_forward
 
     def forward(module, inputs):
         return module(inputs[0])
 
-    assert make_task(forward=forward).run is forward
+    assert make_task(forward=forward).apply is forward
 
 
 def test_metric_says_which_way_is_better():

@@ -5,7 +5,7 @@ The numbers are arbitrary, large and distinct; changing one changes every result
 
 import numpy as np
 
-from ecomp_deap.data._checks import check_count
+from ecomp_deap.checks import check_count
 
 __all__ = [
     "EPOCH",

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ecomp_deap.checks import check_count, check_indices
 from ecomp_deap.data import _streams
-from ecomp_deap.data._checks import check_count, check_indices
 from ecomp_deap.errors import ArgumentError, argument_error
 
 __all__ = ["BatchSampler"]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ecomp_deap.checks import check_count
 from ecomp_deap.data import _streams
-from ecomp_deap.data._checks import check_count
 from ecomp_deap.data.idx import read_idx
 from ecomp_deap.data.samples import TensorSamples
 from ecomp_deap.data.splits import Splits, split

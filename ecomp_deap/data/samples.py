@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
-from ecomp_deap.data._checks import check_indices
+from ecomp_deap.checks import check_indices
 from ecomp_deap.data._trees import leaves, map_leaves, restore_containers
 from ecomp_deap.errors import ArgumentError, argument_error
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ecomp_deap.checks import check_fraction
 from ecomp_deap.data import _streams
-from ecomp_deap.data._checks import check_fraction
 from ecomp_deap.data.samples import Samples, as_samples
 from ecomp_deap.errors import ArgumentError
 

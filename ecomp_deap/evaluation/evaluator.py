@@ -98,8 +98,7 @@ class Evaluator:
             generation: Whose batches are used.
             seeds: Torch seed of each child's training.
             train: Whether the children take their gradient steps.
-            map_function: What spreads blocks over workers, called as ``map(function, blocks,
-                seeds)`` or, if it takes one iterable alone like ``Pool.map``, on pairs.
+            map_function: What spreads blocks over workers, called as ``map(function, blocks)``.
         """
         context = self.context(generation)
         if not train and context.training:
@@ -133,7 +132,7 @@ class Evaluator:
             )
         inputs, targets = self._batch(scoring)
         with torch_threads(self.threads), torch.no_grad():
-            outputs, found = embed(task.parent, inputs, self.probe_layers, forward=task.run)
+            outputs, found = embed(task.parent, inputs, self.probe_layers, forward=task.apply)
             losses = {name: self._loss(name, embedding) for name, embedding in found.items()}
         if not np.isfinite(task.metric.function(outputs, targets)):
             raise argument_error("parent", "a finite metric on the data", "NaN or Inf")
@@ -149,7 +148,7 @@ class Evaluator:
             inherit=task.inherit,
             metric=task.metric,
             loss_fn=task.loss_fn,
-            forward=task.run,
+            forward=task.apply,
             threads=self.threads,
         )
 

@@ -4,18 +4,15 @@ Only the similarity loss is computed for the whole block at once, since its tabl
 shape for every child.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from ecomp_deap.evaluation.context import Context, Outcome
-from ecomp_deap.fitness import failed_measurement
+from ecomp_deap.evaluation.measuring import measure
 from ecomp_deap.genomes import Genome
-from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.compile import compile_child, learnt_arrays
-from ecomp_deap.network.cost import widths_cost
 from ecomp_deap.network.embedding import embed
 from ecomp_deap.network.training import train
 
@@ -63,28 +60,19 @@ def _evaluate(context: Context, genomes: Sequence[Genome], seeds: Sequence[int])
         learnt.append(learnt_arrays(child, context.structure) if keeps else None)
     losses = [loss.of_children(embeddings[name]).tolist() for name, loss in context.losses.items()]
     return [
-        Outcome(_measure(context, genome, metric, [loss[i] for loss in losses]), learnt[i])
+        Outcome(
+            measure(
+                metric,
+                sum(loss[i] for loss in losses),
+                metric=context.metric,
+                structure=context.structure,
+                widths=genome.widths,
+                n_probes=len(losses),
+            ),
+            learnt[i],
+        )
         for i, (genome, metric) in enumerate(zip(genomes, metrics, strict=True))
     ]
-
-
-def _measure(
-    context: Context, genome: Genome, metric: float | None, losses: Sequence[float]
-) -> Measurement:
-    if metric is None or not math.isfinite(metric):
-        what = "outputs are" if metric is None else f"{context.metric.name} is"
-        return failed_measurement(
-            f"{what} not finite", context.metric, context.structure, len(losses)
-        )
-    params, macs = widths_cost(context.structure, genome.widths)
-    return Measurement(
-        metric=metric,
-        similarity_loss=sum(losses),
-        relative_width=context.structure.relative_width(genome.widths),
-        param_count=params,
-        mac_count=macs,
-        metric_name=context.metric.name,
-    )
 
 
 def is_finite(outputs: object) -> bool:

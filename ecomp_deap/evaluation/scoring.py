@@ -1,6 +1,5 @@
 """Scoring on whole data sets: what decides which children are reported."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,10 +9,9 @@ import torch
 from ecomp_deap.data import Samples
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.loop import is_finite
-from ecomp_deap.fitness import failed_measurement
+from ecomp_deap.evaluation.measuring import measure
 from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
-from ecomp_deap.network.cost import widths_cost
 from ecomp_deap.network.embedding import embed
 from ecomp_deap.network.training import predict, to_device
 from ecomp_deap.similarity import TSNELoss, default_perplexity
@@ -55,7 +53,7 @@ class Scorer:
         self._losses: list[Mapping[str, TSNELoss]] = []
         with torch.no_grad():
             for inputs, _ in self._chunks():
-                _, found = embed(task.parent, inputs, probe_layers, forward=task.run)
+                _, found = embed(task.parent, inputs, probe_layers, forward=task.apply)
                 self._losses.append(
                     {
                         name: TSNELoss(
@@ -74,34 +72,32 @@ class Scorer:
             child: The child, in eval mode; it is not changed.
             widths: Its units kept in each group.
         """
-        metric, finite, tables = 0.0, True, 0
+        total: float | None = 0.0
+        tables = 0
         losses = dict.fromkeys(self.probe_layers, 0.0)
         with torch.no_grad():
             for (inputs, targets), references in zip(self._chunks(), self._losses, strict=True):
-                outputs, found = embed(child, inputs, self.probe_layers, forward=self.task.run)
-                finite = finite and is_finite(outputs)
-                metric += self.task.metric.function(outputs, targets) * len(targets)
+                outputs, found = embed(child, inputs, self.probe_layers, forward=self.task.apply)
+                total = self._add(total, outputs, targets)
                 tables += len(targets) // self._table
                 for name, embedding in found.items():
                     losses[name] += float(references[name](self._tables(embedding).double()).sum())
             for inputs, targets in self._rest():
-                outputs = self.task.run(child, inputs)
-                finite = finite and is_finite(outputs)
-                metric += self.task.metric.function(outputs, targets) * len(targets)
-        if not finite or not math.isfinite(metric):
-            what = f"{self.task.metric.name} is" if finite else "outputs are"
-            return failed_measurement(
-                f"{what} not finite", self.task.metric, self.structure, len(losses)
-            )
-        params, macs = widths_cost(self.structure, widths)
-        return Measurement(
-            metric=metric / len(self.samples),
-            similarity_loss=sum(losses.values()) / tables,
-            relative_width=self.structure.relative_width(widths),
-            param_count=params,
-            mac_count=macs,
-            metric_name=self.task.metric.name,
+                total = self._add(total, self.task.apply(child, inputs), targets)
+        return measure(
+            None if total is None else total / len(self.samples),
+            sum(losses.values()) / tables,
+            metric=self.task.metric,
+            structure=self.structure,
+            widths=widths,
+            n_probes=len(losses),
         )
+
+    def _add(self, total: float | None, outputs: Any, targets: torch.Tensor) -> float | None:
+        """Add a batch's metric to the total, which is None once outputs were not finite."""
+        if total is None or not is_finite(outputs):
+            return None
+        return total + self.task.metric.function(outputs, targets) * len(targets)
 
     def test(self, child: torch.nn.Module, samples: Samples) -> float:
         """Return the metric alone, on any samples."""
@@ -109,7 +105,7 @@ class Scorer:
             child,
             samples,
             metric=self.task.metric.function,
-            forward=self.task.run,
+            forward=self.task.apply,
             device=self.task.device,
         )
 

@@ -16,6 +16,7 @@ from torch import nn
 from ecomp_deap._version import __version__
 from ecomp_deap.errors import DataError, argument_error
 from ecomp_deap.files import write_atomically
+from ecomp_deap.network.groups import stages
 
 __all__ = ["load_child", "save_child"]
 
@@ -42,6 +43,8 @@ def save_child(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise argument_error("path", "a name ending in .safetensors", str(path))
+    if isinstance(module, nn.Sequential):
+        stages(module, name="module")  # refuses a layer that is used twice
     state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     tensors = save_tensors(state)
     manifest = {

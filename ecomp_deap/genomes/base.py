@@ -13,9 +13,9 @@ __all__ = ["Genome", "freeze"]
 AnyGenome = TypeVar("AnyGenome", bound="Genome")
 
 
-def freeze(array: Any, dtype: Any = None) -> np.ndarray:
+def freeze(array: Any) -> np.ndarray:
     """Return ``array`` read-only; an array that can be written elsewhere is copied first."""
-    result = np.asarray(array, dtype=dtype)
+    result = np.asarray(array)
     if not _is_frozen(result):
         if result is array or result.base is not None:
             result = result.copy()

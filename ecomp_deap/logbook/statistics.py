@@ -54,7 +54,13 @@ def _fitness_of(individual: Any) -> float | tuple[float, ...] | None:
 
 
 def _measured(name: str, individual: Any) -> Any:
-    return None if _has_failed(individual) else plain_value(individual.measurement[name])
+    if _has_failed(individual):
+        return None
+    try:
+        return plain_value(individual.measurement[name])
+    except KeyError:
+        known = getattr(individual.measurement, "metric_name", "the name of the task's metric")
+        raise argument_error("metric of statistics", repr(known), name) from None
 
 
 def _has_failed(individual: Any) -> bool:

@@ -72,9 +72,7 @@ def compile_child(
     # The memo keeps deepcopy from copying the parent's tensors, which are replaced at once.
     memo = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
     child = copy.deepcopy(parent, memo)
-    modules = dict(child.named_modules())
-    for name, module in modules.items():
-        # Containers are shared by the copy's own dicts; only tensors need new homes.
+    for name, module in child.named_modules():
         for kind in (module._parameters, module._buffers):
             for key, old in kind.items():
                 if old is None:

@@ -69,7 +69,7 @@ def embed(
     def record(name: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
         def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
             # A copy: an activation with inplace=True behind the probe would overwrite it.
-            found[name] = _flatten(output)
+            found[name] = _flatten(name, output)
 
         return hook
 
@@ -85,5 +85,13 @@ def embed(
     return outputs, {name: found[name] for name in probe_layers}
 
 
-def _flatten(output: torch.Tensor) -> torch.Tensor:
-    return output.clone() if output.ndim <= 2 else output.flatten(2).mean(dim=2)
+def _flatten(name: str, output: torch.Tensor) -> torch.Tensor:
+    if output.ndim == 2:
+        return output.clone()
+    if output.ndim == 4:
+        return output.flatten(2).mean(dim=2)
+    raise argument_error(
+        f"probe layer {name!r}",
+        "an output of shape (n_samples, n_units) or (n_samples, n_units, height, width)",
+        tuple(output.shape),
+    )

@@ -30,32 +30,37 @@ _ELEMENTWISE = (
 )
 
 
-def stages(parent: nn.Module) -> list[tuple[str, nn.Module]]:
+def stages(parent: nn.Module, *, name: str = "parent") -> list[tuple[str, nn.Module]]:
     """Return the modules of a sequential stack in the order of the forward pass, by name.
 
     Nested `torch.nn.Sequential` containers are opened.
 
+    Args:
+        parent: The stack.
+        name: What errors call it.
+
     Raises:
-        ArgumentError: The parent is no `Sequential`, or holds a module twice.
+        ArgumentError: The parent is no `Sequential`, has a ``forward`` of its own, or holds a
+            module twice.
     """
-    if not isinstance(parent, nn.Sequential):
-        raise argument_error(
-            "parent", "a torch.nn.Sequential of dense layers", type(parent).__name__
-        )
+    if type(parent).forward is not nn.Sequential.forward:
+        raise argument_error(name, "a torch.nn.Sequential of dense layers", type(parent).__name__)
     found = _flatten(parent)
     names: dict[int, str] = {}
-    for name, module in found:
-        first = names.setdefault(id(module), name)
-        if first != name:
+    for layer, module in found:
+        first = names.setdefault(id(module), layer)
+        if first != layer:
             # Its embedding, and for a Linear its shape, could not be told from the first use's.
-            raise argument_error(f"parent: module {name!r}", "one of its own", f"that of {first!r}")
+            raise argument_error(
+                f"{name}: module {layer!r}", "one of its own", f"that of {first!r}"
+            )
     return found
 
 
-def _flatten(stack: nn.Sequential) -> list[tuple[str, nn.Module]]:
+def _flatten(stack: nn.Module) -> list[tuple[str, nn.Module]]:
     found: list[tuple[str, nn.Module]] = []
     for name, module in stack._modules.items():  # named_children() skips repeated ones
-        if isinstance(module, nn.Sequential):
+        if module is not None and type(module).forward is nn.Sequential.forward:
             found += [(f"{name}.{inner}", child) for inner, child in _flatten(module)]
         elif module is not None:
             found.append((name, module))

@@ -11,6 +11,9 @@ from ecomp_deap.data import Samples
 
 __all__ = ["fit", "predict", "train"]
 
+# The order of the samples, apart from every other stream of the same seed.
+_ORDER = 0xF17
+
 Loss = Callable[[Any, torch.Tensor], torch.Tensor]
 Forward = Callable[[nn.Module, Any], Any]
 
@@ -80,7 +83,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=learning_rate, total_steps=max(2, epochs * n_batches)
     )
-    rng = np.random.default_rng([seed, 0xF17])
+    rng = np.random.default_rng([seed, _ORDER])
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         module.train()

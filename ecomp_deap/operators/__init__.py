@@ -9,7 +9,6 @@ from ecomp_deap.operators.crossover import cxCutoff, cxKPointUnits, cxUniformUni
 from ecomp_deap.operators.initialisation import (
     initial_rates,
     prune_masks,
-    pruned_mask_genome,
     pruned_weight_genome,
     random_masks,
 )
@@ -25,7 +24,6 @@ __all__ = [
     "mutFlipUnits",
     "mutScaleWeights",
     "prune_masks",
-    "pruned_mask_genome",
     "pruned_weight_genome",
     "random_masks",
     "selSoftmaxRoulette",

@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.genomes import MaskGenome, Structure, WeightGenome
+from ecomp_deap.genomes import Structure, WeightGenome
 
 __all__ = [
     "HIGHEST_RATE",
     "LOWEST_RATE",
     "initial_rates",
     "prune_masks",
-    "pruned_mask_genome",
     "pruned_weight_genome",
     "random_masks",
 ]
@@ -59,11 +58,6 @@ def random_masks(
     """Return masks without int(rate × units) units of each group, drawn at random."""
     importance = [generator.permutation(group.n_units) for group in structure.groups]
     return prune_masks(structure, importance, rate)
-
-
-def pruned_mask_genome(cls: type[MaskGenome], masks: Sequence[np.ndarray]) -> MaskGenome:
-    """Return a genome of ``cls`` with these masks and nothing learnt."""
-    return cls(masks)
 
 
 def pruned_weight_genome(

@@ -7,14 +7,10 @@ from typing import Any
 
 from deap import tools
 
+from ecomp_deap.defaults import PARETO_SELECTIONS, WEIGHTED_SELECTIONS
 from ecomp_deap.errors import SelectionError, argument_error
 
-__all__ = ["SCALAR_SELECTIONS", "bare", "check_pairing", "make_selection", "selSoftmaxRoulette"]
-
-#: Selections by the names that `make_toolbox` knows, for a weighted fitness.
-SCALAR_SELECTIONS = ("roulette", "tournament")
-#: Selections by the names that `make_toolbox` knows, for a Pareto fitness.
-PARETO_SELECTIONS = ("nsga2", "nsga3", "spea2")
+__all__ = ["bare", "check_pairing", "make_selection", "selSoftmaxRoulette"]
 
 
 def selSoftmaxRoulette(
@@ -70,7 +66,7 @@ def make_selection(name: str, n_objectives: int) -> tuple[Callable[..., list[Any
         divisions = 12 if n_objectives <= 3 else 4
         points = tools.uniform_reference_points(n_objectives, p=divisions)
         return tools.selNSGA3, {"ref_points": points}
-    known = SCALAR_SELECTIONS + PARETO_SELECTIONS
+    known = WEIGHTED_SELECTIONS + PARETO_SELECTIONS
     raise argument_error("selection", f"one of {known}", name)
 
 

@@ -86,6 +86,12 @@ def words(quantity: str) -> str:
     return named.get(quantity, text[:1].upper() + text[1:])
 
 
+def axis_label(samples: str, metric: str) -> str:
+    """Return what an axis of a metric on test or validation samples is called."""
+    text = words(metric)
+    return f"{samples.capitalize()} {text[:1].lower()}{text[1:]}"
+
+
 def set_value_axis(axis: Axis, quantity: str, *, ticks: int = 6) -> None:
     """Format ``axis`` for ``quantity``: per cent, counts with k and M, or plain numbers."""
     axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))

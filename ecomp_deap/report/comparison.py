@@ -197,7 +197,9 @@ def plot_fronts(
     for axes in grid.flat[max(len(curves) - columns, 0) : len(curves)]:
         axes.tick_params(axis="x", labelbottom=True)
         fig.label(axes, "Parameters (log scale)", None)
-    figure.supylabel(_axis_label(quantity), fontsize=fig.LABEL_SIZE, color=fig.INK)
+    figure.supylabel(
+        fig.axis_label(*quantity.split("_", maxsplit=1)), fontsize=fig.LABEL_SIZE, color=fig.INK
+    )
     if title:
         figure.suptitle(title, fontsize=fig.TITLE_SIZE, color=fig.INK)
     keys = [
@@ -220,12 +222,6 @@ def _curve(front: Sequence[Mapping[str, Any]], quantity: str, argument: str) -> 
     if (curve[0] <= 0).any():
         raise argument_error(f"{argument} param_count", "counts greater than 0", curve[0].min())
     return curve[:, np.lexsort(curve[::-1])]
-
-
-def _axis_label(quantity: str) -> str:
-    samples, _, metric = quantity.partition("_")
-    text = fig.words(metric)
-    return f"{samples.capitalize()} {text[:1].lower()}{text[1:]}"
 
 
 def _check_overlay(groups: Mapping[str, Any], overlay: Mapping[str, Any] | None) -> None:

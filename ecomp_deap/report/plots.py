@@ -49,7 +49,7 @@ def plot_front(
     figure = fig.new_figure()
     axes = figure.subplots()
     fig.dress(axes, title=title or "Front of children")
-    fig.label(axes, "Parameters (log scale)", _axis_label(samples, metric))
+    fig.label(axes, "Parameters (log scale)", fig.axis_label(samples, metric))
     shown = [*counts]
     if rows:
         if not (samples == "test" and _draw_before(axes, rows, counts, values, metric)):
@@ -187,11 +187,6 @@ def _complete_column(rows: Sequence[Row], name: str) -> np.ndarray:
         index = int(np.flatnonzero(~np.isfinite(values))[0])
         raise argument_error(f"front[{index}] {name}", "a finite number", rows[index][name])
     return values
-
-
-def _axis_label(samples: str, metric: str) -> str:
-    text = fig.words(metric)
-    return f"{samples.capitalize()} {text[:1].lower()}{text[1:]}"
 
 
 def _draw_parent(axes: Axes, parent: Row, quantity: str) -> float:

@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ecomp_deap.errors import ArgumentError, DataError, argument_error
-from ecomp_deap.runs.options import (
-    DEFAULT_GENERATIONS,
-    DEFAULT_LOSS_WEIGHTS,
-    DEFAULT_OBJECTIVES,
-    OPTIONS,
+from ecomp_deap.defaults import (
+    FINALISE_COUNT,
+    FINALISE_EPOCHS,
+    GENERATIONS,
+    LOSS_WEIGHTS,
     PARETO_SELECTIONS,
-    PRESETS,
-    unknown_name_error,
+    POPULATION,
+    variation_rates,
 )
+from ecomp_deap.errors import ArgumentError, DataError, argument_error
+from ecomp_deap.runs.options import DEFAULT_OBJECTIVES, OPTIONS, PRESETS, unknown_name_error
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,9 +27,6 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 __all__ = ["RunConfig", "load_toml"]
-
-_RATES = (0.7, 0.3)  # crossover and mutation: every child is varied by one of the two
-_ORIGINAL_RATES = (1.0, 0.01)  # every child is crossed over, and one in a hundred mutated too
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ tournament, got selection 'nsga2' (which takes --objectives)
 
     preset: str | None = None
     genome: str = "mask"
-    population: int = 100
+    population: int = POPULATION
     generations: int | None = None
     epochs: int | None = None
     crossover_rate: float | None = None
@@ -76,8 +74,8 @@ tournament, got selection 'nsga2' (which takes --objectives)
     train_steps: int = 0
     learning_rate: float = 1e-3
     inherit: bool = False
-    finalise_count: int = 20
-    finalise_epochs: int = 3
+    finalise_count: int = FINALISE_COUNT
+    finalise_epochs: int = FINALISE_EPOCHS
     threads: int = 1
 
     data_dir: Path | None = None
@@ -108,25 +106,19 @@ tournament, got selection 'nsga2' (which takes --objectives)
         >>> config.generations, config.crossover_rate, config.mutation_rate
         (60, 0.75, 0.25)
         """
-        crossover_rate, mutation_rate = self.crossover_rate, self.mutation_rate
-        if self.is_pareto and (crossover_rate is None) != (mutation_rate is None):
-            # Mu + lambda fills up to 1 with plain copies, a waste unless they are asked for.
-            if crossover_rate is None:
-                crossover_rate = 1 - (mutation_rate or 0)
-            else:
-                mutation_rate = 1 - crossover_rate
-        original = self.genome == "weights" and not self.is_pareto
-        rates = _ORIGINAL_RATES if original else _RATES
+        crossover_rate, mutation_rate = variation_rates(
+            self.crossover_rate, self.mutation_rate, genome=self.genome, pareto=self.is_pareto
+        )
         generations = self.generations
         if generations is None and self.epochs is None:
-            generations = DEFAULT_GENERATIONS
+            generations = GENERATIONS
         return replace(
             self,
             generations=generations,
-            crossover_rate=rates[0] if crossover_rate is None else crossover_rate,
-            mutation_rate=rates[1] if mutation_rate is None else mutation_rate,
+            crossover_rate=crossover_rate,
+            mutation_rate=mutation_rate,
             objectives=(self.objectives or DEFAULT_OBJECTIVES) if self.is_pareto else None,
-            loss_weights=None if self.is_pareto else self.loss_weights or DEFAULT_LOSS_WEIGHTS,
+            loss_weights=None if self.is_pareto else self.loss_weights or LOSS_WEIGHTS,
         )
 
     @classmethod
@@ -258,7 +250,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
             "inherit: expected only with --genome mask, got genome 'weights' "
             "(which always carries its own)"
         )
-    if config.evaluation == "fresh" and _too_few_samples(config.batch_size, config.perplexity):
+    if _too_few_samples(config.batch_size, config.perplexity):
         raise argument_error(
             "perplexity",
             f"at most {(config.batch_size - 1) / 3:g}, a third of the other samples in a batch "

@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from ecomp_deap.defaults import (
+    GENERATIONS,
+    LOSS_WEIGHTS,
+    PARETO_SELECTIONS,
+    WEIGHTED_SELECTIONS,
+)
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.runs.kinds import (
     Choice,
@@ -24,25 +30,17 @@ from ecomp_deap.runs.kinds import (
 )
 
 __all__ = [
-    "DEFAULT_GENERATIONS",
-    "DEFAULT_LOSS_WEIGHTS",
     "DEFAULT_OBJECTIVES",
     "OBJECTIVES",
     "OPTIONS",
-    "PARETO_SELECTIONS",
     "PRESETS",
-    "WEIGHTED_SELECTIONS",
     "Option",
     "unknown_name_error",
 ]
 
-PARETO_SELECTIONS = ("nsga2", "nsga3", "spea2")
-WEIGHTED_SELECTIONS = ("roulette", "tournament")
 OBJECTIVES = ("accuracy", "similarity_loss", "relative_width", "param_count", "mac_count")
 
-DEFAULT_GENERATIONS = 60
 DEFAULT_OBJECTIVES = ("accuracy", "similarity_loss", "param_count")
-DEFAULT_LOSS_WEIGHTS = (1.0, 2.0, 1.0)
 
 # The original's protocol. A perplexity p needs 3 p + 1 samples, so 30 goes with batches of 100.
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -51,7 +49,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             {
                 "genome": "weights",
                 "selection": "roulette",
-                "loss_weights": (1.0, 2.0, 1.0),
+                "loss_weights": LOSS_WEIGHTS,
                 "population": 100,
                 "epochs": 1,
                 "batch_size": 100,
@@ -137,7 +135,7 @@ _TABLE = (
         _SEARCH,
         Integer(0),
         "generations that follow the initial one",
-        unset=f"{DEFAULT_GENERATIONS}, or by --epochs",
+        unset=f"{GENERATIONS}, or by --epochs",
     ),
     Option(
         "epochs",
@@ -187,7 +185,7 @@ _TABLE = (
         _FITNESS,
         Weights(),
         "weights of accuracy, similarity loss and compression",
-        unset=",".join(f"{weight:g}" for weight in DEFAULT_LOSS_WEIGHTS),
+        unset=",".join(f"{weight:g}" for weight in LOSS_WEIGHTS),
     ),
     Option(
         "probe_layers",

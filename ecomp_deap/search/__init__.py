@@ -5,9 +5,21 @@ found on the validation data, give chosen children a longer training and return 
 `run_many` does so for a configuration and leaves run directories behind.
 """
 
+from ecomp_deap.search.archive import Archive
 from ecomp_deap.search.compress import Result, compress, evolve
-from ecomp_deap.search.finish import Child
-from ecomp_deap.search.front import hypervolume, non_dominated
+from ecomp_deap.search.finish import Child, Finisher
+from ecomp_deap.search.front import hypervolume, non_dominated, spread
 from ecomp_deap.search.parent import train_parent
 
-__all__ = ["Child", "Result", "compress", "evolve", "hypervolume", "non_dominated", "train_parent"]
+__all__ = [
+    "Archive",
+    "Child",
+    "Finisher",
+    "Result",
+    "compress",
+    "evolve",
+    "hypervolume",
+    "non_dominated",
+    "spread",
+    "train_parent",
+]

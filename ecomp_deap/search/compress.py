@@ -8,9 +8,16 @@ from typing import Any
 from deap import algorithms, tools
 
 from ecomp_deap.callbacks import Callback
+from ecomp_deap.checks import check_count
+from ecomp_deap.defaults import (
+    FINALISE_COUNT,
+    FINALISE_EPOCHS,
+    GENERATIONS,
+    POPULATION,
+    variation_rates,
+)
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.loop import torch_threads
-from ecomp_deap.fitness import ParetoFitness
 from ecomp_deap.genomes import WeightGenome
 from ecomp_deap.logbook import logbook_to_rows, statistics
 from ecomp_deap.search.archive import Archive
@@ -28,8 +35,8 @@ class Result:
     Attributes:
         front: The non-dominated children, from the smallest to the largest.
         best: For a weighted fitness the child with the highest one; for a Pareto fitness the
-            smallest child whose validation metric is within 0.01 of the parent's, or the most
-            accurate one if none is.
+            smallest child whose validation metric is worse than the parent's by at most the
+            metric's tolerance (0.01 for accuracy), or the most accurate one if there is none.
         parent: The parent, scored like a child.
         logbook: DEAP's logbook, one record a generation.
         population: The final population.
@@ -58,12 +65,12 @@ def compress(
     loss_weights: Sequence[float] | None = None,
     initialisation: str = "l1",
     recombination_layers: Sequence[str] | None = None,
-    population: int = 100,
-    generations: int = 60,
+    population: int = POPULATION,
+    generations: int = GENERATIONS,
     crossover_rate: float | None = None,
     mutation_rate: float | None = None,
-    finalise_count: int = 20,
-    finalise_epochs: int = 3,
+    finalise_count: int = FINALISE_COUNT,
+    finalise_epochs: int = FINALISE_EPOCHS,
     seed: int = 0,
     threads: int = 1,
     callback: Callback | None = None,
@@ -119,12 +126,12 @@ def compress(
 def evolve(
     toolbox: Toolbox,
     *,
-    population: int = 100,
-    generations: int = 60,
+    population: int = POPULATION,
+    generations: int = GENERATIONS,
     crossover_rate: float | None = None,
     mutation_rate: float | None = None,
-    finalise_count: int = 20,
-    finalise_epochs: int = 3,
+    finalise_count: int = FINALISE_COUNT,
+    finalise_epochs: int = FINALISE_EPOCHS,
     callback: Callback | None = None,
 ) -> Result:
     """Do the whole job with a toolbox: evolve, score, finalise, test.
@@ -136,9 +143,8 @@ def evolve(
         toolbox: From `make_toolbox`; it has not evaluated anyone yet.
         population: Individuals in a generation.
         generations: Generations after the initial one.
-        crossover_rate: By default 0.7, for weights under a weighted fitness 1.0.
-        mutation_rate: By default 0.3, for weights under a weighted fitness 0.01, both as the
-            original has it.
+        crossover_rate: See `ecomp_deap.defaults.variation_rates` for the default.
+        mutation_rate: Likewise.
         finalise_count: Members of the front, spread along it, that get the longer training.
         finalise_epochs: Passes over the search data of that training.
         callback: Told of every generation and phase.
@@ -147,17 +153,22 @@ def evolve(
         ArgumentError: A number out of range, or a toolbox that was used before.
     """
     callback = Callback() if callback is None else callback
-    _check_numbers(population=population, least=2)
-    _check_numbers(generations=generations, least=0)
-    _check_numbers(finalise_count=finalise_count, finalise_epochs=finalise_epochs, least=0)
+    check_count("population", population, minimum=2)
+    for name, number in (
+        ("generations", generations),
+        ("finalise_count", finalise_count),
+        ("finalise_epochs", finalise_epochs),
+    ):
+        check_count(name, number, minimum=0)
     if toolbox.generation >= 0:
         raise argument_error("toolbox", "one that has not evaluated anyone", "one in use")
     started = time.perf_counter()
     rates = _rates(toolbox, crossover_rate, mutation_rate)
+    # Before the search, so that whatever is wrong with the validation data shows at once.
+    finisher = Finisher(toolbox, callback)
     watch = _Watch(toolbox, generations, callback)
     individuals, logbook, archive = _run_deap(toolbox, population, generations, rates, watch)
     with torch_threads(toolbox.evaluator.threads):
-        finisher = Finisher(toolbox, callback)
         parent = finisher.parent()
         front = finisher.front(finisher.score([*individuals, *archive]))
         searched = time.perf_counter()
@@ -175,20 +186,15 @@ def evolve(
     )
 
 
-def _check_numbers(*, least: int, **numbers: int) -> None:
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise argument_error(name, f"a whole number of at least {least}", value)
-
-
 def _rates(
     toolbox: Toolbox, crossover_rate: float | None, mutation_rate: float | None
 ) -> tuple[float, float]:
     """Return the rates, with the defaults that suit genome and fitness."""
-    pareto = isinstance(toolbox.fitness, ParetoFitness)
-    original = issubclass(toolbox.individual_class, WeightGenome) and not pareto
-    crossover = (1.0 if original else 0.7) if crossover_rate is None else crossover_rate
-    mutation = (0.01 if original else 0.3) if mutation_rate is None else mutation_rate
+    pareto = toolbox.fitness.is_pareto
+    weights = issubclass(toolbox.individual_class, WeightGenome)
+    crossover, mutation = variation_rates(
+        crossover_rate, mutation_rate, genome="weights" if weights else "mask", pareto=pareto
+    )
     for name, value in (("crossover_rate", crossover), ("mutation_rate", mutation)):
         if not 0 <= value <= 1:
             raise argument_error(name, "a number in [0, 1]", value)
@@ -210,7 +216,7 @@ def _run_deap(
     crossover_rate, mutation_rate = rates
     individuals = toolbox.population(n=population)
     archive = Archive()
-    if isinstance(toolbox.fitness, ParetoFitness):
+    if toolbox.fitness.is_pareto:
         individuals, logbook = algorithms.eaMuPlusLambda(
             individuals,
             toolbox,

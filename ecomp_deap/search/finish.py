@@ -10,7 +10,6 @@ from torch import nn
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.errors import EcompError
-from ecomp_deap.fitness import ParetoFitness, WeightedFitness
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network import fit, train
 from ecomp_deap.search.front import non_dominated, spread
@@ -18,9 +17,6 @@ from ecomp_deap.seeding import training_seed
 from ecomp_deap.toolbox import Toolbox
 
 __all__ = ["Child", "Finisher"]
-
-# A child counts as good as its parent if its metric is worse by at most this much.
-_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -77,10 +73,8 @@ class Finisher:
     def parent(self) -> Child:
         """Return the parent, scored and tested like a child."""
         widths = self.evaluator.structure.widths
-        parent = Child(
-            "parent", self.task.parent, widths, self.scorer.score(self.task.parent, widths)
-        )
-        return self.test([parent])[0]
+        found = self.scorer.score(self.task.parent, widths)
+        return self.test([Child("parent", self.task.parent, widths, found)])[0]
 
     def score(self, individuals: Sequence[Any]) -> list[Child]:
         """Return the children of all different individuals, in order, failed ones left out.
@@ -111,7 +105,7 @@ class Finisher:
 
         A weighted fitness compares what has a weight above 0.
         """
-        costs = [self._costs(child.validation) for child in children]
+        costs = [self.toolbox.fitness.costs(child.validation) for child in children]
         members = [children[i] for i in non_dominated(costs)]
         members.sort(key=lambda c: (c.validation.param_count, -c.validation.metric))
         return [replace(child, id=f"{i:03d}") for i, child in enumerate(members, start=1)]
@@ -122,7 +116,8 @@ class Finisher:
         Args:
             front: Children from the smallest to the largest; their modules are not changed.
             n: Number of children to train, 0 for none.
-            epochs: Passes over the search data, 0 for none.
+            epochs: Passes over the search data, 0 for none. A child that is worse for it on the
+                validation data stays as it was.
         """
         chosen = spread(front, n) if epochs else []
         self.callback.on_phase("finalising", len(chosen))
@@ -139,11 +134,13 @@ class Finisher:
     def best(self, front: Sequence[Child], parent: Child) -> Child:
         """Return the child to recommend, see `Result.best`."""
         fitness = self.toolbox.fitness
-        if isinstance(fitness, WeightedFitness):
+        if not fitness.is_pareto:
             return max(front, key=lambda child: fitness.values(child.validation))
-        sign = 1 if self.task.metric.maximise else -1
-        enough = sign * parent.validation.metric - _TOLERANCE
-        good = [child for child in front if sign * child.validation.metric >= enough]
+        metric = self.task.metric
+        sign = 1 if metric.maximise else -1
+        wanted = parent.validation.metric
+        tolerance = 0.01 * abs(wanted) if metric.tolerance is None else metric.tolerance
+        good = [c for c in front if sign * (c.validation.metric - wanted) >= -tolerance]
         if good:
             return min(good, key=lambda child: child.validation.param_count)
         return max(front, key=lambda child: sign * child.validation.metric)
@@ -156,14 +153,15 @@ class Finisher:
             self.task.splits.search,
             epochs=epochs,
             loss_fn=self.task.loss_fn,
-            forward=self.task.run,
+            forward=self.task.apply,
             seed=self.evaluator.seed,
             device=self.task.device,
         )
         self.callback.on_phase_step()
         found = self.scorer.score(module, child.widths)
-        if found.failed:
-            return child
+        sign = 1 if self.task.metric.maximise else -1
+        if found.failed or sign * found.metric < sign * child.validation.metric:
+            return replace(child, test_before=before)
         return replace(child, module=module, validation=found, test_before=before)
 
     def _train_as_in_search(self, module: nn.Module, index: int) -> None:
@@ -180,13 +178,3 @@ class Finisher:
             learning_rate=context.learning_rate,
             seed=training_seed(self.evaluator.seed, generation + 1, index),
         )
-
-    def _costs(self, found: Measurement) -> list[float]:
-        fitness = self.toolbox.fitness
-        if isinstance(fitness, ParetoFitness):
-            values = fitness.values(found)
-            return [-sign * value for sign, value in zip(fitness.signs, values, strict=True)]
-        assert isinstance(fitness, WeightedFitness)
-        sign = 1 if self.task.metric.maximise else -1
-        costs = (-sign * found.metric, found.similarity_loss, found.relative_width)
-        return [c for c, weight in zip(costs, fitness.loss_weights, strict=True) if weight > 0]

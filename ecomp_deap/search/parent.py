@@ -1,6 +1,5 @@
 """Training the parent, and finding one that was trained before."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ecomp_deap._version import __version__
 from ecomp_deap.data import Splits, fingerprint
 from ecomp_deap.errors import DataError
 from ecomp_deap.export import load_child
@@ -51,30 +51,38 @@ def train_parent(
     return parent
 
 
-def parent_recipe(data: Splits, *, epochs: int, seed: int) -> dict[str, Any]:
+def parent_recipe(data: Splits, *, epochs: int, seed: int, threads: int) -> dict[str, Any]:
     """Return what a trained parent depends on: equal recipes make equal parents."""
     return {
         "data": fingerprint(data.search),
         "epochs": epochs,
         "seed": seed,
+        "threads": threads,
+        "ecomp_deap": __version__,
         "torch": torch.__version__,
     }
 
 
 def find_trained_parent(
-    out: Path, name: str, recipe: dict[str, Any]
-) -> tuple[nn.Module, Path] | None:
-    """Return a parent that an earlier run of this name trained by the same recipe, and its file.
+    out: Path, name: str, recipe: dict[str, Any], *, tell: Callable[[str], None]
+) -> nn.Module | None:
+    """Return a parent that an earlier run ``OUT/NAME_K`` trained by the same recipe, if any.
 
-    A damaged file is passed over: the parent is then trained anew.
+    Args:
+        out: Folder of the runs.
+        name: Their name.
+        recipe: What `parent_recipe` gives.
+        tell: Called with a line on what was found; also if it is damaged and of no use.
     """
-    wanted = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
     for path in sorted(out.glob(f"{name}_*/parent.safetensors")):
+        if not path.parent.name.removeprefix(f"{name}_").isdigit():
+            continue
         try:
             manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            found = manifest["metadata"]["recipe"]
-            if hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest() == wanted:
-                return load_child(path), path
-        except (OSError, ValueError, KeyError, TypeError, DataError):
-            continue
+            if manifest["metadata"]["recipe"] == recipe:
+                parent = load_child(path)
+                tell(f"parent: {path}, trained before")
+                return parent
+        except (OSError, ValueError, KeyError, TypeError, DataError) as error:
+            tell(f"parent: {path} is of no use: {error}")
     return None

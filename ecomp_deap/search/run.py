@@ -1,7 +1,7 @@
 """`run_many`: runs for a configuration, each of which leaves a run directory behind."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -19,6 +19,7 @@ from ecomp_deap.network import load_parent, make_parent
 from ecomp_deap.runs import RunConfig
 from ecomp_deap.runs.directory import RunDirectory
 from ecomp_deap.search.compress import Result, evolve
+from ecomp_deap.search.finish import Child
 from ecomp_deap.search.parent import find_trained_parent, parent_recipe, train_parent
 from ecomp_deap.task import Task
 from ecomp_deap.toolbox import Toolbox, make_toolbox
@@ -71,12 +72,11 @@ def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator
         seed = config.seed + index
         if config.preset == "report":
             data = load_fashion_mnist_original(config.data_dir, download=config.download, seed=seed)
-        generations = _generations(config, data)
-        own = replace(config, seed=seed, generations=generations, epochs=None)
         # Whatever is wrong with the parent shows here, before a folder is made.
-        toolbox = _toolbox(own, parent.module, data)
+        toolbox = _toolbox(replace(config, seed=seed), parent.module, data)
+        own = _as_used(replace(config, seed=seed), toolbox)
         directory = RunDirectory.create(config.out, config.name)
-        callback.on_run_start(index + 1, config.n_runs, directory.path, generations)
+        callback.on_run_start(index + 1, config.n_runs, directory.path, own.generations or 0)
         yield _run(own, toolbox, parent, directory, callback)
 
 
@@ -135,10 +135,19 @@ def _task(config: RunConfig, parent: nn.Module, data: Splits) -> Task:
     )
 
 
-def _generations(config: RunConfig, data: Splits) -> int:
-    if config.generations is not None:
-        return config.generations
-    return (config.epochs or 0) * (len(data.search) // config.batch_size)
+def _as_used(config: RunConfig, toolbox: Toolbox) -> RunConfig:
+    """Return the configuration with everything in it that waited for data and parent."""
+    evaluator = toolbox.evaluator
+    generations = config.generations
+    if generations is None:
+        generations = (config.epochs or 0) * evaluator.batches_per_epoch
+    return replace(
+        config,
+        generations=generations,
+        epochs=None,
+        perplexity=evaluator.perplexity,
+        probe_layers=evaluator.probe_layers,
+    )
 
 
 def _get_parent(config: RunConfig, data: Splits, callback: Callback) -> _Parent:
@@ -146,12 +155,13 @@ def _get_parent(config: RunConfig, data: Splits, callback: Callback) -> _Parent:
         return _Parent(load_parent(config.parent), {"source": str(config.parent)})
     # Whatever is wrong with the options shows here, before a parent is trained.
     _toolbox(config, make_parent(), data)
-    recipe = parent_recipe(data, epochs=config.parent_epochs, seed=config.seed)
+    recipe = parent_recipe(
+        data, epochs=config.parent_epochs, seed=config.seed, threads=config.threads
+    )
     metadata = {"source": "trained", "recipe": recipe}
-    found = find_trained_parent(config.out, config.name, recipe)
+    found = find_trained_parent(config.out, config.name, recipe, tell=callback.on_message)
     if found is not None:
-        callback.on_message(f"parent: {found[1]}, trained before")
-        return _Parent(found[0], metadata)
+        return _Parent(found, metadata)
     callback.on_phase("training the parent", config.parent_epochs)
     module = train_parent(
         data, epochs=config.parent_epochs, seed=config.seed, on_epoch=callback.on_phase_step
@@ -162,14 +172,8 @@ def _get_parent(config: RunConfig, data: Splits, callback: Callback) -> _Parent:
 def _write(result: Result, directory: RunDirectory) -> None:
     """Write logbook, front, timings and children."""
     directory.write_logbook(result.logbook)
-    rows = [child.as_row() for child in result.front]
-    columns = list(rows[0])
-    before = columns[3]
-    if all(row[before] is None for row in rows):
-        columns.remove(before)
-        for row in rows:
-            del row[before]
-    directory.write_rows("front.csv", columns, rows)
+    rows = _rows(result, result.front)
+    directory.write_rows("front.csv", list(rows[0]), rows)
     timings = [
         {"generation": i, "seconds": seconds} for i, seconds in enumerate(result.generation_seconds)
     ]
@@ -178,16 +182,27 @@ def _write(result: Result, directory: RunDirectory) -> None:
         save_child(child.module, directory.child(child.id), metadata=row)
 
 
+def _rows(result: Result, children: Sequence[Child]) -> list[dict[str, Any]]:
+    """Return children as rows of the front, without the column ``…_before`` if none has it."""
+    before = f"test_{result.toolbox.evaluator.task.metric.name}_before"
+    rows = [child.as_row() for child in children]
+    if all(child.test_before is None for child in result.front):
+        rows = [{k: v for k, v in row.items() if k != before} for row in rows]
+    return rows
+
+
 def _summary(result: Result, config: RunConfig, parent: _Parent) -> dict[str, Any]:
     counters = result.toolbox.counters
+    parent_row, best_row = _rows(result, [result.parent, result.best])
     return {
         "seconds": dict(result.seconds),
         "evaluations": counters.evaluations,
         "rescored": counters.rescored,
         "duplicates": counters.duplicates,
         "failed": counters.failed,
-        "parent": {**result.parent.as_row(), "source": parent.metadata["source"]},
-        "best": result.best.as_row(),
+        "parent": parent_row,
+        "parent_source": parent.metadata["source"],
+        "best": best_row,
         "front_size": len(result.front),
         "data": {
             "name": result.toolbox.evaluator.task.splits.name,

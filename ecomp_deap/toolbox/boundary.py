@@ -19,11 +19,14 @@ from ecomp_deap.errors import SelectionError
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.fitness import Fitness
 from ecomp_deap.genomes import Genome, MaskGenome
+from ecomp_deap.measurement import Measurement
 from ecomp_deap.operators import check_pairing
 from ecomp_deap.operators.selection import bare
 from ecomp_deap.seeding import seed_stream, training_seed
 
 __all__ = ["Counters", "Toolbox"]
+
+_BY_DOMINANCE = (tools.selNSGA2, tools.selNSGA3, tools.selSPEA2)
 
 
 @dataclass
@@ -116,6 +119,15 @@ class Toolbox(base.Toolbox):
             self._measure([individual])
         return self.fitness.values(individual.measurement)
 
+    def validate(self, individuals: Iterable[Any]) -> list[Measurement]:
+        """Return each individual's measurement on the whole validation data, in order.
+
+        The figures of a fitness come from one batch, and a hall of fame collects lucky ones;
+        these do not. Nothing is changed.
+        """
+        scorer = self.evaluator.scorer(self.evaluator.task.splits.validation)
+        return [scorer.score(self.compile(i), i.widths) for i in individuals]
+
     def _clone(self, function: Callable[..., Any], individual: Any) -> Any:
         clone = function(individual)
         if isinstance(clone, Genome):
@@ -162,12 +174,16 @@ class Toolbox(base.Toolbox):
                 found = self._values(survivors)
             for individual, values in zip(survivors, found, strict=True):
                 individual.fitness.values = values
+        if bare(function) in _BY_DOMINANCE:
+            # Mu + lambda's mere copies are the very same objects, and would crowd out the rest.
+            distinct = list({id(i): i for i in individuals}.values())
+            individuals = distinct if len(distinct) >= k else individuals
         return function(individuals, k, **options)
 
     def _refuse_permutation(self, function: Callable[..., Any], n: int, k: int) -> None:
         """Refuse to select all of n again and again; once is how DEAP assigns crowding."""
-        chooses = bare(function) in (tools.selNSGA2, tools.selNSGA3, tools.selSPEA2)
-        self._permutations = self._permutations + 1 if chooses and k == n else 0
+        chooses = bare(function) in _BY_DOMINANCE and k == n
+        self._permutations = self._permutations + 1 if chooses else 0
         if self._permutations >= 2:
             raise SelectionError(
                 f"{bare(function).__name__} was asked for {k} of {n} individuals twice running, "

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from ecomp_deap.defaults import LOSS_WEIGHTS, PARETO_SELECTIONS, WEIGHTED_SELECTIONS
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.fitness import Fitness, ParetoFitness, WeightedFitness
@@ -17,20 +18,17 @@ from ecomp_deap.operators import (
     mutFlipUnits,
     mutScaleWeights,
     prune_masks,
-    pruned_mask_genome,
     pruned_weight_genome,
     random_masks,
 )
 from ecomp_deap.operators.initialisation import HIGHEST_RATE, LOWEST_RATE
-from ecomp_deap.operators.selection import SCALAR_SELECTIONS, make_selection
-from ecomp_deap.seeding import POPULATION_STREAM, draw_generator, generator
+from ecomp_deap.operators.selection import make_selection
+from ecomp_deap.seeding import POPULATION_STREAM, draw_generator, generator, seed_stream
 from ecomp_deap.task import Task
 from ecomp_deap.toolbox.boundary import Toolbox
 from ecomp_deap.toolbox.types import GENOMES, individual_class
 
 __all__ = ["make_toolbox"]
-
-DEFAULT_LOSS_WEIGHTS = (1.0, 2.0, 1.0)
 
 
 def make_toolbox(
@@ -49,8 +47,12 @@ def make_toolbox(
 ) -> Toolbox:
     """Return a DEAP toolbox that evolves children of ``task.parent``.
 
+    Seeds `random` and `numpy.random`, which DEAP's operators draw from.
+
     It has ``individual``, ``population``, ``mate``, ``mutate``, ``select``, ``evaluate``,
-    ``map``, ``clone`` and ``compile``, each of which can be registered anew.
+    ``map``, ``clone`` and ``compile``, each of which can be registered anew. ``compile`` gives
+    the child as its genome holds it: with ``train_steps`` but without ``inherit`` that is the
+    child before the steps it was measured after.
 
     Args:
         task: What is asked.
@@ -91,12 +93,13 @@ def make_toolbox(
     toolbox = Toolbox(evaluator, fitness, individual_class(GENOMES[genome], fitness.signs))
     toolbox.register("evaluate", toolbox.evaluate_individual)
     toolbox.register("compile", toolbox.compile_individual)
-    default = "nsga2" if len(fitness.signs) > 1 else "roulette"
+    default = (PARETO_SELECTIONS if fitness.is_pareto else WEIGHTED_SELECTIONS)[0]
     select, options = make_selection(selection or default, len(fitness.signs))
     toolbox.register("select", select, **options)
     _register_variation(toolbox, recombination_layers, flip_probability)
     toolbox.register("individual", _make_individual, toolbox, initialisation)
     toolbox.register("population", _make_population, toolbox, initialisation)
+    seed_stream(seed, 0)
     return toolbox
 
 
@@ -112,9 +115,9 @@ def _make_fitness(
             "one of them: objectives for a Pareto fitness, loss_weights for a weighted one",
             (objectives, loss_weights),
         )
-    scalar = selection in SCALAR_SELECTIONS
+    scalar = selection in WEIGHTED_SELECTIONS
     if loss_weights is not None or (scalar and objectives is None):
-        weights: Any = DEFAULT_LOSS_WEIGHTS if loss_weights is None else loss_weights
+        weights: Any = LOSS_WEIGHTS if loss_weights is None else loss_weights
         weights = tuple(weights) if isinstance(weights, Iterable) else weights
         return WeightedFitness(weights, task.metric)
     names = (task.metric.name, "similarity_loss", "param_count")
@@ -157,7 +160,7 @@ def _make_individual(
         return pruned_weight_genome(
             cls, masks, structure=evaluator.structure, arrays=evaluator.arrays
         )
-    return pruned_mask_genome(cls, masks)
+    return cls(masks)
 
 
 def _make_population(toolbox: Toolbox, initialisation: str, n: int) -> list[Any]:

@@ -10,7 +10,7 @@ from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.genomes import MaskGenome, WeightGenome
 from ecomp_deap.network import make_parent
 from ecomp_deap.similarity import TSNELoss
-from ecomp_deap.task import Task
+from ecomp_deap.task import Metric, Task
 
 PROBES = ("layer_1_act", "layer_2_act")
 
@@ -139,3 +139,17 @@ def test_the_rest_behind_the_last_table_counts_for_failure(tiny_task):
     for samples in parts:
         assert not evaluator.scorer(samples).score(child, (16, 12)).failed
     assert evaluator.scorer(TensorSamples(inputs, targets)).score(child, (16, 12)).failed
+
+
+def test_the_metric_never_meets_outputs_that_are_not_finite(tiny_task):
+    def strict(outputs, targets):
+        assert torch.isfinite(outputs).all()
+        return 0.5
+
+    evaluator = Evaluator(tiny_task(metric=Metric(strict, "strict")))
+    child = evaluator.compile(MaskGenome([np.ones(16, bool), np.ones(12, bool)]))
+    scorer = evaluator.scorer(evaluator.task.splits.validation)
+    assert scorer.score(child, (16, 12)).metric == 0.5
+    with torch.no_grad():
+        child.output.bias.fill_(float("nan"))
+    assert scorer.score(child, (16, 12)).failed

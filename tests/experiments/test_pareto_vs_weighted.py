@@ -227,15 +227,9 @@ def test_weight_genomes_and_no_finalising(arguments, tmp_path):
 
 
 def test_a_missing_parent_is_trained_once_and_kept(small_fashion, tmp_path):
-    options = ("--data-dir", small_fashion, "--seeds", 0, "--out", tmp_path)
-    module = load("pareto_vs_weighted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["pareto_vs_weighted.py", *map(str, options)])
-        parsed = module._parse()
-    module._make_parent(parsed)
-    first = (tmp_path / "parent.safetensors").stat()
-    module._make_parent(parsed)
-    second = (tmp_path / "parent.safetensors").stat()
+    common = load("common")
+    first = common.parent_file(tmp_path, None, small_fashion).stat()
+    second = common.parent_file(tmp_path, None, small_fashion).stat()
     assert (first.st_mtime_ns, first.st_ino) == (second.st_mtime_ns, second.st_ino)
 
 

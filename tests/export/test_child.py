@@ -244,3 +244,11 @@ def test_a_child_that_is_written_again_takes_the_place_of_the_old_one(saved):
         "child.json",
         "child.safetensors",
     ]
+
+
+def test_a_layer_that_is_used_twice_is_refused(tmp_path):
+    relu = nn.ReLU()
+    network = nn.Sequential(nn.Linear(2, 2), relu, nn.Sequential(nn.Linear(2, 2), relu))
+    with pytest.raises(ArgumentError, match=r"module: module '2\.1': expected one of its own"):
+        save_child(network, tmp_path / "child.safetensors")
+    assert [*tmp_path.iterdir()] == []

@@ -4,6 +4,7 @@ import pickle
 import random
 import statistics as stdlib_statistics
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -597,3 +598,13 @@ def test_ecomp_layout_refuses_configs_outside_of_json(tmp_path, configs):
 def test_the_originals_fields_need_its_format(tmp_path, extra):
     with pytest.raises(ArgumentError, match=r"expected nothing unless format is 'ecomp'"):
         export_logbook(run_ea_simple(), tmp_path / "l.json", **extra)
+
+
+def test_statistics_of_another_metric_name_the_right_one():
+    individual = SimpleNamespace(
+        fitness=SimpleNamespace(values=(1.0,)),
+        measurement=Measurement(0.5, 0.1, 0.5, 3, 2, metric_name="f1"),
+    )
+    with pytest.raises(ArgumentError, match="metric of statistics: expected 'f1', got 'accuracy'"):
+        statistics().compile([individual])
+    assert statistics(metric="f1").compile([individual])["f1"]["mean"] == 0.5

@@ -96,3 +96,9 @@ def test_chosen_probes_are_kept_in_order():
 def test_wrong_probes_are_refused(names, message):
     with pytest.raises(ArgumentError, match=message):
         find_probe_layers(make_parent(), names)
+
+
+def test_outputs_of_other_shapes_are_refused_by_the_probes_name():
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    with pytest.raises(ArgumentError, match=r"probe layer '1': expected an output of shape"):
+        embed(network, torch.zeros(5, 6, 3), ("1",), forward=lambda m, x: m(x))

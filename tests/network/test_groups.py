@@ -127,3 +127,20 @@ def test_half_precision_is_refused():
     parent = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).half()
     with pytest.raises(ArgumentError, match=r"parent: 0\.weight: expected float32 or float64"):
         find_structure(parent)
+
+
+class Residual(nn.Sequential):
+    def forward(self, inputs):
+        return inputs + super().forward(inputs)
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        Residual(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)),
+        nn.Sequential(nn.Linear(4, 4), Residual(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 4)),
+    ],
+)
+def test_a_stack_with_a_forward_of_its_own_is_refused(parent):
+    with pytest.raises(ArgumentError, match="got 'Residual'"):
+        find_structure(parent)

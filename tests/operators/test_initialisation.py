@@ -9,7 +9,6 @@ from ecomp_deap.network.importance import l1_importance
 from ecomp_deap.operators import (
     initial_rates,
     prune_masks,
-    pruned_mask_genome,
     pruned_weight_genome,
     random_masks,
 )
@@ -115,7 +114,7 @@ def test_pruned_genomes_hold_the_parents_weights_of_the_kept_units(case):
             np.testing.assert_array_equal(bias, whole[kept[i]] if i < len(kept) else whole)
         else:
             assert bias is None
-    masked = pruned_mask_genome(MaskGenome, masks)
+    masked = MaskGenome(masks)
     assert masked.widths == genome.widths
     assert masked.arrays is None
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecomp_deap.defaults import GENERATIONS, PARETO_SELECTIONS
 from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.runs import RunConfig, load_toml
-from ecomp_deap.runs.options import DEFAULT_GENERATIONS, OBJECTIVES, OPTIONS, PARETO_SELECTIONS
+from ecomp_deap.runs.options import OBJECTIVES, OPTIONS
 
 WORDS = st.text(st.characters(categories=("L", "N", "P", "S"), codec="utf-8"), min_size=1)
 RATES = st.floats(0, 1)
@@ -190,7 +191,6 @@ def test_contradiction_is_refused_and_says_what_goes_together(options, message):
         {"genome": "weights", "recombination_layers": ("output",)},
         {"inherit": True},
         {"batch_size": 91, "perplexity": 30},
-        {"batch_size": 5, "perplexity": 30, "evaluation": "fixed"},
         {"finalise_epochs": 3, "finalise_count": 0},
     ],
 )
@@ -201,7 +201,7 @@ def test_what_goes_together_is_accepted(options):
 
 def test_resolved_decides_what_follows_from_the_rest():
     config = RunConfig().resolved()
-    assert config.generations == DEFAULT_GENERATIONS
+    assert config.generations == GENERATIONS
     assert config.objectives == ("accuracy", "similarity_loss", "param_count")
     assert config.loss_weights is None
     assert (config.crossover_rate, config.mutation_rate) == (0.7, 0.3)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecomp_deap.evaluation import Evaluator
-from ecomp_deap.fitness import failed_measurement
+from ecomp_deap.evaluation.measuring import failed_measurement
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.search.archive import Archive
 from ecomp_deap.toolbox import make_toolbox
@@ -122,5 +122,7 @@ def test_it_serves_as_deaps_hall_of_fame(tiny_task):
 
 def test_a_failed_measurement_is_what_the_archive_leaves_out(tiny_task):
     evaluator = Evaluator(tiny_task())
-    found = failed_measurement("broken", evaluator.task.metric, evaluator.structure, 2)
+    found = failed_measurement(
+        "broken", metric=evaluator.task.metric, structure=evaluator.structure, n_probes=2
+    )
     assert found.failed

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -269,7 +270,7 @@ def test_evolve_uses_what_was_registered_anew(tiny_task):
         ({"population": 0}, ArgumentError, "population"),
         ({"generations": -1}, ArgumentError, "generations"),
         ({"crossover_rate": 0.9, "mutation_rate": 0.9}, ArgumentError, "crossover_rate"),
-        ({"mutation_rate": 1.5}, ArgumentError, "mutation_rate"),
+        ({"mutation_rate": 1.5}, ArgumentError, "rate: expected a number in"),
         ({"finalise_count": -1}, ArgumentError, "finalise_count"),
     ],
 )
@@ -297,3 +298,16 @@ def test_results_can_be_copied_and_their_children_trained(tiny_task):
     child = copy.deepcopy(result.best.module).train()
     child(torch.ones(2, 12)).sum().backward()
     assert all(parameter.grad is not None for parameter in child.parameters())
+
+
+def test_validation_data_are_checked_before_the_search(tiny_parent, tiny_splits):
+    few = replace(tiny_splits, validation=tiny_splits.validation.subset(np.arange(4)))
+    recorder = Recorder()
+    with pytest.raises(ArgumentError, match="samples: expected at least 5 to score on, got 4"):
+        compress(Task(tiny_parent, few, batch_size=30), callback=recorder, **SMALL)
+    assert recorder.calls == []
+
+
+def test_one_rate_makes_the_other_its_complement(tiny_task):
+    result = compress(tiny_task(), mutation_rate=0.5, **{**SMALL, "generations": 1})
+    assert len(result.logbook) == 2

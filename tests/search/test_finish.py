@@ -36,7 +36,7 @@ def test_pareto_recommends_the_smallest_good_child_or_the_most_accurate(tiny_tas
 
 @pytest.mark.parametrize(("front", "best"), CASES)
 def test_a_minimised_metric_turns_the_rule_round(tiny_task, front, best):
-    metric = Metric(accuracy, "err", maximise=False, worst=1.0)
+    metric = Metric(accuracy, "err", maximise=False, worst=1.0, tolerance=0.01)
     children = [child(n, 1 - value, count, metric_name="err") for n, value, count in front]
     parent = child("parent", 1 - 0.90, 100, metric_name="err")
     assert finisher(tiny_task(metric=metric)).best(children, parent).id == best
@@ -71,8 +71,22 @@ def test_finalising_leaves_the_children_it_was_given_alone(tiny_task):
     finished = finish.finalise(children, n=4, epochs=2)
     for old, state, new in zip(children, before, finished, strict=True):
         assert equal_states(state_of(old.module), state)
-        assert not equal_states(state_of(new.module), state)
+        kept = new.validation == old.validation
+        assert equal_states(state_of(new.module), state) == kept
+        assert new.validation.metric >= old.validation.metric
+        assert new.test_before is not None
         assert not new.module.training
+    assert any(
+        new.validation != old.validation for old, new in zip(children, finished, strict=True)
+    )
+
+
+def test_the_tolerance_of_other_metrics_is_relative(tiny_task):
+    metric = Metric(accuracy, "loss", maximise=False, worst=1.0)
+    figures = [("a", 2.1e-4, 1), ("b", 2.015e-4, 2), ("c", 1.9e-4, 3)]
+    children = [child(*row, metric_name="loss") for row in figures]
+    parent = child("parent", 2e-4, 100, metric_name="loss")
+    assert finisher(tiny_task(metric=metric)).best(children, parent).id == "b"
 
 
 def test_rows_name_the_metric():

@@ -12,7 +12,7 @@ from tests.architectures import equal_states, state_of
 
 @pytest.fixture
 def recipe(tiny_splits):
-    return parent_recipe(tiny_splits, epochs=3, seed=4)
+    return parent_recipe(tiny_splits, epochs=3, seed=4, threads=1)
 
 
 def leave_behind(out, name, parent, recipe):
@@ -56,32 +56,35 @@ def test_only_flat_images_with_labels_are_trained_on(inputs, targets):
 
 
 def test_recipes_tell_parents_apart(tiny_splits, recipe):
-    assert parent_recipe(tiny_splits, epochs=3, seed=4) == recipe
+    assert parent_recipe(tiny_splits, epochs=3, seed=4, threads=1) == recipe
     half = Splits(tiny_splits.search.subset(np.arange(150)), tiny_splits.validation, None)
     others = [
-        parent_recipe(tiny_splits, epochs=4, seed=4),
-        parent_recipe(tiny_splits, epochs=3, seed=5),
-        parent_recipe(half, epochs=3, seed=4),
+        parent_recipe(tiny_splits, epochs=4, seed=4, threads=1),
+        parent_recipe(tiny_splits, epochs=3, seed=5, threads=1),
+        parent_recipe(half, epochs=3, seed=4, threads=1),
+        parent_recipe(tiny_splits, epochs=3, seed=4, threads=2),
     ]
     assert recipe not in others
 
 
 def test_a_parent_that_an_earlier_run_trained_is_found(tmp_path, tiny_parent, recipe):
     path = leave_behind(tmp_path, "first_3", tiny_parent, recipe)
-    found, where = find_trained_parent(tmp_path, "first", recipe)
-    assert where == path
+    told = []
+    found = find_trained_parent(tmp_path, "first", recipe, tell=told.append)
+    assert told == [f"parent: {path}, trained before"]
     assert equal_states(state_of(found), state_of(tiny_parent))
 
 
-@pytest.mark.parametrize("name", ["other", "firs", "f"])
+@pytest.mark.parametrize("name", ["other", "firs", "f", "first_1"])
 def test_runs_of_another_name_are_passed_over(tmp_path, tiny_parent, recipe, name):
     leave_behind(tmp_path, "first_1", tiny_parent, recipe)
-    assert find_trained_parent(tmp_path, name, recipe) is None
+    leave_behind(tmp_path, "first_1_more", tiny_parent, recipe)
+    assert find_trained_parent(tmp_path, name, recipe, tell=pytest.fail) is None
 
 
 def test_another_recipe_is_passed_over(tmp_path, tiny_parent, recipe):
     leave_behind(tmp_path, "first_1", tiny_parent, recipe)
-    assert find_trained_parent(tmp_path, "first", {**recipe, "epochs": 4}) is None
+    assert find_trained_parent(tmp_path, "first", {**recipe, "epochs": 4}, tell=print) is None
 
 
 def damage_tensors(path):
@@ -105,10 +108,13 @@ def empty_manifest(path):
 )
 def test_damaged_parents_are_passed_over(tmp_path, tiny_parent, recipe, damage):
     damage(leave_behind(tmp_path, "first_1", tiny_parent, recipe))
-    assert find_trained_parent(tmp_path, "first", recipe) is None
-    sound = leave_behind(tmp_path, "first_2", tiny_parent, recipe)
-    assert find_trained_parent(tmp_path, "first", recipe)[1] == sound
+    told = []
+    assert find_trained_parent(tmp_path, "first", recipe, tell=told.append) is None
+    assert len(told) == 1
+    assert "first_1/parent.safetensors is of no use" in told[0]
+    leave_behind(tmp_path, "first_2", tiny_parent, recipe)
+    assert find_trained_parent(tmp_path, "first", recipe, tell=told.append) is not None
 
 
 def test_no_runs_no_parent(tmp_path, recipe):
-    assert find_trained_parent(tmp_path / "nowhere", "first", recipe) is None
+    assert find_trained_parent(tmp_path / "nowhere", "first", recipe, tell=pytest.fail) is None

@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+from deap import tools
 
 from ecomp_deap import make_toolbox
 from tests.toolbox.runs import FITTING, disturb, plus, trace
@@ -75,3 +76,14 @@ def test_training_is_seeded_by_the_run(tiny_task):
         run = trace(make_toolbox(tiny_task(train_steps=2, inherit=True), seed=seed))
         assert found.setdefault(seed, run) == run
     assert found[0][0] != found[1][0]
+
+
+def test_individuals_made_one_by_one_follow_the_seed_too(tiny_task):
+    keys = []
+    for disturbance in (1, 2):
+        random.seed(disturbance)
+        toolbox = make_toolbox(tiny_task(), seed=5, initialisation="random")
+        population = tools.initRepeat(list, toolbox.individual, 6)
+        keys.append([individual.key() for individual in population])
+    assert keys[0] == keys[1]
+    assert len(set(keys[0])) > 1

@@ -1,4 +1,4 @@
-"""Checks of arguments that several files of this package share."""
+"""Checks of arguments that several packages share."""
 
 import operator
 from typing import Any

@@ -1,0 +1,54 @@
+"""Defaults that the API and the command share, in one place and free of heavy imports."""
+
+__all__ = [
+    "FINALISE_COUNT",
+    "FINALISE_EPOCHS",
+    "GENERATIONS",
+    "LOSS_WEIGHTS",
+    "PARETO_SELECTIONS",
+    "POPULATION",
+    "WEIGHTED_SELECTIONS",
+    "variation_rates",
+]
+
+#: Selections for a fitness of several objectives; the first is the default.
+PARETO_SELECTIONS = ("nsga2", "nsga3", "spea2")
+#: Selections for a weighted fitness; the first is the default.
+WEIGHTED_SELECTIONS = ("roulette", "tournament")
+#: Weights of accuracy, similarity and size.
+LOSS_WEIGHTS = (1.0, 2.0, 1.0)
+
+POPULATION = 100
+GENERATIONS = 60
+#: Members of the front that get the final training, and its epochs.
+FINALISE_COUNT = 20
+FINALISE_EPOCHS = 3
+
+# Every child is varied by one of the two.
+_RATES = (0.7, 0.3)
+# The original's: every child is crossed over, and one in a hundred is mutated too.
+_ORIGINAL_RATES = (1.0, 0.01)
+
+
+def variation_rates(
+    crossover_rate: float | None, mutation_rate: float | None, *, genome: str, pareto: bool
+) -> tuple[float, float]:
+    """Return the rates of crossover and mutation, with what is None filled in.
+
+    With a Pareto fitness, where mu + lambda does one or the other to a child, one given rate makes
+    the other its complement, as mu + lambda would fill up with mere copies.
+
+    >>> variation_rates(None, 0.25, genome="mask", pareto=True)
+    (0.75, 0.25)
+    >>> variation_rates(None, None, genome="weights", pareto=False)
+    (1.0, 0.01)
+    """
+    if pareto and crossover_rate is None and mutation_rate is not None:
+        crossover_rate = 1 - mutation_rate
+    elif pareto and mutation_rate is None and crossover_rate is not None:
+        mutation_rate = 1 - crossover_rate
+    rates = _ORIGINAL_RATES if genome == "weights" and not pareto else _RATES
+    return (
+        rates[0] if crossover_rate is None else crossover_rate,
+        rates[1] if mutation_rate is None else mutation_rate,
+    )

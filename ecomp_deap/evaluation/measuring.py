@@ -1,0 +1,65 @@
+"""From what an evaluation saw to a `Measurement`."""
+
+import math
+from collections.abc import Sequence
+
+from ecomp_deap.genomes import Structure
+from ecomp_deap.measurement import Measurement
+from ecomp_deap.network.cost import widths_cost
+from ecomp_deap.similarity import WORST_LOSS
+from ecomp_deap.task import Metric
+
+__all__ = ["failed_measurement", "measure"]
+
+
+def measure(
+    value: float | None,
+    similarity_loss: float,
+    *,
+    metric: Metric,
+    structure: Structure,
+    widths: Sequence[int],
+    n_probes: int,
+) -> Measurement:
+    """Return the measurement of a child, a failed one where its figures are not finite.
+
+    Args:
+        value: The metric's, or None where the outputs are not finite.
+        similarity_loss: Summed over the probe layers.
+        metric: The task's metric.
+        structure: The parent's groups.
+        widths: The child's units in each group.
+        n_probes: Number of probe layers.
+    """
+    if value is None or not math.isfinite(value):
+        what = "outputs are" if value is None else f"{metric.name} is"
+        return failed_measurement(
+            f"{what} not finite", metric=metric, structure=structure, n_probes=n_probes
+        )
+    params, macs = widths_cost(structure, widths)
+    return Measurement(
+        metric=value,
+        similarity_loss=similarity_loss,
+        relative_width=structure.relative_width(widths),
+        param_count=params,
+        mac_count=macs,
+        metric_name=metric.name,
+    )
+
+
+def failed_measurement(
+    reason: str, *, metric: Metric, structure: Structure, n_probes: int
+) -> Measurement:
+    """Return the finite worst measurement, for a child that could not be measured."""
+    assert metric.worst is not None  # Metric has seen to it
+    params, macs = widths_cost(structure, structure.widths)
+    return Measurement(
+        metric=metric.worst,
+        similarity_loss=WORST_LOSS * n_probes,
+        relative_width=1.0,
+        param_count=params,
+        mac_count=macs,
+        failed=True,
+        reason=reason,
+        metric_name=metric.name,
+    )
