@@ -3,11 +3,8 @@ import math
 import pytest
 
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.evaluation.measuring import failed_measurement
 from ecomp_deap.fitness import OBJECTIVES, ParetoFitness, WeightedFitness
-from ecomp_deap.genomes import Axis, Group, Structure
 from ecomp_deap.measurement import Measurement
-from ecomp_deap.similarity import WORST_LOSS
 from ecomp_deap.task import ACCURACY, Metric, accuracy
 
 PERPLEXED = Metric(accuracy, "perplexity", maximise=False, worst=1e4)
@@ -22,21 +19,6 @@ LOST = Measurement(
     param_count=130,
     mac_count=120,
     metric_name="perplexity",
-)
-STRUCTURE = Structure(
-    groups=(Group("hidden", 4),),
-    tensors={
-        "hidden.weight": (Axis(0), None),
-        "hidden.bias": (Axis(0),),
-        "output.weight": (None, Axis(0)),
-        "output.bias": (None,),
-    },
-    shapes={
-        "hidden.weight": (4, 3),
-        "hidden.bias": (4,),
-        "output.weight": (2, 4),
-        "output.bias": (2,),
-    },
 )
 
 
@@ -118,29 +100,11 @@ def test_weights_out_of_range_are_refused(loss_weights):
         WeightedFitness(loss_weights, ACCURACY)
 
 
-@pytest.mark.parametrize("metric", [ACCURACY, PERPLEXED])
-@pytest.mark.parametrize("n_probes", [1, 3])
-def test_a_failed_measurement_is_finite_and_the_worst_in_every_objective(metric, n_probes):
-    failed = failed_measurement("broken", metric=metric, structure=STRUCTURE, n_probes=n_probes)
-    assert failed.failed
-    assert failed.reason == "broken"
-    assert all(math.isfinite(value) for value in failed.values())
-    assert failed["similarity_loss"] == n_probes * WORST_LOSS
-    assert failed["param_count"] == 4 * 3 + 4 + 2 * 4 + 2
-    assert failed["mac_count"] == 4 * 3 + 2 * 4
-    # A sound child that is as bad as one can be without having failed.
-    sound = Measurement(
-        metric=0.01 if metric.maximise else 9e3,
-        similarity_loss=n_probes * WORST_LOSS,
-        relative_width=1.0,
-        param_count=26,
-        mac_count=20,
-        metric_name=metric.name,
-    )
-    pareto = ParetoFitness((metric.name, *OBJECTIVES), metric)
-    for sign, worst, value in zip(
-        pareto.signs, pareto.values(failed), pareto.values(sound), strict=True
-    ):
-        assert sign * worst <= sign * value
-    weighted = WeightedFitness((1, 2, 1), metric)
-    assert weighted.values(failed) < weighted.values(sound)
+def test_costs_are_what_counts_and_minimised():
+    pareto = ParetoFitness(("accuracy", "param_count"), ACCURACY)
+    assert pareto.is_pareto
+    assert pareto.costs(FOUND) == (-0.75, 130.0)
+    assert not WeightedFitness((1, 0, 1), ACCURACY).is_pareto
+    assert WeightedFitness((1, 0, 1), ACCURACY).costs(FOUND) == (-0.75, 0.4)
+    assert WeightedFitness((0, 2, 0), ACCURACY).costs(FOUND) == (0.2,)
+    assert WeightedFitness((1, 2, 1), PERPLEXED).costs(LOST) == (12.0, 0.2, 0.4)
