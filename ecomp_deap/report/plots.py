@@ -85,8 +85,8 @@ def _draw_children(
     finalised = np.array([row.get(f"test_{metric}_before") is not None for row in rows])
     if not finalised.any():
         finalised[:] = True
-    text = "child" if finalised.all() else "child, finalised"
-    for chosen, size, text in ((~finalised, 22, "child, not finalised"), (finalised, 64, text)):
+    kind = "child" if finalised.all() else "child, finalised"
+    for chosen, size, text in ((~finalised, 22, "child, not finalised"), (finalised, 64, kind)):
         if chosen.any():
             points = axes.scatter(
                 counts[chosen],
