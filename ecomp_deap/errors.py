@@ -5,7 +5,14 @@ A message names the argument, what was expected and what came, in that order.
 
 from typing import Any
 
-__all__ = ["ArgumentError", "DataError", "EcompError", "SelectionError", "argument_error"]
+__all__ = [
+    "ArgumentError",
+    "DataError",
+    "EcompError",
+    "SelectionError",
+    "argument_error",
+    "one_line",
+]
 
 
 class EcompError(Exception):
@@ -31,3 +38,12 @@ def argument_error(argument: str, expected: str, got: Any) -> ArgumentError:
     'perplexity: expected a number greater than 1, got 0.5'
     """
     return ArgumentError(f"{argument}: expected {expected}, got {got!r}")
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's text in one line; torch's fill several.
+
+    >>> one_line(ValueError("size mismatch:\\n\\texpected 3"))
+    'size mismatch: expected 3'
+    """
+    return " ".join(str(error).split())

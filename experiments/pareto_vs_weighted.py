@@ -34,10 +34,7 @@ from ecomp_deap import Task, Toolbox, load_parent, make_toolbox
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.files import write_atomically
 from ecomp_deap.report import plot_boxes, plot_fronts
-from ecomp_deap.search import Child, non_dominated
-from ecomp_deap.search.archive import Archive
-from ecomp_deap.search.finish import Finisher
-from ecomp_deap.search.front import spread
+from ecomp_deap.search import Archive, Child, Finisher, non_dominated, spread
 
 Row = dict[str, Any]
 Weights = tuple[float, float, float]

@@ -97,15 +97,21 @@ def _run_one(job: tuple[str, int, argparse.Namespace]) -> str:
         "threads": 1,
         "quiet": True,
     }
-    _remove_unfinished(_folder(options.out, weighting, run))
+    _set_aside(_folder(options.out, weighting, run))
     (result,) = run_many(RunConfig.from_layers(given))
     return f"{result.directory.path.name} in {result.summary['seconds']['search']:.0f} s"
 
 
-def _remove_unfinished(folder: Path) -> None:
+def _set_aside(folder: Path) -> None:
     """Move what an interrupted run left out of the way; nothing is deleted."""
-    if folder.exists():
-        folder.rename(folder.with_name(f"{folder.name}.interrupted"))
+    if not folder.exists():
+        return
+    aside = folder.with_name(f"{folder.name}.interrupted")
+    n = 1
+    while aside.exists():  # an earlier interruption's
+        n += 1
+        aside = folder.with_name(f"{folder.name}.interrupted_{n}")
+    folder.rename(aside)
 
 
 def _result(out: Path, weighting: str, run: int) -> Row:

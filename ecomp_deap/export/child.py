@@ -14,7 +14,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from ecomp_deap._version import __version__
-from ecomp_deap.errors import DataError, argument_error
+from ecomp_deap.errors import DataError, argument_error, one_line
 from ecomp_deap.files import write_atomically
 from ecomp_deap.network.groups import stages
 
@@ -86,8 +86,7 @@ def load_child(path: str | Path) -> nn.Module:
         state = {name: tensor.clone() for name, tensor in load_tensors(content).items()}
         module.load_state_dict(state, assign=True)
     except (RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())  # torch's fill several lines
-        raise DataError(f"{path}: does not fit its manifest: {reason}") from error
+        raise DataError(f"{path}: does not fit its manifest: {one_line(error)}") from error
     module.eval()
     return module
 

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ecomp_deap.errors import DataError, argument_error
+from ecomp_deap.errors import DataError, argument_error, one_line
 
 __all__ = ["load_parent", "make_parent"]
 
@@ -61,9 +61,11 @@ def load_parent(path: str | Path) -> nn.Sequential:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, SafetensorError, ValueError, EOFError, KeyError) as error:
-        raise DataError(f"parent: cannot read {path}: {_line(error)}") from error
+        raise DataError(f"parent: cannot read {path}: {one_line(error)}") from error
     except Exception as error:  # pickle.UnpicklingError and whatever a damaged archive raises
-        raise DataError(f"parent: cannot read {path} with weights only: {_line(error)}") from error
+        raise DataError(
+            f"parent: cannot read {path} with weights only: {one_line(error)}"
+        ) from error
     return _from_state(state, path)
 
 
@@ -89,10 +91,5 @@ def _from_state(state: object, path: Path) -> nn.Sequential:
     try:
         parent.load_state_dict(state)
     except RuntimeError as error:
-        raise DataError(f"parent: {path} does not fit a dense stack: {_line(error)}") from error
+        raise DataError(f"parent: {path} does not fit a dense stack: {one_line(error)}") from error
     return parent.eval()
-
-
-def _line(error: Exception) -> str:
-    """Return an error's text in one line; torch's fill several."""
-    return " ".join(str(error).split())

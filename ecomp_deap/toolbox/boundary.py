@@ -17,6 +17,7 @@ from torch import nn
 
 from ecomp_deap.errors import SelectionError
 from ecomp_deap.evaluation import Evaluator
+from ecomp_deap.evaluation.loop import torch_threads
 from ecomp_deap.fitness import Fitness
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.measurement import Measurement
@@ -123,10 +124,11 @@ class Toolbox(base.Toolbox):
         """Return each individual's measurement on the whole validation data, in order.
 
         The figures of a fitness come from one batch, and a hall of fame collects lucky ones;
-        these do not. Nothing is changed.
+        these do not. Children are scored as ``compile`` gives them. Nothing is changed.
         """
         scorer = self.evaluator.scorer(self.evaluator.task.splits.validation)
-        return [scorer.score(self.compile(i), i.widths) for i in individuals]
+        with torch_threads(self.evaluator.threads):
+            return [scorer.score(self.compile(i), i.widths) for i in individuals]
 
     def _clone(self, function: Callable[..., Any], individual: Any) -> Any:
         clone = function(individual)

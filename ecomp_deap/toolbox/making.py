@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ecomp_deap.defaults import LOSS_WEIGHTS, PARETO_SELECTIONS, WEIGHTED_SELECTIONS
@@ -29,6 +30,9 @@ from ecomp_deap.toolbox.boundary import Toolbox
 from ecomp_deap.toolbox.types import GENOMES, individual_class
 
 __all__ = ["make_toolbox"]
+
+# One array of shape (n_units,) per group, or None where random units are pruned.
+Importance = Sequence[np.ndarray] | None
 
 
 def make_toolbox(
@@ -97,8 +101,11 @@ def make_toolbox(
     select, options = make_selection(selection or default, len(fitness.signs))
     toolbox.register("select", select, **options)
     _register_variation(toolbox, recombination_layers, flip_probability)
-    toolbox.register("individual", _make_individual, toolbox, initialisation)
-    toolbox.register("population", _make_population, toolbox, initialisation)
+    importance = (
+        l1_importance(evaluator.structure, evaluator.arrays) if initialisation == "l1" else None
+    )
+    toolbox.register("individual", _make_individual, toolbox, importance)
+    toolbox.register("population", _make_population, toolbox, importance)
     seed_stream(seed, 0)
     return toolbox
 
@@ -144,17 +151,16 @@ def _register_variation(
 
 
 def _make_individual(
-    toolbox: Toolbox, initialisation: str, rate: float | None = None, rng: Any = None
+    toolbox: Toolbox, importance: Importance, rate: float | None = None, rng: Any = None
 ) -> Any:
     """Return an individual pruned at ``rate``, by default a random one of the initial range."""
     rng = draw_generator() if rng is None else rng
     rate = float(rng.uniform(LOWEST_RATE, HIGHEST_RATE)) if rate is None else rate
     evaluator = toolbox.evaluator
-    if initialisation == "l1":
-        importance = l1_importance(evaluator.structure, evaluator.arrays)
-        masks = prune_masks(evaluator.structure, importance, rate)
-    else:
+    if importance is None:
         masks = random_masks(evaluator.structure, rate, rng)
+    else:
+        masks = prune_masks(evaluator.structure, importance, rate)
     cls = toolbox.individual_class
     if issubclass(cls, WeightGenome):
         return pruned_weight_genome(
@@ -163,9 +169,9 @@ def _make_individual(
     return cls(masks)
 
 
-def _make_population(toolbox: Toolbox, initialisation: str, n: int) -> list[Any]:
+def _make_population(toolbox: Toolbox, importance: Importance, n: int) -> list[Any]:
     """Return n individuals pruned at evenly spaced rates; the same ones for the same seed."""
     if n < 1:
         raise argument_error("n", "at least 1 individual", n)
     rng = generator(toolbox.evaluator.seed, POPULATION_STREAM)
-    return [_make_individual(toolbox, initialisation, rate, rng) for rate in initial_rates(n)]
+    return [_make_individual(toolbox, importance, rate, rng) for rate in initial_rates(n)]
