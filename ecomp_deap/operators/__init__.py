@@ -13,6 +13,7 @@ from ecomp_deap.operators.initialisation import (
     random_masks,
 )
 from ecomp_deap.operators.mutation import mutFlipUnits, mutScaleWeights
+from ecomp_deap.operators.nsga2 import selNSGA2
 from ecomp_deap.operators.selection import check_pairing, selSoftmaxRoulette
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "prune_masks",
     "pruned_weight_genome",
     "random_masks",
+    "selNSGA2",
     "selSoftmaxRoulette",
 ]

@@ -9,6 +9,7 @@ from deap import tools
 
 from ecomp_deap.defaults import PARETO_SELECTIONS, WEIGHTED_SELECTIONS
 from ecomp_deap.errors import SelectionError, argument_error
+from ecomp_deap.operators.nsga2 import selNSGA2
 
 __all__ = ["bare", "check_pairing", "make_selection", "selSoftmaxRoulette"]
 
@@ -59,7 +60,7 @@ def make_selection(name: str, n_objectives: int) -> tuple[Callable[..., list[Any
     if name == "tournament":
         return tools.selTournament, {"tournsize": 3}
     if name == "nsga2":
-        return tools.selNSGA2, {}
+        return selNSGA2, {}
     if name == "spea2":
         return tools.selSPEA2, {}
     if name == "nsga3":
@@ -81,7 +82,13 @@ _NEEDS_ONE_VALUE = {
     tools.selTournament,
     tools.selWorst,
 }
-_NEEDS_OBJECTIVES = {tools.selNSGA2, tools.selNSGA3, tools.selSPEA2, tools.selTournamentDCD}
+_NEEDS_OBJECTIVES = {
+    selNSGA2,
+    tools.selNSGA2,
+    tools.selNSGA3,
+    tools.selSPEA2,
+    tools.selTournamentDCD,
+}
 
 
 def bare(function: Callable[..., Any]) -> Callable[..., Any]:

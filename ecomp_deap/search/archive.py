@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
-from deap import tools
-
+from ecomp_deap.operators import selNSGA2
 from ecomp_deap.search.front import non_dominated
 
 __all__ = ["Archive"]
@@ -34,7 +33,7 @@ class Archive:
                 fresh.setdefault(individual.key(), individual)
         merged = _front([*self.items, *fresh.values()])
         if len(merged) > self.max_size:
-            merged = tools.selNSGA2(merged, self.max_size)
+            merged = selNSGA2(merged, self.max_size)
         old = {id(item) for item in self.items}
         self.items = [item if id(item) in old else deepcopy(item) for item in merged]
 

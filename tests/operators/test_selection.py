@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ecomp_deap.errors import ArgumentError, SelectionError
 from ecomp_deap.measurement import Measurement
-from ecomp_deap.operators import check_pairing, selSoftmaxRoulette
+from ecomp_deap.operators import check_pairing, selNSGA2, selSoftmaxRoulette
 from ecomp_deap.operators.selection import make_selection
 
 
@@ -118,7 +118,8 @@ def test_what_compares_one_value_is_refused_for_several(function):
 
 
 @pytest.mark.parametrize(
-    "function", [tools.selNSGA2, tools.selNSGA3, tools.selSPEA2, tools.selTournamentDCD]
+    "function",
+    [selNSGA2, tools.selNSGA2, tools.selNSGA3, tools.selSPEA2, tools.selTournamentDCD],
 )
 def test_what_ranks_objectives_is_refused_for_one_value(function):
     with pytest.raises(SelectionError, match=f"{function.__name__}.*'roulette' or 'tournament'"):
@@ -135,6 +136,10 @@ def test_anything_else_suits_any_fitness(n_values):
 def test_an_unknown_selection_is_refused_with_the_known_ones():
     with pytest.raises(ArgumentError, match=r"selection: expected one of .*'nsga2'.* got 'best'"):
         make_selection("best", 3)
+
+
+def test_nsga2_is_the_one_of_this_package():
+    assert make_selection("nsga2", 2) == (selNSGA2, {})
 
 
 @pytest.mark.parametrize(("n_objectives", "n_points"), [(2, 13), (3, 91), (5, 70)])

@@ -10,6 +10,7 @@ from torch import nn
 from ecomp_deap import Task, make_toolbox
 from ecomp_deap.errors import ArgumentError, SelectionError
 from ecomp_deap.fitness import ParetoFitness, WeightedFitness
+from ecomp_deap.operators import selNSGA2
 from tests.toolbox.runs import PARETO, SCALAR, SIZE, comma, evolve, plus, simple
 
 
@@ -28,10 +29,10 @@ def test_objectives_with_a_scalar_selection_are_refused(selection, tiny_task):
 @pytest.mark.parametrize(
     ("options", "fitness", "selection"),
     [
-        ({}, ParetoFitness, tools.selNSGA2),
+        ({}, ParetoFitness, selNSGA2),
         ({"loss_weights": (1, 0, 1)}, WeightedFitness, None),
         ({"selection": "tournament"}, WeightedFitness, tools.selTournament),
-        ({"objectives": ("accuracy", "mac_count")}, ParetoFitness, tools.selNSGA2),
+        ({"objectives": ("accuracy", "mac_count")}, ParetoFitness, selNSGA2),
         ({"selection": "spea2"}, ParetoFitness, tools.selSPEA2),
     ],
 )
@@ -158,7 +159,7 @@ def test_a_penalty_on_the_evaluation_is_honoured_when_survivors_are_scored_again
         ({"objectives": ()}, "objectives: expected at least two different names"),
         ({"loss_weights": ()}, "loss_weights: expected three finite numbers"),
         ({"loss_weights": 2}, "loss_weights: expected three finite numbers"),
-        ({"block_size": 0}, "block_size: expected at least 1, got 0"),
+        ({"block_size": 0}, "block_size: expected a whole number of at least 1, got 0"),
         (
             {"objectives": ("accuracy", "mac_count"), "loss_weights": (1, 1, 1)},
             "objectives and loss_weights: expected one of them",
