@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import torch
 
-__all__ = ["Calibration", "calibrate"]
+__all__ = ["TIE", "Calibration", "calibrate", "cold_start", "solve"]
 
 # Entropies agree to this many nats: well below scikit-learn's 1e-5, at one more Newton step.
 _TOLERANCE = 1e-9
-# Distances that exceed a row's smallest one by less than this fraction of it are tied: as far as
-# rounding may have moved them apart. Zero distances are exact, so near zero nothing is rounded off.
-_TIE = 1e-9
+#: Distances that exceed a row's smallest one by less than this fraction of it are tied: as far as
+#: rounding may have moved them apart. Zero distances are exact: near zero nothing is rounded off.
+TIE = 1e-9
 _LOG_BETA_LIMIT = 200.0
 _MAX_ITERATIONS = 200
 
@@ -57,13 +57,13 @@ def calibrate(
     nearest = distances.detach().masked_fill(eye, torch.inf).amin(dim=-1, keepdim=True)
     # Shifting a row by its smallest distance changes no probability and avoids underflow.
     shifted = (distances - nearest).masked_fill(eye, 0.0)
-    tie_mask = (shifted.detach() <= _TIE * nearest) & ~eye
+    tie_mask = (shifted.detach() <= TIE * nearest) & ~eye
     tied = tie_mask.sum(dim=-1) >= perplexity
 
     rows = shifted.detach().reshape(-1, n)
     diagonal = torch.arange(n, device=rows.device).repeat(rows.shape[0] // n)
     start = _start(rows, perplexity) if log_beta is None else log_beta.expand(tied.shape).flatten()
-    solution, converged = _solve(rows, diagonal, math.log(perplexity), start, tied.flatten())
+    solution, converged = solve(rows, diagonal, math.log(perplexity), start, tied.flatten())
     solution = solution.reshape(tied.shape)
     converged = converged.reshape(tied.shape) & ~tied
 
@@ -83,7 +83,12 @@ def calibrate(
 
 def _start(rows: torch.Tensor, perplexity: float) -> torch.Tensor:
     """Return a first log β: distances to the ~perplexity nearest should be a few 1/β."""
-    return -(rows.mean(dim=-1).clamp_min(1e-300).log()) + math.log(math.log(rows.shape[-1]))
+    return cold_start(rows.shape[-1]) - rows.mean(dim=-1).clamp_min(1e-300).log()
+
+
+def cold_start(n_samples: int) -> float:
+    """Return a first log β, in units of 1 / the mean distance beyond the smallest one."""
+    return math.log(math.log(n_samples))
 
 
 def _entropy(
@@ -97,14 +102,22 @@ def _entropy(
     return total.log() + beta * mean, beta.square() * variance
 
 
-def _solve(
+def solve(
     rows: torch.Tensor,
     diagonal: torch.Tensor,
     target: float,
     start: torch.Tensor,
     done: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return log β of each row of ``(n_rows, n)`` shifted distances, and where it converged."""
+    """Return log β of each row of shifted distances, and where it converged.
+
+    Args:
+        rows: Distances beyond each row's smallest one, double, shape ``(n_rows, n)``.
+        diagonal: Each row's own sample, shape ``(n_rows,)``.
+        target: Entropy to reach, in nats.
+        start: First log β, shape ``(n_rows,)``.
+        done: Rows that are left alone, shape ``(n_rows,)``.
+    """
     solution = start.clamp(-_LOG_BETA_LIMIT, _LOG_BETA_LIMIT)
     converged = torch.zeros_like(done)
     active = (~done).nonzero().squeeze(-1)

@@ -2,11 +2,11 @@
 
 import torch
 
-__all__ = ["median_scale", "squared_distances"]
+__all__ = ["CANCELLED", "median_scale", "squared_distances"]
 
-# Below this fraction of the two squared norms, a distance from the Gram matrix loses too many
-# digits to cancellation.
-_CANCELLED = 1e-6
+#: Below this fraction of the two squared norms, a distance from the Gram matrix loses too many
+#: digits to cancellation.
+CANCELLED = 1e-6
 # Differences are taken of about so many numbers at once, to bound memory.
 _CHUNK = 2**22
 
@@ -34,7 +34,7 @@ def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
     pair_norms = norms.unsqueeze(-1) + norms.unsqueeze(-2)
     distances = pair_norms - 2.0 * (x @ x.transpose(-1, -2))
     gram = distances.detach()
-    cancelled = gram <= _CANCELLED * pair_norms.detach()
+    cancelled = gram <= CANCELLED * pair_norms.detach()
     exact = gram.clone()
     exact[cancelled] = _from_differences(raw.detach(), cancelled)
     if not distances.requires_grad:

@@ -6,7 +6,7 @@ samples alone, so the two embeddings may have any widths.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from ecomp_deap.errors import argument_error
 from ecomp_deap.similarity.calibration import Calibration, calibrate
 from ecomp_deap.similarity.distances import median_scale, squared_distances
+from ecomp_deap.similarity.tables import EPSILON, neighbour_tables, table_capacity
 
 __all__ = [
     "WORST_LOSS",
@@ -27,11 +28,8 @@ __all__ = [
     "student_probabilities",
 ]
 
-# The smallest probability: double epsilon, as in scikit-learn.
-_EPSILON = float(np.finfo(np.float64).eps)
-
 #: What a dead or failed child scores per probe layer: no pair's log ratio can be larger.
-WORST_LOSS = math.log(0.5 / _EPSILON)
+WORST_LOSS = math.log(0.5 / EPSILON)
 
 
 def default_perplexity(n_samples: int) -> float:
@@ -119,7 +117,7 @@ def _normalise(table: torch.Tensor) -> torch.Tensor:
     """Scale tables to a sum of 1, and lift entries off the diagonal to the double epsilon."""
     total = table.sum(dim=(-2, -1), keepdim=True)
     eye = torch.eye(table.shape[-1], dtype=torch.bool, device=table.device)
-    return (table / total).clamp_min(_EPSILON).masked_fill(eye, 0.0)
+    return (table / total).clamp_min(EPSILON).masked_fill(eye, 0.0)
 
 
 class TSNELoss:
@@ -157,21 +155,25 @@ class TSNELoss:
         self.n_samples = origin.shape[-2]
         self.perplexity = check_perplexity(perplexity, self.n_samples)
         self.kernel = kernel
-        with torch.no_grad():
-            distances = squared_distances(origin)
-            if not torch.isfinite(distances).all():
-                raise argument_error("origin_embeddings", "finite values", "NaN or Inf")
-            if (distances.amax(dim=(-2, -1)) == 0).any():
-                raise argument_error(
-                    "origin_embeddings",
-                    "samples that differ",
-                    "a constant embedding (a dead layer of the parent)",
-                )
-            self.probabilities, calibration = joint_probabilities(distances, self.perplexity)
-        #: log β per row: where the calibration of the children starts.
-        self.log_beta = calibration.log_beta
+        origin = origin.detach()
+        tables = list(origin.reshape(-1, *origin.shape[-2:]))
+        groups = _groups(len(tables), len(tables), table_capacity(self.n_samples))
+        parts = []
+        for first, last in groups:
+            found = neighbour_tables(tables[first:last], self.perplexity)
+            parts.append(found._replace(joint=found.joint.clone()))
+        joint, log_beta, _, tied, dead = (torch.cat(part) for part in zip(*parts, strict=True))
+        if dead.any():
+            _refuse_dead(origin)
+        joint.diagonal(dim1=-2, dim2=-1).zero_()
+        #: P, double, shape ``(..., n_samples, n_samples)``.
+        self.probabilities = joint.view(*origin.shape[:-1], self.n_samples)
+        #: log β per row, see `Tables`: where the calibration of the children starts.
+        self.log_beta = log_beta.view(origin.shape[:-1])
         #: Number of rows that are uniform over ties, because ties made the perplexity unreachable.
-        self.tied_rows = int(calibration.tied.sum())
+        self.tied_rows = int(tied.sum())
+        # Σ p log p, so that a child's loss takes the logarithm of its own table alone.
+        self._own_term = torch.xlogy(joint, joint).sum(dim=(-2, -1))
 
     def __call__(self, compressed_embeddings: Any) -> Any:
         """Return the loss in nats: 0 for equal neighbourhoods, `WORST_LOSS` for a dead child.
@@ -190,7 +192,11 @@ class TSNELoss:
             ArgumentError: Another number of samples, or of tables, than the parent's embedding.
         """
         compressed, is_array = _as_tensor("compressed_embeddings", compressed_embeddings)
-        losses = self.from_distances(self._distances(compressed), compressed.shape[-1])
+        self._check(compressed)
+        if self._needs_gradient(compressed):
+            losses = self.from_distances(_distances(compressed), compressed.shape[-1])
+        else:
+            losses = self._losses([compressed]).view(compressed.shape[:-2])
         if is_array:
             return losses.numpy() if losses.ndim else np.float64(losses.item())
         return losses.to(compressed.dtype)
@@ -208,9 +214,12 @@ class TSNELoss:
         Raises:
             ArgumentError: Another number of samples, or of tables, than the parent's embedding.
         """
-        if not embeddings:
-            return torch.zeros(0, *self.probabilities.shape[:-2], dtype=torch.float64)
-        tables = torch.stack([self._distances(embedding) for embedding in embeddings])
+        for embedding in embeddings:
+            self._check(embedding)
+        shape = (len(embeddings), *self.probabilities.shape[:-2])
+        if not any(self._needs_gradient(embedding) for embedding in embeddings):
+            return self._losses(embeddings).view(shape)
+        tables = torch.stack([_distances(embedding) for embedding in embeddings])
         if self.kernel == "gaussian":
             return self.from_distances(tables, 1)
         return torch.stack(
@@ -221,7 +230,9 @@ class TSNELoss:
         )
 
     def from_distances(self, distances: torch.Tensor, n_units: int) -> torch.Tensor:
-        """Return the losses for tables of squared distances.
+        """Return the losses for tables of squared distances, step by step; differentiable.
+
+        Without a gradient to follow, calling the loss does the same several times faster.
 
         Args:
             distances: Double, shape ``(..., n_samples, n_samples)``.
@@ -240,14 +251,36 @@ class TSNELoss:
             )
             distances = torch.where(dead[..., None, None], stand_in, distances)
         if self.kernel == "gaussian":
-            q, _ = joint_probabilities(distances, self.perplexity, log_beta=self.log_beta)
+            q, _ = joint_probabilities(distances, self.perplexity)
         else:
             q = student_probabilities(distances, n_units)
         losses = kl_divergence(self.probabilities, q)
         return losses.masked_fill(dead, WORST_LOSS)
 
-    def _distances(self, compressed: torch.Tensor) -> torch.Tensor:
-        """Return a child's squared distances, once its shape is known to fit the parent's."""
+    def _needs_gradient(self, compressed: torch.Tensor) -> bool:
+        """Return whether the slow path is needed, which the Student-t kernel always takes."""
+        return self.kernel != "gaussian" or (torch.is_grad_enabled() and compressed.requires_grad)
+
+    def _losses(self, embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the losses of all tables of embeddings whose shapes fit, flat and in order."""
+        tables = [table for e in embeddings for table in e.detach().reshape(-1, *e.shape[-2:])]
+        origins = self.probabilities.view(-1, self.n_samples, self.n_samples)
+        log_beta = self.log_beta.view(-1, self.n_samples)
+        losses = torch.empty(len(tables), dtype=torch.float64, device=origins.device)
+        # With several origins a group must not wrap round; with one it is everyone's.
+        period = len(origins) if len(origins) > 1 else max(1, len(tables))
+        for first, last in _groups(len(tables), period, table_capacity(self.n_samples)):
+            own = slice(first % period, first % period + last - first)
+            own = own if len(origins) > 1 else slice(0, 1)
+            found = neighbour_tables(tables[first:last], self.perplexity, log_beta=log_beta[own])
+            cross = found.joint.log_().mul_(origins[own]).flatten(1).sum(dim=1)
+            # Equal tables differ by rounding, which may take the loss below 0.
+            loss = (self._own_term[own] - cross).clamp_min_(0.0)
+            losses[first:last] = loss.masked_fill_(found.dead, WORST_LOSS)
+        return losses
+
+    def _check(self, compressed: torch.Tensor) -> None:
+        """Refuse a child's embedding whose shape does not fit the parent's."""
         tables = self.probabilities.shape[:-2]
         if compressed.ndim < 2 or compressed.shape[-2] != self.n_samples:
             raise argument_error(
@@ -259,13 +292,39 @@ class TSNELoss:
                 f"shape (..., {', '.join(map(str, tables))}, {self.n_samples}, n_units)",
                 tuple(compressed.shape),
             )
+
+
+def _groups(n_tables: int, period: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, last + 1) of groups of at most ``size`` tables within each ``period``."""
+    for start in range(0, n_tables, period):
+        for first in range(start, start + period, size):
+            yield first, min(first + size, start + period)
+
+
+def _refuse_dead(origin: torch.Tensor) -> None:
+    """Raise the error for a parent's embedding that nothing can be compared with."""
+    constant = (
+        torch.isfinite(origin).all()
+        and (origin == origin[..., :1, :]).all(dim=-1).all(dim=-1).any()
+    )
+    if constant:
+        raise argument_error(
+            "origin_embeddings",
+            "samples that differ",
+            "a constant embedding (a dead layer of the parent)",
+        )
+    raise argument_error("origin_embeddings", "finite values", "NaN or Inf")
+
+
+def _distances(compressed: torch.Tensor) -> torch.Tensor:
+    """Return squared distances, those of a dead child where they are not finite."""
+    distances = squared_distances(compressed)
+    bad = ~torch.isfinite(distances.detach()).all(dim=-1).all(dim=-1)
+    if bad.any():
+        # The gradient of NaN is NaN even where the loss does not depend on it.
+        compressed = torch.where(bad[..., None, None], 0.0, compressed)
         distances = squared_distances(compressed)
-        bad = ~torch.isfinite(distances.detach()).all(dim=-1).all(dim=-1)
-        if bad.any():
-            # As a dead child: the gradient of NaN is NaN even where the loss does not depend on it.
-            compressed = torch.where(bad[..., None, None], 0.0, compressed)
-            distances = squared_distances(compressed)
-        return distances
+    return distances
 
 
 def _as_tensor(name: str, value: Any) -> tuple[torch.Tensor, bool]:
