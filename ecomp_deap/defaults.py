@@ -1,10 +1,13 @@
 """Defaults that the API and the command share, in one place and free of heavy imports."""
 
 __all__ = [
+    "BLOCK_SIZE",
+    "ENGINES",
     "FINALISE_COUNT",
     "FINALISE_EPOCHS",
     "GENERATIONS",
     "LOSS_WEIGHTS",
+    "MEMORY",
     "PARETO_SELECTIONS",
     "POPULATION",
     "WEIGHTED_SELECTIONS",
@@ -17,6 +20,13 @@ PARETO_SELECTIONS = ("nsga2", "nsga3", "spea2")
 WEIGHTED_SELECTIONS = ("roulette", "tournament")
 #: Weights of accuracy, similarity and size.
 LOSS_WEIGHTS = (1.0, 2.0, 1.0)
+
+#: What may measure children; the first chooses among the others.
+ENGINES = ("auto", "batched", "loop", "masked")
+#: Children measured together: few enough to spread over cores, and to stay near a core's cache.
+BLOCK_SIZE = 25
+#: Bytes that engines may hold of several children: 2 GiB.
+MEMORY = 2**31
 
 POPULATION = 100
 GENERATIONS = 60

@@ -33,6 +33,7 @@ WORDS = {
     "probe_layers": ("layer_1_act,layer_2_act", ("layer_1_act", "layer_2_act")),
     "perplexity": ("5", 5.0),
     "kernel": ("student", "student"),
+    "engine": ("loop", "loop"),
     "evaluation": ("fixed", "fixed"),
     "batch_size": ("50", 50),
     "train_steps": ("4", 4),

@@ -39,6 +39,13 @@ class Samples(ABC):
                 out of range (negative indices are).
         """
 
+    def span(self, first: int, last: int) -> tuple[Any, torch.Tensor]:
+        """Return ``(inputs, targets)`` of the samples from ``first`` up to before ``last``.
+
+        Like `batch`, except that the tensors may be views, not to be written into.
+        """
+        return self.batch(np.arange(first, last))
+
     @abstractmethod
     def subset(self, indices: np.ndarray) -> "Samples":
         """Return new samples made of those at ``indices``, in that order.
@@ -98,6 +105,12 @@ class TensorSamples(Samples):
         rows = torch.tensor(check_indices("indices", indices, len(self)))
         inputs = map_leaves(lambda leaf, _: _take(leaf, rows), self._inputs, "inputs")
         return inputs, _take(self._targets, rows)
+
+    def span(self, first: int, last: int) -> tuple[Any, torch.Tensor]:
+        check_indices("first and last", np.array([first, last - 1]), len(self))
+        return map_leaves(lambda leaf, _: leaf[first:last], self._inputs, "inputs"), self._targets[
+            first:last
+        ]
 
     def subset(self, indices: np.ndarray) -> "TensorSamples":
         return TensorSamples(*self.batch(indices))

@@ -10,6 +10,7 @@ from torch import nn
 
 from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
+from ecomp_deap.network.stack import Walk
 from ecomp_deap.similarity import TSNELoss
 from ecomp_deap.task import Metric
 
@@ -33,7 +34,11 @@ class Context:
         metric: How well a child does the task.
         loss_fn: What training minimises.
         forward: ``(module, inputs) -> outputs``.
-        threads: Torch threads to measure with, wherever that is.
+        threads: Torch threads of the loop engine, wherever that is.
+        engine: Name of the engine that measures, see `ENGINES`.
+        memory: Bytes that what an engine holds of several children at once may take.
+        shared: What all children of masks share in a dense stack: the parent's activations in
+            its first segment, see `DenseStack`.
     """
 
     parent: nn.Module
@@ -49,6 +54,9 @@ class Context:
     loss_fn: Callable[[Any, torch.Tensor], torch.Tensor]
     forward: Callable[[nn.Module, Any], Any]
     threads: int
+    engine: str = "loop"
+    memory: int = 2**30
+    shared: Walk | None = None
 
 
 @dataclass(frozen=True)

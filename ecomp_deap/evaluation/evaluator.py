@@ -1,6 +1,7 @@
 """`Evaluator`: measures populations for a task, generation by generation."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,18 +9,31 @@ import numpy as np
 import torch
 from torch import nn
 
+from ecomp_deap.checks import check_count
 from ecomp_deap.data import BatchSampler, Samples
+from ecomp_deap.defaults import BLOCK_SIZE, MEMORY
 from ecomp_deap.errors import ArgumentError, argument_error
+from ecomp_deap.evaluation.batched import supports_batched
 from ecomp_deap.evaluation.context import Context, Outcome
-from ecomp_deap.evaluation.loop import evaluate_block, torch_threads
+from ecomp_deap.evaluation.engines import (
+    Block,
+    can_thread,
+    check_engine,
+    evaluate,
+    faster_route,
+    faster_threads,
+)
 from ecomp_deap.evaluation.scoring import Scorer
+from ecomp_deap.evaluation.threads import available_cores, thread_map, torch_threads
 from ecomp_deap.genomes import Genome
 from ecomp_deap.network.compile import compile_child, parent_arrays
+from ecomp_deap.network.cost import with_positions
 from ecomp_deap.network.embedding import embed, find_probe_layers
 from ecomp_deap.network.groups import find_structure
+from ecomp_deap.network.stack import DenseStack
 from ecomp_deap.network.training import to_device
 from ecomp_deap.similarity import TSNELoss, check_perplexity, default_perplexity
-from ecomp_deap.task import Task
+from ecomp_deap.task import ACCURACY, Task
 
 __all__ = ["Evaluator"]
 
@@ -31,29 +45,54 @@ class Evaluator:
         task: What is asked.
         seed: The run's seed; the batches of a generation depend on it and the generation alone.
         block_size: Children measured together, by index, wherever that is.
-        threads: Torch threads to measure with.
+        threads: Threads that measure blocks side by side, by default as many as are fastest, see
+            `settle`. The outcome does not depend on it, but with the other engines than
+            ``"batched"`` it is the number of torch threads, 1 unless given, which shows in the
+            last bits.
+        engine: ``"batched"`` (all children of a block at once), ``"loop"`` (one after the
+            other), ``"masked"`` (the parent computes them, masked, where nothing is trained) or
+            ``"auto"``: batched where that applies, else the faster of the others, see `settle`.
+        memory: Bytes that what engines hold of several children at once may take in all.
+
+    Attributes:
+        engine: The engine that is used.
+        threads: The number of threads that is used.
 
     Raises:
         ArgumentError: A parent that cannot be pruned or has a dead probe layer, unknown probe
-            layers, a perplexity or batch size that the data do not allow.
+            layers, a perplexity, batch size or engine that the data or the parent do not allow.
     """
 
     def __init__(
-        self, task: Task, *, seed: int = 0, block_size: int = 50, threads: int = 1
+        self,
+        task: Task,
+        *,
+        seed: int = 0,
+        block_size: int = BLOCK_SIZE,
+        threads: int | None = None,
+        engine: str = "auto",
+        memory: int = MEMORY,
     ) -> None:
-        if block_size < 1:
-            raise argument_error("block_size", "at least 1", block_size)
-        if threads < 1:
-            raise argument_error("threads", "at least 1", threads)
+        check_count("block_size", block_size, minimum=1)
+        check_count("memory", memory, minimum=1)
+        if threads is not None:
+            check_count("threads", threads, minimum=1)
         self.task, self.seed, self.block_size = task, seed, block_size
-        self.threads = threads
+        self.threads = threads or 1
+        self._memory = memory // (threads or available_cores())
+        # What is open for `settle` to choose.
+        self._any_threads, self._any_engine = threads is None, engine == "auto"
         self.perplexity = (
             default_perplexity(task.batch_size)
             if task.perplexity is None
             else check_perplexity(task.perplexity, task.batch_size)
         )
-        self.structure = find_structure(task.parent)
+        one, _ = self._batch(np.array([0]))
+        self.structure = with_positions(
+            find_structure(task.parent), task.parent, one, n_samples=1, forward=task.apply
+        )
         self.probe_layers = find_probe_layers(task.parent, task.probe_layers)
+        self.engine = check_engine(engine, batched=supports_batched(task, self.probe_layers, one))
         self.arrays = parent_arrays(task.parent, self.structure)
         search = task.splits.search
         self._sampler = BatchSampler(
@@ -76,6 +115,36 @@ class Evaluator:
         """Generations in which every search sample is scored on once."""
         return self._sampler.batches_per_epoch
 
+    @property
+    def torch_threads(self) -> int:
+        """Torch threads of everything but blocks: 1 where threads must not change the result."""
+        return 1 if self.engine == "batched" else self.threads
+
+    @property
+    def scoring_threads(self) -> int:
+        """Threads for `Scorer.score_all`; more than 1 only if nothing of a user's is called."""
+        return self.threads if self.engine == "batched" and self.task.metric == ACCURACY else 1
+
+    def settle(self, genomes: Sequence[Genome]) -> None:
+        """Choose what is still open of engine and threads, by timing, once.
+
+        Threads are chosen for the batched engine alone. Between the loop and the masked engine the
+        masked one is taken if it is 1.5 times as fast.
+
+        Args:
+            genomes: Such as will be measured, of generation 0.
+        """
+        if not genomes or not (self._any_engine or self._any_threads):
+            return
+        context = self.context(0)
+        blocks = self._blocks(genomes, [0] * len(genomes))
+        if self._any_engine and self.engine == "loop":
+            self.engine = faster_route(context, blocks[0])
+        if self._any_threads:
+            self.threads = faster_threads(context, blocks)
+        self._any_engine = self._any_threads = False
+        self._context = (0, replace(context, engine=self.engine))
+
     def context(self, generation: int) -> Context:
         """Return what the children of ``generation`` share; the latest is kept."""
         if self._context is None or self._context[0] != generation:
@@ -89,7 +158,7 @@ class Evaluator:
         seeds: Sequence[int],
         *,
         train: bool = True,
-        map_function: Callable[..., Iterable[Any]] = map,
+        map_function: Callable[..., Iterable[Any]] | None = None,
     ) -> list[Outcome]:
         """Return the outcome of each genome on the generation's batch, in order.
 
@@ -98,18 +167,29 @@ class Evaluator:
             generation: Whose batches are used.
             seeds: Torch seed of each child's training.
             train: Whether the children take their gradient steps.
-            map_function: What spreads blocks over workers, called as ``map(function, blocks)``.
+            map_function: What spreads blocks over workers, called as ``map(function, blocks)``;
+                by default threads of this process.
         """
+        self.settle(genomes)
         context = self.context(generation)
         if not train and context.training:
-            context = _without_training(context)
+            context = replace(context, training=[])
+        blocks = self._blocks(genomes, seeds)
+        function = partial(evaluate, context)
+        if map_function is not None:
+            results = map_function(function, blocks)
+        elif can_thread(context):
+            results = thread_map(function, blocks, threads=self.threads)
+        else:
+            results = map(function, blocks)
+        return [outcome for block in results for outcome in block]
+
+    def _blocks(self, genomes: Sequence[Genome], seeds: Sequence[int]) -> list[Block]:
         size = self.block_size
-        blocks = [
+        return [
             (list(genomes[i : i + size]), list(seeds[i : i + size]))
             for i in range(0, len(genomes), size)
         ]
-        results = map_function(partial(_evaluate_pair, context), blocks)
-        return [outcome for block in results for outcome in block]
 
     def compile(self, genome: Genome) -> nn.Module:
         """Return the child that ``genome`` describes, see `compile_child`."""
@@ -117,7 +197,7 @@ class Evaluator:
 
     def scorer(self, samples: Samples) -> Scorer:
         """Return a `Scorer` for whole data sets."""
-        with torch_threads(self.threads):
+        with torch_threads(self.torch_threads):
             return Scorer(self.task, self.structure, self.probe_layers, samples)
 
     def _make_context(self, generation: int) -> Context:
@@ -131,9 +211,13 @@ class Evaluator:
                 generation, task.train_steps, task.batch_size, exclude=scoring
             )
         inputs, targets = self._batch(scoring)
-        with torch_threads(self.threads), torch.no_grad():
+        with torch_threads(self.torch_threads), torch.no_grad():
             outputs, found = embed(task.parent, inputs, self.probe_layers, forward=task.apply)
             losses = {name: self._loss(name, embedding) for name, embedding in found.items()}
+            shared = None
+            if self.engine == "batched":
+                stack = DenseStack(task.parent, self.probe_layers)
+                shared = stack.walk(task.parent.state_dict(), inputs, 0)
         if not np.isfinite(task.metric.function(outputs, targets)):
             raise argument_error("parent", "a finite metric on the data", "NaN or Inf")
         return Context(
@@ -150,6 +234,9 @@ class Evaluator:
             loss_fn=task.loss_fn,
             forward=task.apply,
             threads=self.threads,
+            engine=self.engine,
+            memory=self._memory,
+            shared=shared,
         )
 
     def _batch(self, indices: np.ndarray) -> tuple[Any, torch.Tensor]:
@@ -161,13 +248,3 @@ class Evaluator:
             return TSNELoss(embedding, perplexity=self.perplexity, kernel=self.task.kernel)
         except ArgumentError as error:
             raise ArgumentError(f"probe layer {name!r} of the parent: {error}") from error
-
-
-def _evaluate_pair(
-    context: Context, block: tuple[Sequence[Genome], Sequence[int]]
-) -> list[Outcome]:
-    return evaluate_block(context, *block)
-
-
-def _without_training(context: Context) -> Context:
-    return Context(**{**context.__dict__, "training": []})

@@ -4,19 +4,19 @@ Only the similarity loss is computed for the whole block at once, since its tabl
 shape for every child.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 
 from ecomp_deap.evaluation.context import Context, Outcome
-from ecomp_deap.evaluation.measuring import measure
+from ecomp_deap.evaluation.measuring import outcomes
+from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome
 from ecomp_deap.network.compile import compile_child, learnt_arrays
 from ecomp_deap.network.embedding import embed
 from ecomp_deap.network.training import train
 
-__all__ = ["evaluate_block", "is_finite", "torch_threads"]
+__all__ = ["evaluate_block", "is_finite"]
 
 
 def evaluate_block(
@@ -49,30 +49,17 @@ def _evaluate(context: Context, genomes: Sequence[Genome], seeds: Sequence[int])
                 seed=seed,
             )
         with torch.no_grad():
-            outputs, found = embed(
+            output, found = embed(
                 child, context.inputs, tuple(context.losses), forward=context.forward
             )
         for name, embedding in found.items():
             embeddings[name].append(embedding)
-        sound = is_finite(outputs)
-        metrics.append(context.metric.function(outputs, context.targets) if sound else None)
+        sound = is_finite(output)
+        metrics.append(context.metric.function(output, context.targets) if sound else None)
         keeps = context.inherit and context.training
         learnt.append(learnt_arrays(child, context.structure) if keeps else None)
-    losses = [loss.of_children(embeddings[name]).tolist() for name, loss in context.losses.items()]
-    return [
-        Outcome(
-            measure(
-                metric,
-                sum(loss[i] for loss in losses),
-                metric=context.metric,
-                structure=context.structure,
-                widths=genome.widths,
-                n_probes=len(losses),
-            ),
-            learnt[i],
-        )
-        for i, (genome, metric) in enumerate(zip(genomes, metrics, strict=True))
-    ]
+    losses = {n: loss.of_children(embeddings[n]).tolist() for n, loss in context.losses.items()}
+    return outcomes(context, genomes, metrics, losses, learnt)
 
 
 def is_finite(outputs: object) -> bool:
@@ -82,17 +69,3 @@ def is_finite(outputs: object) -> bool:
         for leaf in torch.utils._pytree.tree_leaves(outputs)
         if isinstance(leaf, torch.Tensor)
     )
-
-
-@contextmanager
-def torch_threads(n: int) -> Iterator[None]:
-    """Run with ``n`` torch threads: their number changes the last bits of some products."""
-    before = torch.get_num_threads()
-    if before == n:
-        yield
-        return
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

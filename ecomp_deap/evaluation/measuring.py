@@ -1,15 +1,18 @@
 """From what an evaluation saw to a `Measurement`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ecomp_deap.genomes import Structure
+import numpy as np
+
+from ecomp_deap.evaluation.context import Context, Outcome
+from ecomp_deap.genomes import Genome, Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.cost import widths_cost
 from ecomp_deap.similarity import WORST_LOSS
 from ecomp_deap.task import Metric
 
-__all__ = ["failed_measurement", "measure"]
+__all__ = ["failed_measurement", "measure", "outcomes"]
 
 
 def measure(
@@ -45,6 +48,38 @@ def measure(
         mac_count=macs,
         metric_name=metric.name,
     )
+
+
+def outcomes(
+    context: Context,
+    genomes: Sequence[Genome],
+    values: Sequence[float | None],
+    losses: Mapping[str, Sequence[float]],
+    learnt: Sequence[Mapping[str, np.ndarray] | None],
+) -> list[Outcome]:
+    """Return the outcomes of a block, from what an engine found of each child.
+
+    Args:
+        context: What the generation shares.
+        genomes: Of the children.
+        values: Of the metric, None where outputs are not finite.
+        losses: Similarity losses by probe layer.
+        learnt: What each child has learnt, if it keeps that.
+    """
+    return [
+        Outcome(
+            measure(
+                value,
+                sum(loss[i] for loss in losses.values()),
+                metric=context.metric,
+                structure=context.structure,
+                widths=genome.widths,
+                n_probes=len(losses),
+            ),
+            arrays,
+        )
+        for i, (genome, value, arrays) in enumerate(zip(genomes, values, learnt, strict=True))
+    ]
 
 
 def failed_measurement(

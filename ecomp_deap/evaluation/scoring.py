@@ -1,15 +1,15 @@
 """Scoring on whole data sets: what decides which children are reported."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from ecomp_deap.data import Samples
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.loop import is_finite
 from ecomp_deap.evaluation.measuring import measure
+from ecomp_deap.evaluation.threads import thread_map
 from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.embedding import embed
@@ -81,7 +81,8 @@ class Scorer:
                 total = self._add(total, outputs, targets)
                 tables += len(targets) // self._table
                 for name, embedding in found.items():
-                    losses[name] += float(references[name](self._tables(embedding).double()).sum())
+                    tables_losses = references[name].of_children([self._tables(embedding)])
+                    losses[name] += float(tables_losses.sum())
             for inputs, targets in self._rest():
                 total = self._add(total, self.task.apply(child, inputs), targets)
         return measure(
@@ -91,6 +92,24 @@ class Scorer:
             structure=self.structure,
             widths=widths,
             n_probes=len(losses),
+        )
+
+    def score_all(
+        self,
+        children: Sequence[tuple[torch.nn.Module, tuple[int, ...]]],
+        *,
+        threads: int = 1,
+        on_each: Callable[[], None] | None = None,
+    ) -> list[Measurement]:
+        """Return the measurements of children with their widths, in order.
+
+        Args:
+            children: ``(child, widths)``, see `score`.
+            threads: Children that are scored side by side; see `Evaluator.scoring_threads`.
+            on_each: Called after each child.
+        """
+        return thread_map(
+            lambda child: self.score(*child), children, threads=threads, on_each=on_each
         )
 
     def _add(self, total: float | None, outputs: Any, targets: torch.Tensor) -> float | None:
@@ -124,7 +143,7 @@ class Scorer:
             yield self._batch(first, len(self.samples))
 
     def _batch(self, first: int, last: int) -> tuple[Any, torch.Tensor]:
-        inputs, targets = self.samples.batch(np.arange(first, last))
+        inputs, targets = self.samples.span(first, last)
         return to_device(inputs, self.task.device), targets.to(self.task.device)
 
     def _tables(self, embedding: torch.Tensor) -> torch.Tensor:

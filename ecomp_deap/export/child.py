@@ -139,6 +139,8 @@ def _build(name: str, description: Any) -> nn.Module:
         cls = getattr(nn, description["class"])
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
             raise TypeError(f"{description['class']!r} is no layer of torch.nn")
-        return cls(**description["arguments"])
+        # JSON has no tuples, which torch's layers take for sizes.
+        arguments = description["arguments"].items()
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments})
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise DataError(f"manifest: layer {name!r} cannot be built: {error}") from error

@@ -1,7 +1,7 @@
 """Groups of units, and where they lie in the parent's tensors: plain records."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -55,11 +55,14 @@ class Structure:
         tensors: For each tensor of the parent's state, one `Axis` or None per dimension. Tensors
             are named as in ``state_dict()``.
         shapes: The parent's shape of each of these tensors.
+        positions: How often one sample meets each entry of a weight, by the tensor's name, where
+            that is not once: at every position of a convolution's output map.
     """
 
     groups: tuple[Group, ...]
     tensors: Mapping[str, tuple[Axis | None, ...]]
     shapes: Mapping[str, tuple[int, ...]]
+    positions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def widths(self) -> tuple[int, ...]:

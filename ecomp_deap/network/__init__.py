@@ -5,7 +5,7 @@ a genome, `train` and `fit` train it, `embed` records its hidden representations
 """
 
 from ecomp_deap.network.compile import compile_child, learnt_arrays, parent_arrays
-from ecomp_deap.network.cost import mac_count, param_count, widths_cost
+from ecomp_deap.network.cost import mac_count, param_count, widths_cost, with_positions
 from ecomp_deap.network.embedding import default_probe_layers, embed, find_probe_layers
 from ecomp_deap.network.groups import dense_layers, find_structure
 from ecomp_deap.network.importance import l1_importance
@@ -30,4 +30,5 @@ __all__ = [
     "predict",
     "train",
     "widths_cost",
+    "with_positions",
 ]

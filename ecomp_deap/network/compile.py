@@ -11,7 +11,7 @@ from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Genome, MaskGenome, Structure, WeightGenome
 from ecomp_deap.genomes.base import freeze
 
-__all__ = ["compile_child", "learnt_arrays", "parent_arrays"]
+__all__ = ["check_masks", "compile_child", "learnt_arrays", "parent_arrays"]
 
 
 def parent_arrays(parent: nn.Module, structure: Structure) -> Mapping[str, np.ndarray]:
@@ -40,13 +40,22 @@ def genome_arrays(
             )
         return child
     if isinstance(genome, MaskGenome):
-        sizes = tuple(mask.size for mask in genome.masks)
-        if sizes != structure.widths:
-            raise argument_error("genome", f"masks of sizes {structure.widths}", sizes)
+        check_masks(genome, structure)
         if genome.arrays is not None:
             return genome.arrays
         return structure.slice(arrays, genome.kept)
     raise argument_error("genome", "a MaskGenome or WeightGenome", type(genome).__name__)
+
+
+def check_masks(genome: MaskGenome, structure: Structure) -> None:
+    """Check that a genome has one mask per group, of the group's size.
+
+    Raises:
+        ArgumentError: It has others.
+    """
+    sizes = tuple(mask.size for mask in genome.masks)
+    if sizes != structure.widths:
+        raise argument_error("genome", f"masks of sizes {structure.widths}", sizes)
 
 
 def compile_child(
@@ -99,7 +108,9 @@ def _resize(module: nn.Module) -> None:
     """Make a module's own idea of its size agree with its tensors (in place)."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.BatchNorm1d):
+    elif isinstance(module, nn.Conv2d):
+        module.out_channels, module.in_channels = module.weight.shape[:2]
+    elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
         for tensor in (module.weight, module.running_mean):
             if tensor is not None:
                 module.num_features = tensor.shape[0]

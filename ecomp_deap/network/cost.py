@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ecomp_deap.genomes import Structure
 
-__all__ = ["mac_count", "param_count", "widths_cost"]
+__all__ = ["mac_count", "param_count", "widths_cost", "with_positions"]
 
 
 def param_count(module: nn.Module) -> int:
@@ -39,9 +40,10 @@ def mac_count(
 
 
 def widths_cost(structure: Structure, widths: Sequence[int]) -> tuple[int, int]:
-    """Return (parameters, MACs for one sample) of a dense child, from its widths alone.
+    """Return (parameters, MACs for one sample) of a child, from its widths alone.
 
-    Running means and variances of batch norms are no parameters.
+    Running means and variances of batch norms are no parameters. The MACs of convolutions need
+    a structure that knows their positions, see `with_positions`.
     """
     params = macs = 0
     for name, shape in structure.child_shapes(widths).items():
@@ -49,5 +51,47 @@ def widths_cost(structure: Structure, widths: Sequence[int]) -> tuple[int, int]:
             continue
         size = math.prod(shape)
         params += size
-        macs += size if len(shape) == 2 else 0
+        macs += size * structure.positions.get(name, 1) if len(shape) >= 2 else 0
     return params, macs
+
+
+def with_positions(
+    structure: Structure,
+    parent: nn.Module,
+    inputs: Any,
+    *,
+    n_samples: int,
+    forward: Callable[[nn.Module, Any], Any] | None = None,
+) -> Structure:
+    """Return the structure with the number of positions at which each weight is applied.
+
+    The parent is run once. Positions depend on the size of the inputs, and not on widths.
+
+    Args:
+        structure: The parent's groups; it is not changed.
+        parent: The parent, in eval mode.
+        inputs: A batch of ``n_samples`` samples; one is enough.
+        n_samples: Size of the batch.
+        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
+    """
+    counts: dict[str, int] = {}
+
+    def count(name: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+            counts[name] = counts.get(name, 0) + output.numel()
+
+        return hook
+
+    weights = [name for name, shape in structure.shapes.items() if len(shape) >= 2]
+    handles = [
+        parent.get_submodule(name.removesuffix(".weight")).register_forward_hook(count(name))
+        for name in weights
+    ]
+    try:
+        with torch.no_grad():
+            parent(inputs) if forward is None else forward(parent, inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = {n: count // (n_samples * structure.shapes[n][0]) for n, count in counts.items()}
+    return replace(structure, positions={n: times for n, times in found.items() if times != 1})

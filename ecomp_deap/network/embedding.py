@@ -9,21 +9,28 @@ from torch import nn
 from ecomp_deap.errors import argument_error
 from ecomp_deap.network.groups import stages
 
-__all__ = ["default_probe_layers", "embed", "find_probe_layers"]
+__all__ = ["as_embedding", "default_probe_layers", "embed", "find_probe_layers"]
 
 
 def default_probe_layers(parent: nn.Module) -> tuple[str, ...]:
-    """Return the last layer before each next `Linear`: the activations behind each group."""
+    """Return the last layer before each next `Linear` or `Conv2d`: what each group's units give.
+
+    Where maps are flattened, it is the last layer before the `Flatten`, as columns are no units.
+    """
     probes: list[str] = []
     last: str | None = None
-    seen_linear = False
+    flattened = False
     for name, module in stages(parent):
-        if isinstance(module, nn.Linear):
-            if seen_linear and last is not None:
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            if last is not None:
                 probes.append(last)
-            seen_linear = True
+            last, flattened = name, False
+        elif last is None:
+            continue  # nothing in front of the first layer with weights is a unit
+        elif isinstance(module, nn.Flatten):
+            flattened = True
         # Dropout changes what is measured only in training, so the layer before stands for it.
-        if not isinstance(module, (nn.Dropout, nn.Identity)):
+        elif not flattened and not isinstance(module, (nn.Dropout, nn.Dropout2d, nn.Identity)):
             last = name
     return tuple(probes)
 
@@ -69,7 +76,7 @@ def embed(
     def record(name: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
         def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
             # A copy: an activation with inplace=True behind the probe would overwrite it.
-            found[name] = _flatten(name, output)
+            found[name] = as_embedding(name, output)
 
         return hook
 
@@ -85,7 +92,17 @@ def embed(
     return outputs, {name: found[name] for name in probe_layers}
 
 
-def _flatten(name: str, output: torch.Tensor) -> torch.Tensor:
+def as_embedding(name: str, output: torch.Tensor) -> torch.Tensor:
+    """Return a layer's output as an embedding of its own memory, shape ``(n_samples, n_units)``.
+
+    Args:
+        name: Of the probe layer, for the error.
+        output: Shape ``(n_samples, n_units)``, or maps of shape ``(n_samples, n_units, height,
+            width)``, which are averaged over positions.
+
+    Raises:
+        ArgumentError: An output of another shape.
+    """
     if output.ndim == 2:
         return output.clone()
     if output.ndim == 4:

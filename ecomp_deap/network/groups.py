@@ -3,13 +3,13 @@
 import torch
 from torch import nn
 
-from ecomp_deap.errors import argument_error
+from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.genomes import Axis, Group, Structure
 
-__all__ = ["dense_layers", "find_structure", "stages"]
+__all__ = ["ELEMENTWISE", "dense_layers", "find_structure", "stages", "weighted_layers"]
 
-# Modules that act on each unit by itself and hold nothing.
-_ELEMENTWISE = (
+#: Modules that act on each unit by itself and hold nothing.
+ELEMENTWISE = (
     nn.ReLU,
     nn.ReLU6,
     nn.LeakyReLU,
@@ -28,6 +28,14 @@ _ELEMENTWISE = (
     nn.Dropout,
     nn.Identity,
 )
+# Likewise, for maps of shape (n, channels, height, width).
+_MAPWISE = (nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_FOR_MAPS = (nn.Conv2d, nn.BatchNorm2d, *_MAPWISE)
+_FOR_COLUMNS = (nn.Linear, nn.BatchNorm1d)
+_SUPPORTED = (
+    "Linear, Conv2d, BatchNorm1d, BatchNorm2d, dropout, pooling, an elementwise activation, "
+    "Flatten in front or behind maps, or Unflatten in front"
+)
 
 
 def stages(parent: nn.Module, *, name: str = "parent") -> list[tuple[str, nn.Module]]:
@@ -44,7 +52,7 @@ def stages(parent: nn.Module, *, name: str = "parent") -> list[tuple[str, nn.Mod
             module twice.
     """
     if type(parent).forward is not nn.Sequential.forward:
-        raise argument_error(name, "a torch.nn.Sequential of dense layers", type(parent).__name__)
+        raise argument_error(name, "a torch.nn.Sequential of layers", type(parent).__name__)
     found = _flatten(parent)
     names: dict[int, str] = {}
     for layer, module in found:
@@ -72,61 +80,149 @@ def dense_layers(parent: nn.Module) -> list[tuple[str, nn.Linear]]:
     return [(name, m) for name, m in stages(parent) if isinstance(m, nn.Linear)]
 
 
-def find_structure(parent: nn.Module) -> Structure:
-    """Return the groups of a sequential stack of dense layers.
+def weighted_layers(parent: nn.Module) -> list[tuple[str, nn.Linear | nn.Conv2d]]:
+    """Return the linear and convolutional layers of a sequential stack in order, by name."""
+    return [(name, m) for name, m in stages(parent) if isinstance(m, (nn.Linear, nn.Conv2d))]
 
-    Each hidden `Linear` layer makes one group, which also covers a `BatchNorm1d` behind it and the
-    columns of the next `Linear`. The last layer's units are the outputs and stay.
+
+def find_structure(parent: nn.Module) -> Structure:
+    """Return the groups of a sequential stack of dense and convolutional layers.
+
+    Each `Linear` or `Conv2d` layer but the last makes one group, of its features or channels. It
+    also covers a batch norm behind the layer and what the next `Linear` or `Conv2d` reads: behind
+    a `Flatten` of maps, a block of consecutive columns for each channel. The last layer's units
+    are the outputs and stay.
 
     Args:
-        parent: A `torch.nn.Sequential`, possibly nested, of `Linear`, `BatchNorm1d`, dropout and
-            elementwise activations; `Flatten` may stand before the first `Linear`.
+        parent: A `torch.nn.Sequential`, possibly nested, of `Linear`, `Conv2d` with ``groups=1``,
+            `BatchNorm1d`, `BatchNorm2d`, dropout, `MaxPool2d`, `AvgPool2d`, `AdaptiveAvgPool2d`
+            and elementwise activations. `Flatten` stands between maps and a `Linear`, and like
+            `Unflatten` it may stand before the first layer with weights.
+
+    Returns:
+        The groups, with one position per weight: see `with_positions` for the MACs of
+        convolutions.
 
     Raises:
-        ArgumentError: A module of another kind, a tied tensor or one that is neither float32 nor
-            float64, by name; or no hidden layer.
+        ArgumentError: A module of another kind or out of place, a layer that reads another number
+            of units than the one before makes, a tensor that is tied, computed, or neither
+            float32 nor float64, by name; or nothing to prune.
     """
-    layers = dense_layers(parent)
+    layers = weighted_layers(parent)
     if len(layers) < 2:
         raise argument_error(
-            "parent", "at least one hidden Linear layer to prune", f"{len(layers)} Linear layers"
+            "parent",
+            "at least one hidden Linear or Conv2d layer to prune",
+            f"{len(layers)} Linear or Conv2d layers",
         )
-    output_name = layers[-1][0]
-    groups: list[Group] = []
-    tensors: dict[str, tuple[Axis | None, ...]] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    owners: dict[int, str] = {}
-    current: Axis | None = None
+    finder = _Finder(last=layers[-1][0])
     for name, module in stages(parent):
+        finder.visit(name, module)
+    return Structure(tuple(finder.groups), finder.tensors, finder.shapes)
+
+
+class _Finder:
+    """The way through a stack: the groups found so far, and what the next module takes."""
+
+    def __init__(self, last: str) -> None:
+        self.groups: list[Group] = []
+        self.tensors: dict[str, tuple[Axis | None, ...]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._last = last
+        self._owners: dict[int, str] = {}
+        # Of the activations that the next module takes: which units they belong to, whether they
+        # are "maps" or "columns" (None: not known yet), and whether maps were just flattened.
+        self._axis: Axis | None = None
+        self._layout: str | None = None
+        self._flattened = False
+
+    def visit(self, name: str, module: nn.Module) -> None:
+        self._check_layout(name, module)
         if isinstance(module, nn.Linear):
-            columns, current = current, None
-            if name != output_name:
-                groups.append(Group(name, module.out_features))
-                current = Axis(len(groups) - 1)
-            axes = {"weight": (current, columns), "bias": (current,)}
-        elif isinstance(module, nn.BatchNorm1d):
-            axes = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (current,))
-        elif isinstance(module, _ELEMENTWISE) or (isinstance(module, nn.Flatten) and not groups):
-            axes = {}
-        else:
+            self._weights(name, module, module.in_features, module.out_features)
+        elif isinstance(module, nn.Conv2d):
+            if module.groups != 1:
+                raise _refusal(name, "a Conv2d with groups=1", f"groups={module.groups}")
+            self._weights(name, module, module.in_channels, module.out_channels)
+        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            axis = self._read(name, "num_features", module.num_features)
+            for tensor in ("weight", "bias", "running_mean", "running_var"):
+                self._add(name, module, tensor, (axis,))
+        elif isinstance(module, nn.Flatten):
+            self._flatten_maps(name, module)
+        elif isinstance(module, nn.Unflatten) and not self.groups:
+            self._layout = "maps"
+        elif not isinstance(module, (*ELEMENTWISE, *_MAPWISE)):
+            raise _refusal(name, _SUPPORTED, type(module).__name__)
+        elif isinstance(module, nn.MaxPool2d) and module.return_indices:
+            raise _refusal(name, "a MaxPool2d without indices", "return_indices=True")
+
+    def _check_layout(self, name: str, module: nn.Module) -> None:
+        if isinstance(module, _FOR_MAPS):
+            if self._layout == "columns":
+                raise _refusal(name, "a module for columns", type(module).__name__)
+            self._layout = "maps"
+        elif isinstance(module, _FOR_COLUMNS):
+            if self._layout == "maps":
+                raise _refusal(name, "a Flatten between maps and columns", type(module).__name__)
+            self._layout = "columns"
+
+    def _weights(self, name: str, module: nn.Module, n_in: int, n_out: int) -> None:
+        what = "in_channels" if isinstance(module, nn.Conv2d) else "in_features"
+        columns, self._axis = self._read(name, what, n_in), None
+        if name != self._last:
+            self.groups.append(Group(name, n_out))
+            self._axis = Axis(len(self.groups) - 1)
+        kernel = (None, None) if isinstance(module, nn.Conv2d) else ()
+        self._add(name, module, "weight", (self._axis, columns, *kernel))
+        self._add(name, module, "bias", (self._axis,))
+
+    def _flatten_maps(self, name: str, module: nn.Flatten) -> None:
+        if self.groups:
+            if self._layout != "maps":
+                raise _refusal(name, _SUPPORTED, "Flatten")
+            if module.start_dim not in (1, -3) or module.end_dim not in (-1, 3):
+                got = f"start_dim={module.start_dim}, end_dim={module.end_dim}"
+                raise _refusal(name, "a Flatten of everything but the samples", got)
+            self._flattened = True
+        self._layout = "columns"
+
+    def _read(self, name: str, what: str, size: int) -> Axis | None:
+        """Return the axis of the ``size`` entries that a module reads."""
+        if self._axis is None:
+            return None
+        group = self.groups[self._axis.group]
+        if self._flattened:
+            # How many positions a map has depends on the input; the next module knows.
+            block, rest = divmod(size, group.n_units)
+            if rest or not block:
+                expected = f"a multiple of the {group.n_units} channels of {group.name!r}"
+                raise argument_error(f"parent: {what} of {name!r}", expected, size)
+            self._axis, self._flattened = Axis(self._axis.group, block), False
+        elif size != group.n_units * self._axis.block:
+            expected = f"{group.n_units * self._axis.block}, as {group.name!r} gives"
+            raise argument_error(f"parent: {what} of {name!r}", expected, size)
+        return self._axis
+
+    def _add(
+        self, name: str, module: nn.Module, tensor: str, axes: tuple[Axis | None, ...]
+    ) -> None:
+        """Note a tensor that is there, and refuse one that cannot be cut by itself."""
+        value = getattr(module, tensor)
+        if value is None:
+            return
+        full = f"{name}.{tensor}"
+        if tensor not in module._parameters and tensor not in module._buffers:
             raise argument_error(
-                f"parent: module {name!r}",
-                "Linear, BatchNorm1d, dropout, an elementwise activation, or Flatten in front",
-                type(module).__name__,
+                f"parent: {full}", "a parameter or buffer", "one computed from others"
             )
-        for tensor, dims in axes.items():
-            value = getattr(module, tensor)
-            if value is not None:
-                _check_tensor(f"{name}.{tensor}", value, owners)
-                tensors[f"{name}.{tensor}"] = dims
-                shapes[f"{name}.{tensor}"] = tuple(value.shape)
-    return Structure(tuple(groups), tensors, shapes)
+        if value.dtype not in (torch.float32, torch.float64):
+            raise argument_error(f"parent: {full}", "float32 or float64", str(value.dtype))
+        owner = self._owners.setdefault(id(value), full)
+        if owner != full:
+            raise argument_error(f"parent: {full}", "a tensor of its own", f"that of {owner}")
+        self.tensors[full], self.shapes[full] = axes, tuple(value.shape)
 
 
-def _check_tensor(name: str, value: torch.Tensor, owners: dict[int, str]) -> None:
-    """Refuse a tensor that cannot be cut by itself, and note its owner (in ``owners``)."""
-    if value.dtype not in (torch.float32, torch.float64):
-        raise argument_error(f"parent: {name}", "float32 or float64", str(value.dtype))
-    owner = owners.setdefault(id(value), name)
-    if owner != name:
-        raise argument_error(f"parent: {name}", "a tensor of its own", f"that of {owner}")
+def _refusal(name: str, expected: str, got: str) -> ArgumentError:
+    return argument_error(f"parent: module {name!r}", expected, got)

@@ -76,7 +76,8 @@ tournament, got selection 'nsga2' (which takes --objectives)
     inherit: bool = False
     finalise_count: int = FINALISE_COUNT
     finalise_epochs: int = FINALISE_EPOCHS
-    threads: int = 1
+    engine: str = "auto"
+    threads: int | None = None
 
     data_dir: Path | None = None
     download: bool = False

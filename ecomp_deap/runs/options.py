@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ecomp_deap.defaults import (
+    ENGINES,
     GENERATIONS,
     LOSS_WEIGHTS,
     PARETO_SELECTIONS,
@@ -218,7 +219,19 @@ _TABLE = (
     Option("inherit", _EVALUATION, Flag(), "let masks keep what their child learnt"),
     Option("finalise_count", _EVALUATION, Integer(0), "children of the front to train at the end"),
     Option("finalise_epochs", _EVALUATION, Integer(0), "epochs of this last training; 0: none"),
-    Option("threads", _EVALUATION, Integer(1), "threads of torch; more seldom help small networks"),
+    Option(
+        "engine",
+        _EVALUATION,
+        Choice(ENGINES),
+        "what measures children: all of a block at once, in a loop, or as masks of the parent",
+    ),
+    Option(
+        "threads",
+        _EVALUATION,
+        Integer(1),
+        "threads that measure; they change nothing about a dense network's results",
+        unset="what proves fastest",
+    ),
     Option(
         "data_dir",
         _DATA,

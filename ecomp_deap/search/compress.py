@@ -17,7 +17,7 @@ from ecomp_deap.defaults import (
     variation_rates,
 )
 from ecomp_deap.errors import argument_error
-from ecomp_deap.evaluation.loop import torch_threads
+from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import WeightGenome
 from ecomp_deap.logbook import logbook_to_rows, statistics
 from ecomp_deap.search.archive import Archive
@@ -72,7 +72,8 @@ def compress(
     finalise_count: int = FINALISE_COUNT,
     finalise_epochs: int = FINALISE_EPOCHS,
     seed: int = 0,
-    threads: int = 1,
+    engine: str = "auto",
+    threads: int | None = None,
     callback: Callback | None = None,
 ) -> Result:
     """Evolve smaller versions of ``task.parent`` and return the front: `make_toolbox`, `evolve`.
@@ -92,7 +93,8 @@ def compress(
         finalise_count: See there.
         finalise_epochs: See there.
         seed: Same seed, same result.
-        threads: See `make_toolbox`.
+        engine: See `make_toolbox`.
+        threads: See there.
         callback: Told of every generation and phase.
 
     Raises:
@@ -109,6 +111,7 @@ def compress(
         initialisation=initialisation,
         recombination_layers=recombination_layers,
         seed=seed,
+        engine=engine,
         threads=threads,
     )
     return evolve(
@@ -168,7 +171,7 @@ def evolve(
     finisher = Finisher(toolbox, callback)
     watch = _Watch(toolbox, generations, callback)
     individuals, logbook, archive = _run_deap(toolbox, population, generations, rates, watch)
-    with torch_threads(toolbox.evaluator.threads):
+    with torch_threads(toolbox.evaluator.torch_threads):
         parent = finisher.parent()
         front = finisher.front(finisher.score([*individuals, *archive]))
         searched = time.perf_counter()

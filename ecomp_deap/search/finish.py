@@ -84,17 +84,20 @@ class Finisher:
         """
         unique = list({individual.key(): individual for individual in individuals}.values())
         self.callback.on_phase("scoring", len(unique))
-        children: list[Child] = []
-        reasons: list[str] = []
-        for index, individual in enumerate(unique):
-            module = self.toolbox.compile(individual)
+        modules = [self.toolbox.compile(individual) for individual in unique]
+        for index, module in enumerate(modules):
             self._train_as_in_search(module, index)
-            found = self.scorer.score(module, individual.widths)
-            if not found.failed:
-                children.append(Child("", module, individual.widths, found))
-            else:
-                reasons.append(found.reason)
-            self.callback.on_phase_step()
+        measurements = self.scorer.score_all(
+            [(module, i.widths) for module, i in zip(modules, unique, strict=True)],
+            threads=self.evaluator.scoring_threads,
+            on_each=self.callback.on_phase_step,
+        )
+        children = [
+            Child("", module, individual.widths, found)
+            for module, individual, found in zip(modules, unique, measurements, strict=True)
+            if not found.failed
+        ]
+        reasons = [found.reason for found in measurements if found.failed]
         if reasons and not children:
             reason, n = Counter(reasons).most_common(1)[0]
             raise EcompError(f"no child could be measured; {n} of {len(reasons)}: {reason}")

@@ -51,13 +51,12 @@ def train_parent(
     return parent
 
 
-def parent_recipe(data: Splits, *, epochs: int, seed: int, threads: int) -> dict[str, Any]:
+def parent_recipe(data: Splits, *, epochs: int, seed: int) -> dict[str, Any]:
     """Return what a trained parent depends on: equal recipes make equal parents."""
     return {
         "data": fingerprint(data.search),
         "epochs": epochs,
         "seed": seed,
-        "threads": threads,
         "ecomp_deap": __version__,
         "torch": torch.__version__,
     }

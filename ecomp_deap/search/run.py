@@ -13,7 +13,7 @@ from torch import nn
 from ecomp_deap._version import __version__
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
-from ecomp_deap.evaluation.loop import torch_threads
+from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.export import save_child
 from ecomp_deap.network import load_parent, make_parent
 from ecomp_deap.runs import RunConfig
@@ -66,7 +66,8 @@ def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator
     config = config.resolved()
     data = load_fashion_mnist(config.data_dir, download=config.download)
     callback.on_message(data.source)
-    with torch_threads(config.threads):
+    # The one number that needs no mention in the recipe.
+    with torch_threads(1):
         parent = _get_parent(config, data, callback)
     for index in range(config.n_runs):
         seed = config.seed + index
@@ -74,6 +75,7 @@ def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator
             data = load_fashion_mnist_original(config.data_dir, download=config.download, seed=seed)
         # Whatever is wrong with the parent shows here, before a folder is made.
         toolbox = _toolbox(replace(config, seed=seed), parent.module, data)
+        toolbox.settle(config.population)
         own = _as_used(replace(config, seed=seed), toolbox)
         directory = RunDirectory.create(config.out, config.name)
         callback.on_run_start(index + 1, config.n_runs, directory.path, own.generations or 0)
@@ -115,6 +117,7 @@ def _toolbox(config: RunConfig, parent: nn.Module, data: Splits) -> Toolbox:
         loss_weights=config.loss_weights,
         recombination_layers=config.recombination_layers,
         seed=config.seed,
+        engine=config.engine,
         threads=config.threads,
     )
 
@@ -147,6 +150,8 @@ def _as_used(config: RunConfig, toolbox: Toolbox) -> RunConfig:
         epochs=None,
         perplexity=evaluator.perplexity,
         probe_layers=evaluator.probe_layers,
+        engine=evaluator.engine,
+        threads=evaluator.threads,
     )
 
 
@@ -155,9 +160,7 @@ def _get_parent(config: RunConfig, data: Splits, callback: Callback) -> _Parent:
         return _Parent(load_parent(config.parent), {"source": str(config.parent)})
     # Whatever is wrong with the options shows here, before a parent is trained.
     _toolbox(config, make_parent(), data)
-    recipe = parent_recipe(
-        data, epochs=config.parent_epochs, seed=config.seed, threads=config.threads
-    )
+    recipe = parent_recipe(data, epochs=config.parent_epochs, seed=config.seed)
     metadata = {"source": "trained", "recipe": recipe}
     found = find_trained_parent(config.out, config.name, recipe, tell=callback.on_message)
     if found is not None:

@@ -17,17 +17,17 @@ from torch import nn
 
 from ecomp_deap.errors import SelectionError
 from ecomp_deap.evaluation import Evaluator
-from ecomp_deap.evaluation.loop import torch_threads
+from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.fitness import Fitness
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.measurement import Measurement
-from ecomp_deap.operators import check_pairing
+from ecomp_deap.operators import check_pairing, selNSGA2
 from ecomp_deap.operators.selection import bare
 from ecomp_deap.seeding import seed_stream, training_seed
 
 __all__ = ["Counters", "Toolbox"]
 
-_BY_DOMINANCE = (tools.selNSGA2, tools.selNSGA3, tools.selSPEA2)
+_BY_DOMINANCE = (selNSGA2, tools.selNSGA2, tools.selNSGA3, tools.selSPEA2)
 
 
 @dataclass
@@ -127,8 +127,18 @@ class Toolbox(base.Toolbox):
         these do not. Children are scored as ``compile`` gives them. Nothing is changed.
         """
         scorer = self.evaluator.scorer(self.evaluator.task.splits.validation)
-        with torch_threads(self.evaluator.threads):
-            return [scorer.score(self.compile(i), i.widths) for i in individuals]
+        with torch_threads(self.evaluator.torch_threads):
+            return scorer.score_all(
+                [(self.compile(i), i.widths) for i in individuals],
+                threads=self.evaluator.scoring_threads,
+            )
+
+    def settle(self, n: int) -> None:
+        """Choose engine and threads for populations of n, see `Evaluator.settle`.
+
+        The first evaluation does so anyhow; this is for those who want to know before.
+        """
+        self.evaluator.settle([individual.plain() for individual in self.population(n=n)])
 
     def _clone(self, function: Callable[..., Any], individual: Any) -> Any:
         clone = function(individual)
@@ -229,8 +239,10 @@ class Toolbox(base.Toolbox):
                 individual.rebind(individual.masks, outcome.arrays)
 
     @property
-    def _workers_map(self) -> Callable[..., Any]:
+    def _workers_map(self) -> Callable[..., Any] | None:
         registered = self.map
+        if registered.func.function is map:
+            return None
         return partial(registered.func.function, **registered.keywords)
 
 

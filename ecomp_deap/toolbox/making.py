@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ecomp_deap.defaults import LOSS_WEIGHTS, PARETO_SELECTIONS, WEIGHTED_SELECTIONS
+from ecomp_deap.defaults import (
+    BLOCK_SIZE,
+    LOSS_WEIGHTS,
+    MEMORY,
+    PARETO_SELECTIONS,
+    WEIGHTED_SELECTIONS,
+)
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.fitness import Fitness, ParetoFitness, WeightedFitness
@@ -31,6 +37,8 @@ from ecomp_deap.toolbox.types import GENOMES, individual_class
 
 __all__ = ["make_toolbox"]
 
+# Layers that cut-off crossover knows nothing of.
+_BEYOND_WEIGHTS = (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
 # One array of shape (n_units,) per group, or None where random units are pruned.
 Importance = Sequence[np.ndarray] | None
 
@@ -46,8 +54,10 @@ def make_toolbox(
     recombination_layers: Sequence[str] | None = None,
     flip_probability: float = 0.02,
     seed: int = 0,
-    block_size: int = 50,
-    threads: int = 1,
+    block_size: int = BLOCK_SIZE,
+    engine: str = "auto",
+    threads: int | None = None,
+    memory: int = MEMORY,
 ) -> Toolbox:
     """Return a DEAP toolbox that evolves children of ``task.parent``.
 
@@ -72,9 +82,10 @@ def make_toolbox(
             all.
         flip_probability: With masks: the probability that mutation flips a unit's bit.
         seed: The run's seed.
-        block_size: Children measured together.
-        threads: Torch threads to measure with; more than one seldom pays for small networks,
-            and costs much where other processes want the cores.
+        block_size: Children measured together, see `Evaluator`, like the next three.
+        engine: See there.
+        threads: See there.
+        memory: See there.
 
     Raises:
         SelectionError: A selection that does not suit the fitness, naming one that does.
@@ -91,9 +102,12 @@ def make_toolbox(
     if genome == "weights" and task.inherit:
         raise argument_error("inherit", "genome='mask'; weight genomes vary by themselves", genome)
     fitness = _make_fitness(task, selection, objectives, loss_weights)
-    if genome == "weights" and any(isinstance(m, nn.BatchNorm1d) for m in task.parent.modules()):
-        raise argument_error("genome", "'mask' for a parent with batch norms", genome)
-    evaluator = Evaluator(task, seed=seed, block_size=block_size, threads=threads)
+    other = next((m for m in task.parent.modules() if isinstance(m, _BEYOND_WEIGHTS)), None)
+    if genome == "weights" and other is not None:
+        raise argument_error("genome", f"'mask' for a parent with {type(other).__name__}", genome)
+    evaluator = Evaluator(
+        task, seed=seed, block_size=block_size, engine=engine, threads=threads, memory=memory
+    )
     toolbox = Toolbox(evaluator, fitness, individual_class(GENOMES[genome], fitness.signs))
     toolbox.register("evaluate", toolbox.evaluate_individual)
     toolbox.register("compile", toolbox.compile_individual)

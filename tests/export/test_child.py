@@ -13,7 +13,7 @@ from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.export import load_child, save_child
 from ecomp_deap.genomes import MaskGenome
 from ecomp_deap.network import compile_child, find_structure
-from tests.architectures import ARCHITECTURES, build, equal_states, inputs_for, state_of
+from tests.architectures import ALL, build, equal_states, inputs_for, state_of
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def edit(path, **changes):
     manifest_path.write_text(json.dumps({k: v for k, v in manifest.items() if v is not None}))
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ALL)
 def test_networks_come_back_bit_by_bit(tmp_path, name):
     network = build(name).train()
     path = save_child(network, tmp_path / "child.safetensors")
@@ -43,7 +43,7 @@ def test_networks_come_back_bit_by_bit(tmp_path, name):
     assert not any(module.training for module in loaded.modules())
 
 
-@given(name=st.sampled_from(sorted(ARCHITECTURES)), seed=st.integers(0, 10**6))
+@given(name=st.sampled_from(sorted(ALL)), seed=st.integers(0, 10**6))
 def test_children_come_back_bit_by_bit(tmp_path_factory, name, seed):
     network = build(name)
     structure = find_structure(network)

@@ -16,28 +16,18 @@ from ecomp_deap.network import (
     parent_arrays,
 )
 from tests.architectures import (
-    ARCHITECTURES,
+    ALL,
     build,
     equal_states,
     inputs_for,
     layers,
     masked_outputs,
+    random_masks,
     state_of,
 )
 
-names = st.sampled_from(sorted(ARCHITECTURES))
+names = st.sampled_from(sorted(ALL))
 seeds = st.integers(0, 2**32 - 1)
-
-
-def random_masks(widths, seed):
-    """Masks that keep at least one unit and, in all, anything from few units to all of them."""
-    rng = np.random.default_rng(seed)
-    masks = []
-    for n in widths:
-        mask = np.zeros(n, dtype=bool)
-        mask[rng.permutation(n)[: rng.integers(1, n + 1)]] = True
-        masks.append(mask)
-    return masks
 
 
 def weight_genome(network, widths, seed=0):
@@ -71,20 +61,25 @@ def test_modules_know_their_new_sizes(name, seed):
     structure = find_structure(network)
     genome = MaskGenome(random_masks(structure.widths, seed))
     child = compile_child(network, structure, genome)
-    width, hidden = 6, iter(genome.widths)
     for module in layers(child):
         if isinstance(module, nn.Linear):
-            assert module.in_features == width
-            width = next(hidden, module.out_features)
             assert tuple(module.weight.shape) == (module.out_features, module.in_features)
-        elif isinstance(module, nn.BatchNorm1d):
-            assert module.num_features == width == len(module.running_mean)
+        elif isinstance(module, nn.Conv2d):
+            assert tuple(module.weight.shape[:2]) == (module.out_channels, module.in_channels)
+        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            assert module.num_features == len(module.running_mean)
+    widths = [
+        m.out_channels if isinstance(m, nn.Conv2d) else m.out_features
+        for m in layers(child)
+        if isinstance(m, (nn.Linear, nn.Conv2d))
+    ]
+    assert tuple(widths[:-1]) == genome.widths
     assert structure.child_shapes(genome.widths) == {
         n: tuple(t.shape) for n, t in child.state_dict().items() if "num_batches" not in n
     }
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ALL)
 def test_keeping_everything_gives_the_parent_bit_by_bit(name):
     network = build(name)
     structure = find_structure(network)
@@ -98,7 +93,7 @@ def test_keeping_everything_gives_the_parent_bit_by_bit(name):
 
 
 @pytest.mark.parametrize("all_units", [True, False])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ALL)
 def test_child_owns_its_tensors(name, all_units):
     network = build(name)
     structure = find_structure(network)

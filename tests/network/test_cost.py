@@ -14,14 +14,17 @@ from ecomp_deap.network import (
     make_parent,
     param_count,
     widths_cost,
+    with_positions,
 )
-from tests.architectures import ARCHITECTURES, build, inputs_for
+from tests.architectures import ALL, build, inputs_for
 
 
-@given(data=st.data(), name=st.sampled_from(sorted(ARCHITECTURES)))
+@given(data=st.data(), name=st.sampled_from(sorted(ALL)))
 def test_cost_from_widths_is_what_torch_counts_on_the_child(data, name):
     network = build(name)
-    structure = find_structure(network)
+    structure = with_positions(
+        find_structure(network), network, inputs_for(network, 1), n_samples=1
+    )
     widths = [data.draw(st.integers(1, n)) for n in structure.widths]
     masks = [np.arange(n) < width for n, width in zip(structure.widths, widths, strict=True)]
     child = compile_child(network, structure, MaskGenome(masks))
@@ -39,6 +42,46 @@ def test_cost_of_the_originals_parent():
     structure = find_structure(parent)
     macs = 784 * 256 + 256 * 256 + 256 * 10
     assert widths_cost(structure, structure.widths) == (macs + 256 + 256 + 10, macs)
+
+
+def test_positions_are_those_of_the_output_maps_for_one_sample():
+    network = build("visual")
+    structure = find_structure(network)
+    assert structure.positions == {}
+    for n in (1, 3):
+        found = with_positions(structure, network, inputs_for(network, n), n_samples=n)
+        assert found.positions == {"features.0.weight": 8 * 7, "features.3.0.weight": 7 * 5}
+    assert structure.positions == {}
+    assert (found.groups, found.tensors, found.shapes) == (
+        *(structure.groups, structure.tensors, structure.shapes),
+    )
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_dense_stacks_have_one_position_a_weight():
+    network = build("activations")
+    structure = find_structure(network)
+    assert with_positions(structure, network, inputs_for(network), n_samples=9) == structure
+
+
+def test_positions_are_counted_through_the_given_forward():
+    network = build("one convolution")
+
+    def twice(module, batch):
+        return module(batch["x"]) + module(batch["x"].flip(3))
+
+    inputs = {"x": inputs_for(network, 2)}
+    structure = with_positions(find_structure(network), network, inputs, n_samples=2, forward=twice)
+    _, macs = widths_cost(structure, structure.widths)
+    assert macs == mac_count(network, inputs, n_samples=2, forward=twice)
+    assert macs == 2 * (6 * 5 * 4 * 2 * 9 + 24 * 3)
+
+
+def test_hooks_are_taken_off_again_even_after_an_error():
+    network = build("one convolution")
+    with pytest.raises(RuntimeError, match="channels"):
+        with_positions(find_structure(network), network, torch.zeros(1, 5, 8, 7), n_samples=1)
+    assert not any(module._forward_hooks for module in network.modules())
 
 
 def test_macs_are_counted_for_one_sample_whatever_the_batch():

@@ -3,8 +3,14 @@ import torch
 from torch import nn
 
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.network import default_probe_layers, embed, find_probe_layers, make_parent
-from tests.architectures import build, inputs_for, layers
+from ecomp_deap.network import (
+    default_probe_layers,
+    embed,
+    find_probe_layers,
+    find_structure,
+    make_parent,
+)
+from tests.architectures import CONVOLUTIONAL, build, inputs_for, layers
 
 
 def call(module, inputs):
@@ -64,11 +70,25 @@ def test_a_probe_that_the_forward_pass_leaves_out_is_named():
         ("batch norm", ("3", "7")),  # the dropout behind "3" does nothing when measured
         ("batch norm without affine", ("3", "6")),
         ("nested", ("body.1.1.0", "2")),
+        ("one convolution", ("2",)),  # the pooled map, and no Flatten
+        ("pooled", ("2", "5")),
+        ("visual", ("features.2", "features.5", "head.2")),
+        ("norm behind flatten", ("2", "8")),  # behind the Flatten columns are no units
+        ("convolutions alone", ("3", "6")),
+        ("double convolution", ("1", "2", "5")),
     ],
 )
 def test_default_probes_are_the_activations_that_the_next_layer_reads(name, probes):
     assert default_probe_layers(build(name)) == probes
     assert find_probe_layers(build(name), None) == probes
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_default_probes_have_a_column_for_each_unit(name):
+    network = build(name)
+    _, found = embed(network, inputs_for(network), default_probe_layers(network), forward=call)
+    widths = [embedding.shape for embedding in found.values()]
+    assert widths == [(9, n) for n in find_structure(network).widths]
 
 
 def test_default_probes_of_the_originals_parent():

@@ -18,6 +18,17 @@ def test_importance_sums_incoming_weights_without_the_bias():
     assert second.tolist() == [3.0, 0.25]
 
 
+def test_importance_of_a_channel_sums_its_filter():
+    network = nn.Sequential(nn.Conv2d(2, 2, (1, 2)), nn.Flatten(), nn.Linear(6, 2))
+    with torch.no_grad():
+        network[0].weight.copy_(
+            torch.tensor([[[[1.0, -2.0]], [[0.0, 0.5]]], [[[-3.0, 0.0]], [[4.0, 0.25]]]])
+        )
+    structure = find_structure(network)
+    (found,) = l1_importance(structure, parent_arrays(network, structure))
+    assert found.tolist() == [3.5, 7.25]
+
+
 def test_importance_changes_nothing():
     network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
     structure = find_structure(network)

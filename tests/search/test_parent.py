@@ -12,7 +12,7 @@ from tests.architectures import equal_states, state_of
 
 @pytest.fixture
 def recipe(tiny_splits):
-    return parent_recipe(tiny_splits, epochs=3, seed=4, threads=1)
+    return parent_recipe(tiny_splits, epochs=3, seed=4)
 
 
 def leave_behind(out, name, parent, recipe):
@@ -56,13 +56,12 @@ def test_only_flat_images_with_labels_are_trained_on(inputs, targets):
 
 
 def test_recipes_tell_parents_apart(tiny_splits, recipe):
-    assert parent_recipe(tiny_splits, epochs=3, seed=4, threads=1) == recipe
+    assert parent_recipe(tiny_splits, epochs=3, seed=4) == recipe
     half = Splits(tiny_splits.search.subset(np.arange(150)), tiny_splits.validation, None)
     others = [
-        parent_recipe(tiny_splits, epochs=4, seed=4, threads=1),
-        parent_recipe(tiny_splits, epochs=3, seed=5, threads=1),
-        parent_recipe(half, epochs=3, seed=4, threads=1),
-        parent_recipe(tiny_splits, epochs=3, seed=4, threads=2),
+        parent_recipe(tiny_splits, epochs=4, seed=4),
+        parent_recipe(tiny_splits, epochs=3, seed=5),
+        parent_recipe(half, epochs=3, seed=4),
     ]
     assert recipe not in others
 

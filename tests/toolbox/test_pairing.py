@@ -191,8 +191,15 @@ def test_a_selection_is_known_behind_partial_and_decorators(tiny_task):
         make_toolbox(tiny_task(), selection="roulette").register("select", watched)
 
 
-def test_weight_genomes_need_a_stack_without_batch_norms():
-    network = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
+@pytest.mark.parametrize(
+    ("front", "name"),
+    [
+        ((nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU()), "BatchNorm1d"),
+        ((nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 6, 2), nn.Flatten()), "Conv2d"),
+    ],
+)
+def test_weight_genomes_need_dense_layers_alone(front, name):
+    network = nn.Sequential(*front, nn.Linear(6, 2))
     task = Task(network, (torch.randn(60, 4), torch.arange(60) % 2), batch_size=20)
-    with pytest.raises(ArgumentError, match="genome: expected 'mask' for a parent with batch"):
+    with pytest.raises(ArgumentError, match=f"genome: expected 'mask' for a parent with {name}"):
         make_toolbox(task, genome="weights", loss_weights=(1, 2, 1))

@@ -1,0 +1,322 @@
+"""`DenseStack`: what a sequential stack of dense layers computes, with a child's tensors.
+
+The same operations as the modules', without modules: nothing is compiled, hooked or copied, so
+that hundreds of small children can be embedded and trained in little more than the time of their
+matrix products.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import parametrize
+from torch.optim.adam import adam
+
+from ecomp_deap.errors import EcompError
+from ecomp_deap.network.groups import ELEMENTWISE, stages
+
+__all__ = ["DenseStack", "Tensors", "Walk", "borrow"]
+
+# A child's tensors by ``state_dict`` name.
+Tensors = Mapping[str, torch.Tensor]
+
+_KNOWN = {nn.Linear, nn.BatchNorm1d, nn.Flatten, *ELEMENTWISE}
+
+
+class _Borrowed:
+    """What NumPy makes an array of that may be written to, as torch wants it, without a copy."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+
+
+def borrow(array: np.ndarray) -> torch.Tensor:
+    """Return a CPU tensor in the memory of an array, read-only or not; never write into it."""
+    return torch.from_numpy(np.asarray(_Borrowed(array)))
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What a forward pass over some of a stack's stages gave.
+
+    Attributes:
+        outputs: Of the last stage.
+        embeddings: Of the probe layers among the stages, shape ``(n_samples, n_units)``.
+    """
+
+    outputs: torch.Tensor
+    embeddings: Mapping[str, torch.Tensor]
+
+
+class DenseStack:
+    """The stages of a parent that is a plain stack of dense layers.
+
+    Args:
+        parent: A `torch.nn.Sequential` that `find_structure` takes; see `supports`.
+        probe_layers: Names of stages whose outputs are recorded.
+
+    Attributes:
+        segments: The stages, cut before every `Linear` but the first: as many segments as there
+            are `Linear` layers. All that comes before a group's units are mixed by the next
+            layer is in one segment.
+    """
+
+    def __init__(self, parent: nn.Module, probe_layers: Sequence[str]) -> None:
+        self.probe_layers = tuple(probe_layers)
+        self.segments: list[list[tuple[str, nn.Module]]] = [[]]
+        seen_linear = False
+        for name, module in stages(parent):
+            if isinstance(module, nn.Linear):
+                if seen_linear:
+                    self.segments.append([])
+                seen_linear = True
+            self.segments[-1].append((name, module))
+
+    @staticmethod
+    def supports(parent: nn.Module, probe_layers: Sequence[str]) -> bool:
+        """Return whether the stack computes what the parent's own modules would.
+
+        That needs known modules of the very types, without hooks and parametrisations, and
+        probe layers that are stages.
+        """
+        try:
+            found = stages(parent)
+        except EcompError:
+            return False
+        return set(probe_layers) <= {name for name, _ in found} and all(
+            _is_plain(module) for module in parent.modules()
+        )
+
+    @property
+    def tensor_names(self) -> list[list[str]]:
+        """Names of each segment's tensors."""
+        return [
+            [f"{name}.{key}" for name, stage in segment for key in stage.state_dict()]
+            for segment in self.segments
+        ]
+
+    @property
+    def draws(self) -> bool:
+        """Whether training draws random numbers."""
+        return any(isinstance(m, nn.Dropout) and m.p > 0 for _, m in self._stages())
+
+    def walk(self, tensors: Tensors, inputs: torch.Tensor, segment: int | None = None) -> Walk:
+        """Return what the whole stack, or one segment of it, makes of ``inputs`` in eval mode.
+
+        Args:
+            tensors: Of the child.
+            inputs: Shape ``(n_samples, n_inputs)``, or what a `Flatten` in front takes.
+            segment: Index of the segment; its inputs are the outputs of the one before.
+        """
+        found = {}
+        x = inputs
+        steps = list(self._stages() if segment is None else self.segments[segment])
+        for i, (name, module) in enumerate(steps):
+            x = _forward(name, module, tensors, x)
+            if name in self.probe_layers:
+                overwritten = i + 1 < len(steps) and getattr(steps[i + 1][1], "inplace", False)
+                found[name] = x.clone() if overwritten else x
+        return Walk(x, found)
+
+    def train(
+        self,
+        tensors: Tensors,
+        batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+        *,
+        loss_fn: Callable[[Any, torch.Tensor], torch.Tensor],
+        learning_rate: float,
+    ) -> dict[str, torch.Tensor]:
+        """Return a child's tensors after one Adam step per batch, as `network.train` takes them.
+
+        Args:
+            tensors: Where training starts; they are not changed.
+            batches: ``(inputs, targets)`` on the tensors' device.
+            loss_fn: ``(outputs, targets) -> scalar``.
+            learning_rate: Of Adam.
+        """
+        trained = _Trainable(tensors, self._trainable_names())
+        if not trained.names:
+            return trained.tensors
+        steps = list(self._stages())
+        # No gradient is needed of what comes before.
+        first = next(i for i, (_, m) in enumerate(steps) if any(True for _ in m.parameters()))
+        for inputs, targets in batches:
+            tape = []
+            x = inputs
+            for name, module in steps:
+                x, backward = _forward_training(name, module, trained, x)
+                tape.append(backward)
+            gradient = _gradient_of_loss(loss_fn, x, targets)
+            for i in reversed(range(first, len(steps))):
+                gradient = tape[i](gradient, i > first)
+            trained.step(learning_rate)
+        return trained.tensors
+
+    def _stages(self) -> Iterator[tuple[str, nn.Module]]:
+        for segment in self.segments:
+            yield from segment
+
+    def _trainable_names(self) -> list[str]:
+        return [
+            f"{name}.{key}"
+            for name, module in self._stages()
+            for key, parameter in module.named_parameters(recurse=False)
+            if parameter.requires_grad
+        ]
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Return whether a module does what its class says and nothing else."""
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    if any(hooks) or parametrize.is_parametrized(module):
+        return False
+    if isinstance(module, nn.BatchNorm1d) and (
+        module.running_mean is None or module.momentum is None
+    ):
+        return False
+    return type(module) in _KNOWN or type(module).forward is nn.Sequential.forward
+
+
+def _forward(name: str, module: nn.Module, tensors: Tensors, x: torch.Tensor) -> torch.Tensor:
+    """Return what a stage makes of ``x`` in eval mode."""
+    if isinstance(module, nn.Linear):
+        return functional.linear(x, tensors[f"{name}.weight"], tensors.get(f"{name}.bias"))
+    if isinstance(module, nn.BatchNorm1d):
+        return functional.batch_norm(
+            x,
+            tensors[f"{name}.running_mean"],
+            tensors[f"{name}.running_var"],
+            tensors.get(f"{name}.weight"),
+            tensors.get(f"{name}.bias"),
+            eps=module.eps,
+        )
+    # The rest holds nothing, and the parent's own modules are in eval mode.
+    return module(x)
+
+
+# Takes the gradient of a stage's outputs and whether that of its inputs is needed, adds to the
+# parameters' gradients, and returns the gradient of the inputs.
+_Backward = Callable[[torch.Tensor, bool], Any]
+
+
+def _forward_training(
+    name: str, module: nn.Module, trained: "_Trainable", x: torch.Tensor
+) -> tuple[torch.Tensor, _Backward]:
+    """Return what a stage makes of ``x`` in training, and the way back."""
+    weight, bias = f"{name}.weight", f"{name}.bias"
+    if isinstance(module, nn.Linear):
+        return _linear(trained, weight, bias, x)
+    if isinstance(module, (nn.Dropout, nn.Identity)):
+        return x, lambda gradient, needed: gradient
+    leaf = x.detach().requires_grad_()
+    tensors = trained.tensors
+    own = [key for key in (weight, bias) if key in tensors]
+    leaves = [tensors[key].detach().requires_grad_() for key in own]
+    with torch.enable_grad():
+        if isinstance(module, nn.BatchNorm1d):
+            assert module.momentum is not None  # see `DenseStack.supports`
+            y = functional.batch_norm(
+                leaf,
+                tensors[f"{name}.running_mean"],
+                tensors[f"{name}.running_var"],
+                leaves[0] if leaves else None,
+                leaves[1] if leaves else None,
+                training=True,
+                momentum=module.momentum,
+                eps=module.eps,
+            )
+        else:
+            # An activation that works in place would overwrite what the leaf holds.
+            y = module(leaf.clone() if getattr(module, "inplace", False) else leaf)
+
+    def backward(gradient: torch.Tensor, needed: bool) -> torch.Tensor:
+        of_x, *of_leaves = torch.autograd.grad(y, (leaf, *leaves), gradient)
+        for key, value in zip(own, of_leaves, strict=True):
+            if key in trained.gradients:
+                trained.gradients[key].copy_(value)
+        return of_x
+
+    return y.detach(), backward
+
+
+def _linear(
+    trained: "_Trainable", weight: str, bias: str, x: torch.Tensor
+) -> tuple[torch.Tensor, _Backward]:
+    tensors, gradients = trained.tensors, trained.gradients
+    y = functional.linear(x, tensors[weight], tensors.get(bias))
+
+    def backward(gradient: torch.Tensor, needed: bool) -> torch.Tensor | None:
+        if weight in gradients:
+            torch.mm(gradient.T, x, out=gradients[weight])
+        if bias in gradients:
+            torch.sum(gradient, dim=0, out=gradients[bias])
+        return gradient @ tensors[weight] if needed else None
+
+    return y, backward
+
+
+def _gradient_of_loss(
+    loss_fn: Callable[[Any, torch.Tensor], torch.Tensor],
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+) -> torch.Tensor:
+    leaf = outputs.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = loss_fn(leaf, targets)
+    return torch.autograd.grad(loss, leaf)[0]
+
+
+class _Trainable:
+    """A child's tensors, the trainable ones among them in one flat tensor with one gradient.
+
+    Attributes:
+        names: Of the trainable tensors.
+        flat: Their values.
+        tensors: All tensors by name, the trainable ones, as views of ``flat``.
+        gradients: Theirs by name, as views of one flat tensor too.
+    """
+
+    def __init__(self, tensors: Tensors, names: Sequence[str]) -> None:
+        self.names = [name for name in names if name in tensors]
+        self.tensors = {n: t if n in self.names else t.clone() for n, t in tensors.items()}
+        self.gradients: dict[str, torch.Tensor] = {}
+        self.flat = torch.cat([tensors[name].flatten() for name in self.names] or [torch.empty(0)])
+        self._gradient, self._mean, self._square = torch.zeros(3, *self.flat.shape).to(self.flat)
+        self._n_steps = torch.zeros((), dtype=torch.float32, device=self.flat.device)
+        start = 0
+        for name in self.names:
+            shape = tensors[name].shape
+            end = start + shape.numel()
+            self.tensors[name] = self.flat[start:end].view(shape)
+            self.gradients[name] = self._gradient[start:end].view(shape)
+            start = end
+
+    def step(self, learning_rate: float) -> None:
+        """Take an Adam step (in place), with the defaults of `torch.optim.Adam`."""
+        adam(
+            [self.flat],
+            [self._gradient],
+            [self._mean],
+            [self._square],
+            [],
+            [self._n_steps],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
