@@ -15,10 +15,10 @@ import torch
 
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.evaluation.loop import is_finite
-from ecomp_deap.evaluation.measuring import outcomes
+from ecomp_deap.evaluation.measuring import outcomes, similarity_losses
 from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome, MaskGenome
-from ecomp_deap.network.compile import genome_arrays
+from ecomp_deap.network.compile import check_masks, genome_arrays
 from ecomp_deap.network.stack import DenseStack, Tensors, Walk, borrow
 from ecomp_deap.task import Task, accuracy, default_forward
 
@@ -28,8 +28,9 @@ __all__ = ["evaluate_batched", "supports_batched"]
 def supports_batched(task: Task, probe_layers: Sequence[str], inputs: Any) -> bool:
     """Return whether the batched engine gives what the loop gives.
 
-    That takes a plain stack of dense layers that is called with one tensor, and training that
-    draws no random numbers, as these come from one generator for all.
+    That takes a plain stack of dense layers that is called with one tensor and makes one row of
+    units per sample, and training that draws no random numbers, as these come from one generator
+    for all.
 
     Args:
         task: What is asked.
@@ -40,7 +41,10 @@ def supports_batched(task: Task, probe_layers: Sequence[str], inputs: Any) -> bo
         return False
     if not DenseStack.supports(task.parent, probe_layers):
         return False
-    return task.train_steps == 0 or not DenseStack(task.parent, ()).draws
+    stack = DenseStack(task.parent, ())
+    with torch.no_grad():
+        units = stack.walk(task.parent.state_dict(), inputs, 0).outputs
+    return units.ndim == 2 and (task.train_steps == 0 or not stack.draws)
 
 
 def evaluate_batched(
@@ -113,10 +117,10 @@ class _Chunk:
         """Return the outcome of each genome."""
         context = self.context
         learnt = [self._child(genome) for genome in self.genomes]
-        losses = {}
-        for name, loss in context.losses.items():
-            own = [places[name] for places in self.places]
-            losses[name] = loss.of_children(self.embeddings[name]).cpu()[own].tolist()
+        losses = {
+            name: [found[places[name]] for places in self.places]
+            for name, found in similarity_losses(context, self.embeddings).items()
+        }
         return outcomes(context, self.genomes, self._metrics(), losses, learnt)
 
     def _child(self, genome: Genome) -> Mapping[str, np.ndarray] | None:
@@ -140,12 +144,18 @@ class _Chunk:
         return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
 
     def _tensors(self, genome: Genome) -> Tensors:
-        """Return the child's tensors, in the genome's own memory where the device allows."""
+        """Return the child's tensors, in the genome's own memory where device and dtype allow."""
         arrays = genome_arrays(genome, self.context.structure, self.context.arrays)
-        return {name: borrow(array).to(self.parent[name]) for name, array in arrays.items()}
+        tensors = {name: borrow(array) for name, array in arrays.items()}
+        for name, tensor in tensors.items():
+            parent = self.parent[name]
+            if tensor.dtype != parent.dtype or parent.device.type != "cpu":
+                tensors[name] = tensor.to(parent)
+        return tensors
 
     def _masked(self, genome: MaskGenome) -> None:
         """Embed the child of untrained masks, from the last node that another child left."""
+        check_masks(genome, self.context.structure)
         path: tuple[bytes, ...] = ()
         node: _Node | None = None
         for depth, mask in enumerate(genome.masks):

@@ -87,12 +87,13 @@ class Evaluator:
             if task.perplexity is None
             else check_perplexity(task.perplexity, task.batch_size)
         )
-        one, _ = self._batch(np.array([0]))
+        # Two, as a norm without statistics of its own takes no single sample.
+        two, _ = self._batch(np.arange(2))
         self.structure = with_positions(
-            find_structure(task.parent), task.parent, one, n_samples=1, forward=task.apply
+            find_structure(task.parent), task.parent, two, n_samples=2, forward=task.apply
         )
         self.probe_layers = find_probe_layers(task.parent, task.probe_layers)
-        self.engine = check_engine(engine, batched=supports_batched(task, self.probe_layers, one))
+        self.engine = check_engine(engine, batched=supports_batched(task, self.probe_layers, two))
         self.arrays = parent_arrays(task.parent, self.structure)
         search = task.splits.search
         self._sampler = BatchSampler(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from ecomp_deap.evaluation.context import Context, Outcome
-from ecomp_deap.evaluation.measuring import outcomes
+from ecomp_deap.evaluation.measuring import outcomes, similarity_losses
 from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome
 from ecomp_deap.network.compile import compile_child, learnt_arrays
@@ -58,7 +58,7 @@ def _evaluate(context: Context, genomes: Sequence[Genome], seeds: Sequence[int])
         metrics.append(context.metric.function(output, context.targets) if sound else None)
         keeps = context.inherit and context.training
         learnt.append(learnt_arrays(child, context.structure) if keeps else None)
-    losses = {n: loss.of_children(embeddings[n]).tolist() for n, loss in context.losses.items()}
+    losses = similarity_losses(context, embeddings)
     return outcomes(context, genomes, metrics, losses, learnt)
 
 

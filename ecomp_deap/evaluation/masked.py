@@ -19,7 +19,7 @@ from torch import nn
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.evaluation.loop import evaluate_block, is_finite
-from ecomp_deap.evaluation.measuring import outcomes
+from ecomp_deap.evaluation.measuring import outcomes, similarity_losses
 from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.network.compile import check_masks
@@ -98,7 +98,7 @@ def _evaluate(context: Context, genomes: Sequence[MaskGenome], max_bytes: int) -
             embeddings[name].append(embedding)
         sound = is_finite(output)
         metrics.append(context.metric.function(output, context.targets) if sound else None)
-    losses = {n: loss.of_children(embeddings[n]).tolist() for n, loss in context.losses.items()}
+    losses = similarity_losses(context, embeddings)
     return outcomes(context, genomes, metrics, losses, [None] * len(genomes))
 
 

@@ -4,15 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.genomes import Genome, Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.cost import widths_cost
-from ecomp_deap.similarity import WORST_LOSS
+from ecomp_deap.similarity import WORST_LOSS, TSNELoss, losses_of_children
 from ecomp_deap.task import Metric
 
-__all__ = ["failed_measurement", "measure", "outcomes"]
+__all__ = ["failed_measurement", "measure", "outcomes", "similarity_losses"]
 
 
 def measure(
@@ -48,6 +49,19 @@ def measure(
         mac_count=macs,
         metric_name=metric.name,
     )
+
+
+def similarity_losses(
+    context: Context, embeddings: Mapping[str, Sequence[torch.Tensor]]
+) -> dict[str, list[float]]:
+    """Return the similarity losses of embeddings of the generation's batch, by probe layer."""
+    together = {n: loss for n, loss in context.losses.items() if isinstance(loss, TSNELoss)}
+    found = losses_of_children(list(together.values()), [embeddings[name] for name in together])
+    losses = dict(zip(together, found, strict=True))
+    return {
+        name: (losses[name] if name in losses else loss.of_children(embeddings[name])).tolist()
+        for name, loss in context.losses.items()
+    }
 
 
 def outcomes(

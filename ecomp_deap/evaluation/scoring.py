@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ecomp_deap.data import Samples
+from ecomp_deap.data import Samples, TensorSamples
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.loop import is_finite
 from ecomp_deap.evaluation.measuring import measure
@@ -14,13 +14,13 @@ from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.embedding import embed
 from ecomp_deap.network.training import predict, to_device
-from ecomp_deap.similarity import TSNELoss, default_perplexity
+from ecomp_deap.similarity import TSNELoss, default_perplexity, losses_of_children
 from ecomp_deap.task import Task
 
 __all__ = ["Scorer"]
 
-# Tables are compared in chunks of about so many samples, to bound memory.
-_CHUNK = 1000
+# Samples that are embedded at once: enough tables for torch to be busy, few enough for memory.
+_CHUNK = 2500
 
 
 class Scorer:
@@ -80,9 +80,12 @@ class Scorer:
                 outputs, found = embed(child, inputs, self.probe_layers, forward=self.task.apply)
                 total = self._add(total, outputs, targets)
                 tables += len(targets) // self._table
-                for name, embedding in found.items():
-                    tables_losses = references[name].of_children([self._tables(embedding)])
-                    losses[name] += float(tables_losses.sum())
+                similarity = losses_of_children(
+                    [references[name] for name in found],
+                    [[self._tables(embedding)] for embedding in found.values()],
+                )
+                for name, of_tables in zip(found, similarity, strict=True):
+                    losses[name] += float(of_tables.sum())
             for inputs, targets in self._rest():
                 total = self._add(total, self.task.apply(child, inputs), targets)
         return measure(
@@ -105,9 +108,12 @@ class Scorer:
 
         Args:
             children: ``(child, widths)``, see `score`.
-            threads: Children that are scored side by side; see `Evaluator.scoring_threads`.
+            threads: Children that are scored side by side, if the samples are tensors: what else
+                reads them may not be safe to call from several threads. See
+                `Evaluator.scoring_threads`.
             on_each: Called after each child.
         """
+        threads = threads if type(self.samples) is TensorSamples else 1
         return thread_map(
             lambda child: self.score(*child), children, threads=threads, on_each=on_each
         )

@@ -76,3 +76,8 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(
         threads, thread_name_prefix="ecomp_deap", initializer=torch.set_num_threads, initargs=(1,)
     )
+
+
+if hasattr(os, "register_at_fork"):
+    # No thread lives on in a fork, so that a pool from before would wait for ever.
+    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -5,8 +5,10 @@ that hundreds of small children can be embedded and trained in little more than 
 matrix products.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -27,18 +29,16 @@ Tensors = Mapping[str, torch.Tensor]
 _KNOWN = {nn.Linear, nn.BatchNorm1d, nn.Flatten, *ELEMENTWISE}
 
 
-class _Borrowed:
-    """What NumPy makes an array of that may be written to, as torch wants it, without a copy."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-        address, _ = array.__array_interface__["data"]
-        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+# Torch warns once that an array is read-only, and that is what the arrays of genomes are.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    torch.from_numpy(np.broadcast_to(np.float32(0), 1))
 
 
 def borrow(array: np.ndarray) -> torch.Tensor:
     """Return a CPU tensor in the memory of an array, read-only or not; never write into it."""
-    return torch.from_numpy(np.asarray(_Borrowed(array)))
+    # Torch knows no negative strides.
+    return torch.from_numpy(array.copy() if min(array.strides, default=0) < 0 else array)
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,29 @@ class DenseStack:
                     self.segments.append([])
                 seen_linear = True
             self.segments[-1].append((name, module))
+        # What each stage computes is decided once, and not for every child.
+        self._computed = [
+            [(name, _in_eval_mode(name, module)) for name, module in segment]
+            for segment in self.segments
+        ]
 
     @staticmethod
     def supports(parent: nn.Module, probe_layers: Sequence[str]) -> bool:
         """Return whether the stack computes what the parent's own modules would.
 
         That needs known modules of the very types, without hooks and parametrisations, and
-        probe layers that are stages.
+        probe layers that are stages from the first `Linear` on, whose outputs are units. In front
+        of it nothing may work in place, as the inputs are everyone's.
         """
         try:
             found = stages(parent)
         except EcompError:
             return False
-        return set(probe_layers) <= {name for name, _ in found} and all(
-            _is_plain(module) for module in parent.modules()
+        front = list(takewhile(lambda stage: not isinstance(stage[1], nn.Linear), found))
+        return (
+            set(probe_layers) <= {name for name, _ in found[len(front) :]}
+            and not any(getattr(module, "inplace", False) for _, module in front)
+            and all(_is_plain(module) for module in parent.modules())
         )
 
     @property
@@ -116,12 +125,11 @@ class DenseStack:
         """
         found = {}
         x = inputs
-        steps = list(self._stages() if segment is None else self.segments[segment])
-        for i, (name, module) in enumerate(steps):
-            x = _forward(name, module, tensors, x)
-            if name in self.probe_layers:
-                overwritten = i + 1 < len(steps) and getattr(steps[i + 1][1], "inplace", False)
-                found[name] = x.clone() if overwritten else x
+        for computed in self._computed if segment is None else (self._computed[segment],):
+            for name, compute in computed:
+                x = compute(tensors, x)
+                if name in self.probe_layers:
+                    found[name] = x
         return Walk(x, found)
 
     def train(
@@ -140,10 +148,13 @@ class DenseStack:
             loss_fn: ``(outputs, targets) -> scalar``.
             learning_rate: Of Adam.
         """
-        trained = _Trainable(tensors, self._trainable_names())
+        steps = list(self._stages())
+        # What a batch norm makes up for has a gradient of 0, of which Adam sees the rounding errors
+        # alone: only the very operations of the loop's Adam give what the loop gives.
+        exact = any(isinstance(module, nn.BatchNorm1d) for _, module in steps)
+        trained = _Trainable(tensors, self._trainable_names(), fused=not exact)
         if not trained.names:
             return trained.tensors
-        steps = list(self._stages())
         # No gradient is needed of what comes before.
         first = next(i for i, (_, m) in enumerate(steps) if any(True for _ in m.parameters()))
         for inputs, targets in batches:
@@ -179,7 +190,7 @@ def _is_plain(module: nn.Module) -> bool:
         module._backward_hooks,
         module._backward_pre_hooks,
     )
-    if any(hooks) or parametrize.is_parametrized(module):
+    if any(hooks) or parametrize.is_parametrized(module) or "forward" in vars(module):
         return False
     if isinstance(module, nn.BatchNorm1d) and (
         module.running_mean is None or module.momentum is None
@@ -188,21 +199,31 @@ def _is_plain(module: nn.Module) -> bool:
     return type(module) in _KNOWN or type(module).forward is nn.Sequential.forward
 
 
-def _forward(name: str, module: nn.Module, tensors: Tensors, x: torch.Tensor) -> torch.Tensor:
-    """Return what a stage makes of ``x`` in eval mode."""
+# Takes a child's tensors and a stage's inputs.
+_Compute = Callable[[Tensors, torch.Tensor], torch.Tensor]
+
+
+def _in_eval_mode(name: str, module: nn.Module) -> _Compute:
+    """Return the function that a stage is in eval mode."""
+    weight, bias = f"{name}.weight", f"{name}.bias"
     if isinstance(module, nn.Linear):
-        return functional.linear(x, tensors[f"{name}.weight"], tensors.get(f"{name}.bias"))
+        return lambda tensors, x: functional.linear(x, tensors[weight], tensors.get(bias))
     if isinstance(module, nn.BatchNorm1d):
-        return functional.batch_norm(
-            x,
-            tensors[f"{name}.running_mean"],
-            tensors[f"{name}.running_var"],
-            tensors.get(f"{name}.weight"),
-            tensors.get(f"{name}.bias"),
-            eps=module.eps,
+        mean, variance, eps = f"{name}.running_mean", f"{name}.running_var", module.eps
+        return lambda tensors, x: functional.batch_norm(
+            x, tensors[mean], tensors[variance], tensors.get(weight), tensors.get(bias), eps=eps
         )
+    if isinstance(module, nn.ReLU):
+        return lambda tensors, x: torch.relu(x)
+    if isinstance(module, (nn.Dropout, nn.Identity)):
+        return lambda tensors, x: x
     # The rest holds nothing, and the parent's own modules are in eval mode.
-    return module(x)
+    return lambda tensors, x: module(_safe(module, x))
+
+
+def _safe(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return what the module may overwrite, as an activation that works in place does."""
+    return x.clone() if getattr(module, "inplace", False) else x
 
 
 # Takes the gradient of a stage's outputs and whether that of its inputs is needed, adds to the
@@ -221,8 +242,9 @@ def _forward_training(
         return x, lambda gradient, needed: gradient
     leaf = x.detach().requires_grad_()
     tensors = trained.tensors
-    own = [key for key in (weight, bias) if key in tensors]
-    leaves = [tensors[key].detach().requires_grad_() for key in own]
+    leaves = {
+        key: tensors[key].detach().requires_grad_() for key in (weight, bias) if key in tensors
+    }
     with torch.enable_grad():
         if isinstance(module, nn.BatchNorm1d):
             assert module.momentum is not None  # see `DenseStack.supports`
@@ -230,19 +252,18 @@ def _forward_training(
                 leaf,
                 tensors[f"{name}.running_mean"],
                 tensors[f"{name}.running_var"],
-                leaves[0] if leaves else None,
-                leaves[1] if leaves else None,
+                leaves.get(weight),
+                leaves.get(bias),
                 training=True,
                 momentum=module.momentum,
                 eps=module.eps,
             )
         else:
-            # An activation that works in place would overwrite what the leaf holds.
-            y = module(leaf.clone() if getattr(module, "inplace", False) else leaf)
+            y = module(_safe(module, leaf))
 
     def backward(gradient: torch.Tensor, needed: bool) -> torch.Tensor:
-        of_x, *of_leaves = torch.autograd.grad(y, (leaf, *leaves), gradient)
-        for key, value in zip(own, of_leaves, strict=True):
+        of_x, *of_leaves = torch.autograd.grad(y, (leaf, *leaves.values()), gradient)
+        for key, value in zip(leaves, of_leaves, strict=True):
             if key in trained.gradients:
                 trained.gradients[key].copy_(value)
         return of_x
@@ -273,7 +294,8 @@ def _gradient_of_loss(
 ) -> torch.Tensor:
     leaf = outputs.detach().requires_grad_()
     with torch.enable_grad():
-        loss = loss_fn(leaf, targets)
+        # A copy: a loss may change what it is given.
+        loss = loss_fn(leaf.clone(), targets)
     return torch.autograd.grad(loss, leaf)[0]
 
 
@@ -287,13 +309,16 @@ class _Trainable:
         gradients: Theirs by name, as views of one flat tensor too.
     """
 
-    def __init__(self, tensors: Tensors, names: Sequence[str]) -> None:
+    def __init__(self, tensors: Tensors, names: Sequence[str], *, fused: bool) -> None:
         self.names = [name for name in names if name in tensors]
         self.tensors = {n: t if n in self.names else t.clone() for n, t in tensors.items()}
         self.gradients: dict[str, torch.Tensor] = {}
         self.flat = torch.cat([tensors[name].flatten() for name in self.names] or [torch.empty(0)])
         self._gradient, self._mean, self._square = torch.zeros(3, *self.flat.shape).to(self.flat)
-        self._n_steps = torch.zeros((), dtype=torch.float32, device=self.flat.device)
+        self._fused = fused
+        # Where Adam wants it.
+        device = self.flat.device if fused else "cpu"
+        self._n_steps = torch.zeros((), dtype=torch.float32, device=device)
         start = 0
         for name in self.names:
             shape = tensors[name].shape
@@ -311,7 +336,8 @@ class _Trainable:
             [self._square],
             [],
             [self._n_steps],
-            fused=True,
+            foreach=False,
+            fused=self._fused,
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,

@@ -13,6 +13,7 @@ from ecomp_deap.similarity.tsne import (
     default_perplexity,
     joint_probabilities,
     kl_divergence,
+    losses_of_children,
     student_probabilities,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "default_perplexity",
     "joint_probabilities",
     "kl_divergence",
+    "losses_of_children",
     "squared_distances",
     "student_probabilities",
 ]

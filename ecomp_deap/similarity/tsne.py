@@ -5,8 +5,7 @@ Source: van den Beemt, Schröder and de Valk (2021), "EComp", after van der Maat
 samples alone, so the two embeddings may have any widths.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -16,7 +15,13 @@ import torch
 from ecomp_deap.errors import argument_error
 from ecomp_deap.similarity.calibration import Calibration, calibrate
 from ecomp_deap.similarity.distances import median_scale, squared_distances
-from ecomp_deap.similarity.tables import EPSILON, neighbour_tables, table_capacity
+from ecomp_deap.similarity.divergences import Job, Origins, divergences
+from ecomp_deap.similarity.tables import (
+    EPSILON,
+    WORST_LOSS,
+    neighbour_tables,
+    table_capacity,
+)
 
 __all__ = [
     "WORST_LOSS",
@@ -25,11 +30,13 @@ __all__ = [
     "default_perplexity",
     "joint_probabilities",
     "kl_divergence",
+    "losses_of_children",
     "student_probabilities",
 ]
 
-#: What a dead or failed child scores per probe layer: no pair's log ratio can be larger.
-WORST_LOSS = math.log(0.5 / EPSILON)
+
+# Squared norms of this many times the variance are far from the centre.
+_FAR = 10.0
 
 
 def default_perplexity(n_samples: int) -> float:
@@ -155,12 +162,12 @@ class TSNELoss:
         self.n_samples = origin.shape[-2]
         self.perplexity = check_perplexity(perplexity, self.n_samples)
         self.kernel = kernel
-        origin = origin.detach()
+        origin = origin.detach().double()
         tables = list(origin.reshape(-1, *origin.shape[-2:]))
-        groups = _groups(len(tables), len(tables), table_capacity(self.n_samples))
+        size = table_capacity(self.n_samples)
         parts = []
-        for first, last in groups:
-            found = neighbour_tables(tables[first:last], self.perplexity)
+        for first in range(0, len(tables), size):
+            found = neighbour_tables(tables[first : first + size], self.perplexity)
             parts.append(found._replace(joint=found.joint.clone()))
         joint, log_beta, _, tied, dead = (torch.cat(part) for part in zip(*parts, strict=True))
         if dead.any():
@@ -172,8 +179,11 @@ class TSNELoss:
         self.log_beta = log_beta.view(origin.shape[:-1])
         #: Number of rows that are uniform over ties, because ties made the perplexity unreachable.
         self.tied_rows = int(tied.sum())
-        # Σ p log p, so that a child's loss takes the logarithm of its own table alone.
-        self._own_term = torch.xlogy(joint, joint).sum(dim=(-2, -1))
+        # Single precision keeps enough of distances that are a fair part of the norms.
+        norms = origin.square().sum(dim=-1)
+        spread = origin.var(dim=-2, correction=0).sum(dim=-1, keepdim=True)
+        self._centre = bool((norms > _FAR * spread).any())
+        self._origins: dict[torch.dtype, Origins] = {}
 
     def __call__(self, compressed_embeddings: Any) -> Any:
         """Return the loss in nats: 0 for equal neighbourhoods, `WORST_LOSS` for a dead child.
@@ -196,7 +206,8 @@ class TSNELoss:
         if self._needs_gradient(compressed):
             losses = self.from_distances(_distances(compressed), compressed.shape[-1])
         else:
-            losses = self._losses([compressed]).view(compressed.shape[:-2])
+            job = self._job(compressed.detach().reshape(-1, *compressed.shape[-2:]))
+            losses = divergences([job], self.perplexity)[0].view(compressed.shape[:-2])
         if is_array:
             return losses.numpy() if losses.ndim else np.float64(losses.item())
         return losses.to(compressed.dtype)
@@ -214,20 +225,7 @@ class TSNELoss:
         Raises:
             ArgumentError: Another number of samples, or of tables, than the parent's embedding.
         """
-        for embedding in embeddings:
-            self._check(embedding)
-        shape = (len(embeddings), *self.probabilities.shape[:-2])
-        if not any(self._needs_gradient(embedding) for embedding in embeddings):
-            return self._losses(embeddings).view(shape)
-        tables = torch.stack([_distances(embedding) for embedding in embeddings])
-        if self.kernel == "gaussian":
-            return self.from_distances(tables, 1)
-        return torch.stack(
-            [
-                self.from_distances(table, embedding.shape[-1])
-                for table, embedding in zip(tables, embeddings, strict=True)
-            ]
-        )
+        return losses_of_children([self], [embeddings])[0]
 
     def from_distances(self, distances: torch.Tensor, n_units: int) -> torch.Tensor:
         """Return the losses for tables of squared distances, step by step; differentiable.
@@ -257,27 +255,36 @@ class TSNELoss:
         losses = kl_divergence(self.probabilities, q)
         return losses.masked_fill(dead, WORST_LOSS)
 
+    def _step_by_step(self, embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the losses of children by `from_distances`."""
+        tables = [_distances(embedding) for embedding in embeddings]
+        if self.kernel == "gaussian":
+            return self.from_distances(torch.stack(tables), 1)
+        widths = [embedding.shape[-1] for embedding in embeddings]
+        pairs = zip(tables, widths, strict=True)
+        return torch.stack([self.from_distances(table, width) for table, width in pairs])
+
     def _needs_gradient(self, compressed: torch.Tensor) -> bool:
         """Return whether the slow path is needed, which the Student-t kernel always takes."""
         return self.kernel != "gaussian" or (torch.is_grad_enabled() and compressed.requires_grad)
 
-    def _losses(self, embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the losses of all tables of embeddings whose shapes fit, flat and in order."""
-        tables = [table for e in embeddings for table in e.detach().reshape(-1, *e.shape[-2:])]
-        origins = self.probabilities.view(-1, self.n_samples, self.n_samples)
-        log_beta = self.log_beta.view(-1, self.n_samples)
-        losses = torch.empty(len(tables), dtype=torch.float64, device=origins.device)
-        # With several origins a group must not wrap round; with one it is everyone's.
-        period = len(origins) if len(origins) > 1 else max(1, len(tables))
-        for first, last in _groups(len(tables), period, table_capacity(self.n_samples)):
-            own = slice(first % period, first % period + last - first)
-            own = own if len(origins) > 1 else slice(0, 1)
-            found = neighbour_tables(tables[first:last], self.perplexity, log_beta=log_beta[own])
-            cross = found.joint.log_().mul_(origins[own]).flatten(1).sum(dim=1)
-            # Equal tables differ by rounding, which may take the loss below 0.
-            loss = (self._own_term[own] - cross).clamp_min_(0.0)
-            losses[first:last] = loss.masked_fill_(found.dead, WORST_LOSS)
-        return losses
+    def _job(self, tables: Iterable[torch.Tensor]) -> Job:
+        """Return the comparison of tables ``(n_samples, n_units)`` in their own precision."""
+        tables = list(tables)
+        double = any(table.dtype == torch.float64 for table in tables)
+        dtype = torch.float64 if double else torch.float32
+        if dtype not in self._origins:
+            p = self.probabilities.view(-1, self.n_samples, self.n_samples)
+            reciprocal = p.reciprocal()
+            reciprocal.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+            log_beta = self.log_beta.view(-1, self.n_samples)
+            self._origins[dtype] = Origins(
+                p.to(dtype), reciprocal.to(dtype), log_beta, self._centre
+            )
+        return Job(self._origins[dtype], [table.to(dtype) for table in tables])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_origins": {}}
 
     def _check(self, compressed: torch.Tensor) -> None:
         """Refuse a child's embedding whose shape does not fit the parent's."""
@@ -294,11 +301,35 @@ class TSNELoss:
             )
 
 
-def _groups(n_tables: int, period: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (first, last + 1) of groups of at most ``size`` tables within each ``period``."""
-    for start in range(0, n_tables, period):
-        for first in range(start, start + period, size):
-            yield first, min(first + size, start + period)
+def losses_of_children(
+    losses: Sequence[TSNELoss], embeddings: Sequence[Sequence[torch.Tensor]]
+) -> list[torch.Tensor]:
+    """Return `TSNELoss.of_children` of several probe layers, computed together where that helps.
+
+    Args:
+        losses: One per probe layer.
+        embeddings: For each loss the children's embeddings.
+    """
+    found: dict[int, torch.Tensor] = {}
+    jobs: dict[tuple[Any, ...], dict[int, Job]] = {}
+    for i, (loss, own) in enumerate(zip(losses, embeddings, strict=True)):
+        for embedding in own:
+            loss._check(embedding)
+        if not own:
+            found[i] = torch.zeros(0, dtype=torch.float64)
+        elif any(loss._needs_gradient(embedding) for embedding in own):
+            found[i] = loss._step_by_step(own)
+        else:
+            job = loss._job([t for e in own for t in e.detach().reshape(-1, *e.shape[-2:])])
+            key = (loss.perplexity, job.origins.p.dtype, *job.origins.p.shape[1:])
+            jobs.setdefault(key, {})[i] = job
+    for (perplexity, *_), alike in jobs.items():
+        results = divergences(list(alike.values()), perplexity)
+        found.update(zip(alike, results, strict=True))
+    return [
+        found[i].view(len(own), *loss.probabilities.shape[:-2])
+        for i, (loss, own) in enumerate(zip(losses, embeddings, strict=True))
+    ]
 
 
 def _refuse_dead(origin: torch.Tensor) -> None:

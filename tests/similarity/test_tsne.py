@@ -260,7 +260,9 @@ def test_low_precision_costs_only_the_rounding_of_the_embedding(dtype, kernel):
     assert found.dtype == dtype
     expected = TSNELoss(origin.to(dtype).double(), perplexity=15.0, kernel=kernel)(child.double())
     assert float(found) == pytest.approx(float(expected), rel=2 * torch.finfo(dtype).eps)
-    assert float(loss.of_children([child])) == pytest.approx(float(expected), rel=1e-12)
+    # The Gaussian kernel's tables are single-precision themselves.
+    rel = 1e-6 if kernel == "gaussian" else 1e-12
+    assert float(loss.of_children([child])) == pytest.approx(float(expected), rel=rel)
 
 
 def test_arrays_in_arrays_out_and_tensors_in_tensors_out():

@@ -1,0 +1,121 @@
+"""KL divergences of many children's neighbour tables from their origins', without gradient.
+
+Tables of several children, and of several probe layers, go through `neighbour_tables` together:
+the fewer and larger torch's operations are, the less time is lost between them, and the less do
+threads wait for each other.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+
+from ecomp_deap.similarity.tables import WORST_LOSS, neighbour_tables, table_capacity
+
+__all__ = ["Job", "Origins", "divergences"]
+
+
+class Origins(NamedTuple):
+    """What children are compared with: the parent's tables of T sets of n samples.
+
+    Attributes:
+        p: Joint probabilities, shape ``(T, n, n)``, diagonal 0.
+        reciprocal: 1 / p, diagonal 1.
+        log_beta: Where calibration starts, see `Tables`; shape ``(T, n)``.
+        centre: Whether the samples have so much in common that embeddings should be centred.
+    """
+
+    p: torch.Tensor
+    reciprocal: torch.Tensor
+    log_beta: torch.Tensor
+    centre: bool
+
+
+class Job(NamedTuple):
+    """Embeddings to compare with the same origins.
+
+    Attributes:
+        origins: T tables, in the embeddings' precision.
+        embeddings: Shape ``(n, n_units)`` each; the k-th is compared with table k modulo T.
+    """
+
+    origins: Origins
+    embeddings: Sequence[torch.Tensor]
+
+
+class _Piece(NamedTuple):
+    """Consecutive embeddings of a job, and the origins they are compared with."""
+
+    job: int
+    first: int
+    last: int
+    origin: slice
+
+
+def divergences(jobs: Sequence[Job], perplexity: float) -> list[torch.Tensor]:
+    """Return KL(P‖Q) in nats of each job's embeddings, `WORST_LOSS` for dead ones.
+
+    Args:
+        jobs: Of the same number of samples, device and precision.
+        perplexity: Effective number of neighbours.
+
+    Returns:
+        For each job a double tensor of shape ``(n_embeddings,)``.
+    """
+    found = [
+        torch.empty(len(job.embeddings), dtype=torch.float64, device=job.origins.p.device)
+        for job in jobs
+    ]
+    capacity = table_capacity(jobs[0].origins.p.shape[-1])
+    for group in _groups(jobs, capacity):
+        tables = neighbour_tables(
+            [e for piece in group for e in jobs[piece.job].embeddings[piece.first : piece.last]],
+            perplexity,
+            log_beta=torch.cat([_log_beta(jobs[piece.job], piece) for piece in group]),
+            centre=any(jobs[piece.job].origins.centre for piece in group),
+        )
+        # Ratios first: their logarithms are near 0, where single precision is finest.
+        terms = tables.joint
+        start = 0
+        for piece in group:
+            origins = jobs[piece.job].origins
+            end = start + piece.last - piece.first
+            terms[start:end].mul_(origins.reciprocal[piece.origin])
+            terms[start:end].log_().mul_(origins.p[piece.origin])
+            start = end
+        # Of equal tables rounding may take the divergence below 0.
+        losses = (-terms.flatten(1).sum(dim=1)).clamp_min_(0.0)
+        losses.masked_fill_(tables.dead, WORST_LOSS)
+        start = 0
+        for piece in group:
+            end = start + piece.last - piece.first
+            found[piece.job][piece.first : piece.last] = losses[start:end]
+            start = end
+    return found
+
+
+def _log_beta(job: Job, piece: _Piece) -> torch.Tensor:
+    return job.origins.log_beta[piece.origin].expand(piece.last - piece.first, -1)
+
+
+def _groups(jobs: Sequence[Job], capacity: int) -> Iterator[list[_Piece]]:
+    """Yield pieces of all jobs in order, as many as fill a group, which may cut a piece in two."""
+    group: list[_Piece] = []
+    room = capacity
+    for number, job in enumerate(jobs):
+        n_origins, n_embeddings = len(job.origins.p), len(job.embeddings)
+        # A single origin is everyone's; several are gone through again and again.
+        period = n_origins if n_origins > 1 else max(1, n_embeddings)
+        first = 0
+        while first < n_embeddings:
+            place = first % period
+            size = min(room, period - place, n_embeddings - first)
+            origin = slice(place, place + size) if n_origins > 1 else slice(0, 1)
+            group.append(_Piece(number, first, first + size, origin))
+            first += size
+            room -= size
+            if room == 0:
+                yield group
+                group, room = [], capacity
+    if group:
+        yield group
