@@ -20,7 +20,8 @@ def statistics(*, metric: str = "accuracy") -> tools.MultiStatistics:
 
     Chapters ``fitness``, ``metric``, ``similarity_loss``, ``relative_width``, ``param_count`` and
     ``mac_count`` hold ``min``, ``mean``, ``max`` and ``std`` (population, ddof 0) over the
-    individuals that did not fail; the chapter ``population`` counts those that ``failed``.
+    individuals that did not fail; the chapter ``population`` counts those that ``failed``, and the
+    ``duplicates`` that share the measurement of an equal individual.
     Fitness statistics are numbers for a fitness of one value, else tuples with one number per
     objective. Where everyone failed a statistic is None, never NaN.
 
@@ -39,8 +40,9 @@ def statistics(*, metric: str = "accuracy") -> tools.MultiStatistics:
         result[name] = tools.Statistics(partial(_measured, name))
     for name, function in (("min", min), ("mean", _mean), ("max", max), ("std", _std)):
         result.register(name, _over_scored, function)
-    result["population"] = tools.Statistics(_has_failed)
-    result["population"].register("failed", sum)
+    result["population"] = tools.Statistics(_measurement_of)
+    result["population"].register("failed", _count_failed)
+    result["population"].register("duplicates", _count_duplicates)
     return result
 
 
@@ -63,11 +65,24 @@ def _measured(name: str, individual: Any) -> Any:
         raise argument_error("metric of statistics", repr(known), name) from None
 
 
-def _has_failed(individual: Any) -> bool:
+def _measurement_of(individual: Any) -> Any:
     measurement = getattr(individual, "measurement", None)
     if measurement is None:
         raise argument_error("population", "individuals with a measurement", individual)
-    return bool(measurement.failed)
+    return measurement
+
+
+def _has_failed(individual: Any) -> bool:
+    return bool(_measurement_of(individual).failed)
+
+
+def _count_failed(measurements: Sequence[Any]) -> int:
+    return sum(bool(measurement.failed) for measurement in measurements)
+
+
+def _count_duplicates(measurements: Sequence[Any]) -> int:
+    # Equal individuals are measured once and given the very same object.
+    return len(measurements) - len({id(measurement) for measurement in measurements})
 
 
 def _over_scored(function: Callable[[Sequence[Any]], Any], values: Sequence[Any]) -> Any:

@@ -31,7 +31,7 @@ def test_statistics_cover_every_measured_quantity():
     assert record["fitness"] == record["accuracy"]
     assert record["similarity_loss"] == {"min": 0.0, "mean": 0.375, "max": 0.75, "std": 0.375}
     assert record["param_count"] == {"min": 10, "mean": 25.0, "max": 40, "std": 15.0}
-    assert record["population"] == {"failed": 0}
+    assert record["population"] == {"failed": 0, "duplicates": 0}
 
 
 def test_failed_individuals_are_left_out_and_counted():
@@ -42,13 +42,13 @@ def test_failed_individuals_are_left_out_and_counted():
             genome.fitness.values = (-1e9,)
     record = statistics().compile(population)
     assert record["accuracy"]["min"] == record["fitness"]["min"] == 0.25
-    assert record["population"] == {"failed": 2}
+    assert record["population"] == {"failed": 2, "duplicates": 0}
 
 
 @pytest.mark.parametrize("kind", [Genome, ParetoGenome])
 def test_where_all_failed_each_statistic_is_none(kind):
     record = statistics().compile(scored([0, 0], [0, 0], kind=kind))
-    assert record.pop("population") == {"failed": 2}
+    assert record.pop("population") == {"failed": 2, "duplicates": 0}
     for chapter in record.values():
         assert chapter == {"min": None, "mean": None, "max": None, "std": None}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from deap import algorithms
 
-from ecomp_deap import Evaluator, make_toolbox
+from ecomp_deap import Evaluator, make_toolbox, statistics
 from tests.toolbox.runs import SIZE, comma, evolve, plus, simple
 
 LOOPS = [(simple, "roulette"), (simple, "tournament"), (plus, "nsga2"), (comma, "spea2")]
@@ -153,6 +153,7 @@ def test_equal_genomes_are_measured_once_and_get_the_same(training, tiny_task):
     population = [one, other, toolbox.clone(one), toolbox.clone(other), toolbox.clone(one)]
     score(toolbox, population)
     assert (toolbox.counters.evaluations, toolbox.counters.duplicates) == (2, 3)
+    assert statistics().compile(population)["population"] == {"failed": 0, "duplicates": 3}
     assert one.measurement == population[2].measurement == population[4].measurement
     assert other.measurement == population[3].measurement != one.measurement
     if training.get("inherit"):
