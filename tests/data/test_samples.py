@@ -156,6 +156,44 @@ def test_what_is_handed_out_may_be_written_to(kind):
     np.testing.assert_array_equal(samples.labels, LABELS)
 
 
+@given(first=st.integers(0, N - 1), size=st.integers(1, N))
+def test_a_span_is_the_batch_of_its_indices(first, size):
+    last = min(first + size, N)
+    for samples in (
+        TensorSamples(CONTAINERS["nested"], LABELS),
+        as_samples(Items((row(CONTAINERS["nested"], i), int(LABELS[i])) for i in range(N))),
+    ):
+        assert_same(samples.span(first, last), samples.batch(np.arange(first, last)))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "got"), [(0, N + 1, N), (-1, 3, -1), (N, N + 2, N + 1), (-3, -1, -3)]
+)
+@pytest.mark.parametrize("kind", ["tensors", "dataset"])
+def test_a_span_out_of_range_is_refused(kind, first, last, got):
+    samples = TensorSamples(IMAGES, LABELS)
+    if kind == "dataset":
+        samples = as_samples(Items(zip(IMAGES, LABELS, strict=True)))
+    with pytest.raises(ArgumentError, match=f"expected indices from 0 to {N - 1}, got {got}"):
+        samples.span(first, last)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("tensors", marks=pytest.mark.xfail(strict=True, reason="gives no samples")),
+        "dataset",
+    ],
+)
+def test_a_span_of_no_samples_is_refused(kind):
+    samples = TensorSamples(IMAGES, LABELS)
+    if kind == "dataset":
+        samples = as_samples(Items(zip(IMAGES, LABELS, strict=True)))
+    for first, last in ((3, 3), (4, 2)):
+        with pytest.raises(ArgumentError, match="expected at least one index"):
+            samples.span(first, last)
+
+
 def test_labels_of_a_dataset_are_read_once():
     dataset = Items(zip(IMAGES, LABELS, strict=True))
     samples = DatasetSamples(dataset)

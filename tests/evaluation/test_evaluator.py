@@ -397,7 +397,8 @@ def test_no_samples_are_left_to_train_on(tiny_task):
 
 
 def test_blocks_hold_someone(tiny_task):
-    with pytest.raises(ArgumentError, match="block_size: expected a whole number of at least 1, got 0"):
+    match = "block_size: expected a whole number of at least 1, got 0"
+    with pytest.raises(ArgumentError, match=match):
         Evaluator(tiny_task(), block_size=0)
 
 
