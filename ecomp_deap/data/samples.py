@@ -107,7 +107,7 @@ class TensorSamples(Samples):
         return inputs, _take(self._targets, rows)
 
     def span(self, first: int, last: int) -> tuple[Any, torch.Tensor]:
-        check_indices("first and last", np.array([first, last - 1]), len(self))
+        check_indices("indices", np.arange(first, last), len(self))
         return map_leaves(lambda leaf, _: leaf[first:last], self._inputs, "inputs"), self._targets[
             first:last
         ]

@@ -77,6 +77,10 @@ class Evaluator:
         check_count("memory", memory, minimum=1)
         if threads is not None:
             check_count("threads", threads, minimum=1)
+        if task.train_steps and not any(p.requires_grad for p in task.parent.parameters()):
+            raise argument_error(
+                "train_steps", "0 for a parent whose parameters are all frozen", task.train_steps
+            )
         self.task, self.seed, self.block_size = task, seed, block_size
         self.threads = threads or 1
         self._memory = memory // (threads or available_cores())

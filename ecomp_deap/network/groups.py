@@ -137,6 +137,8 @@ class _Finder:
         self._flattened = False
 
     def visit(self, name: str, module: nn.Module) -> None:
+        if getattr(module, "inplace", False) and not self.tensors:
+            raise _refusal(name, "nothing in front that overwrites the inputs", "inplace=True")
         self._check_layout(name, module)
         if isinstance(module, nn.Linear):
             self._weights(name, module, module.in_features, module.out_features)

@@ -240,6 +240,9 @@ def _forward_training(
         return _linear(trained, weight, bias, x)
     if isinstance(module, (nn.Dropout, nn.Identity)):
         return x, lambda gradient, needed: gradient
+    if isinstance(module, nn.ReLU):
+        y = torch.relu(x)
+        return y, lambda gradient, needed: torch.ops.aten.threshold_backward(gradient, y, 0)
     leaf = x.detach().requires_grad_()
     tensors = trained.tensors
     leaves = {
@@ -292,11 +295,27 @@ def _gradient_of_loss(
     outputs: torch.Tensor,
     targets: torch.Tensor,
 ) -> torch.Tensor:
+    if loss_fn is functional.cross_entropy and _are_classes(outputs, targets):
+        # What autograd does, to the last bit, in a third of its time.
+        log_p = outputs.log_softmax(dim=1)
+        gradient = torch.zeros_like(outputs)
+        gradient.scatter_(1, targets[:, None], -1.0 / len(targets))
+        return torch.ops.aten._log_softmax_backward_data(gradient, log_p, 1, outputs.dtype)
     leaf = outputs.detach().requires_grad_()
     with torch.enable_grad():
         # A copy: a loss may change what it is given.
         loss = loss_fn(leaf.clone(), targets)
     return torch.autograd.grad(loss, leaf)[0]
+
+
+def _are_classes(outputs: torch.Tensor, targets: torch.Tensor) -> bool:
+    """Return whether targets are one class per row of outputs, none of them to be ignored."""
+    return (
+        outputs.ndim == 2
+        and targets.shape == outputs.shape[:1]
+        and targets.dtype == torch.int64
+        and bool((targets >= 0).all())
+    )
 
 
 class _Trainable:

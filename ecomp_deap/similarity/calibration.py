@@ -124,6 +124,7 @@ def solve(
     shifted, own, u = rows[active], diagonal[active, None], solution[active]
     low = torch.full_like(u, -_LOG_BETA_LIMIT)
     high = torch.full_like(u, _LOG_BETA_LIMIT)
+    before = torch.zeros_like(u)
     for _ in range(_MAX_ITERATIONS):
         if active.numel() == 0:
             break
@@ -146,9 +147,12 @@ def solve(
         step = (excess / slope.clamp_min(1e-12)).clamp(-4.0, 4.0)
         proposal = u + step
         outside = (proposal <= low) | (proposal >= high)
+        # Newton's steps may go to and fro for ever: halve the bracket unless they close in.
+        outside |= (excess * before < 0) & (2.0 * excess.abs() > before.abs())
+        before = excess
         u = torch.where(outside, 0.5 * (low + high), proposal)
         keep = ~hit
         if hit.any():
             active, shifted, own = active[keep], shifted[keep], own[keep]
-            u, low, high = u[keep], low[keep], high[keep]
+            u, low, high, before = u[keep], low[keep], high[keep], before[keep]
     return solution, converged

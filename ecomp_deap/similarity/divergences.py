@@ -72,7 +72,11 @@ def divergences(jobs: Sequence[Job], perplexity: float) -> list[torch.Tensor]:
             [e for piece in group for e in jobs[piece.job].embeddings[piece.first : piece.last]],
             perplexity,
             log_beta=torch.cat([_log_beta(jobs[piece.job], piece) for piece in group]),
-            centre=any(jobs[piece.job].origins.centre for piece in group),
+            centre=[
+                jobs[piece.job].origins.centre
+                for piece in group
+                for _ in range(piece.first, piece.last)
+            ],
         )
         # Ratios first: their logarithms are near 0, where single precision is finest.
         terms = tables.joint

@@ -39,6 +39,12 @@ _FLAT = 1e-3
 _RESOLUTION = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
+# From so many samples on most are out of a row's reach, and what underflows takes processors up to
+# a hundred times as long.
+_MANY = 256
+_UNDERFLOW = {torch.float32: -85.0, torch.float64: -700.0}
+
+
 class Tables(NamedTuple):
     """Neighbour tables of m embeddings of the same n samples.
 
@@ -71,7 +77,7 @@ def neighbour_tables(
     perplexity: float,
     *,
     log_beta: torch.Tensor | None = None,
-    centre: bool = True,
+    centre: Sequence[bool] | None = None,
 ) -> Tables:
     """Return the neighbour tables of embeddings of the same samples, of any widths.
 
@@ -81,15 +87,16 @@ def neighbour_tables(
         perplexity: Effective number of neighbours.
         log_beta: Where log β starts, as in `Tables`; of a shape that broadcasts to
             ``(m, n_samples)``.
-        centre: Whether to move the samples to near the origin first. Without it tables of samples
-            that have much in common are made with more care, and so more slowly.
+        centre: For each embedding, whether to move the samples to near the origin first, by
+            default yes. Without it tables of samples that have much in common are made with more
+            care, and so more slowly.
     """
     m, n = len(embeddings), embeddings[0].shape[-2]
     dtype = embeddings[0].dtype
     buffers = _buffers(n, dtype, embeddings[0].device)
     gram, joint = buffers.gram[:m], buffers.joint[:m]
-    for slot, embedding in zip(gram, embeddings, strict=True):
-        x = embedding - embedding[:1] if centre else embedding
+    for slot, embedding, far in zip(gram, embeddings, centre or [True] * m, strict=True):
+        x = embedding - embedding[:1] if far else embedding
         torch.addmm(slot, x, x.T, beta=0.0, alpha=-2.0, out=slot)
     norms = gram.diagonal(dim1=-2, dim2=-1) * -0.5
     steps = _COLD_STEPS if log_beta is None else _WARM_STEPS
@@ -100,7 +107,8 @@ def neighbour_tables(
     dead = torch.zeros(m, dtype=torch.bool, device=gram.device)
     # How far rounding may have moved a distance, in units of the row's own scale; NaN counts too.
     rounding = torch.finfo(dtype).eps * (norms + norms.amax(dim=-1, keepdim=True)) * rows.beta
-    resolved = (rounding <= _RESOLUTION[dtype]).all(dim=-1)
+    # β is 0 where the sum of a row's distances overflows.
+    resolved = ((rounding <= _RESOLUTION[dtype]) & (rows.beta > 0)).all(dim=-1)
     if not resolved.all():
         coarse = (~resolved).nonzero().squeeze(-1)
         exact = torch.stack([squared_distances(embeddings[int(i)]) for i in coarse])
@@ -108,6 +116,8 @@ def neighbour_tables(
         dead[coarse] = ~torch.isfinite(largest) | (largest == 0)
         # Any sound table in their place.
         exact[dead[coarse]] = 1.0
+        # No probability depends on the scale, and sums of distances may overflow.
+        exact /= exact.amax(dim=(-2, -1), keepdim=True)
         again = torch.empty_like(exact)
         careful = _conditional(
             exact,
@@ -206,7 +216,8 @@ def _block(
 
     for _ in range(steps):
         beta = log_beta.exp()
-        torch.mul(single, -beta, out=weights).exp_()
+        torch.mul(single, -beta, out=weights)
+        _exp_(weights)
         # The diagonal's excess is 0, so it counts once in the sum and in no moment.
         total = weights.sum(dim=-1, keepdim=True).sub_(1.0)
         mean = weights.mul_(single).sum(dim=-1, keepdim=True).div_(total)
@@ -226,7 +237,8 @@ def _block(
 
     solution = log_beta.to(gram.dtype)
     beta = solution.exp().div_(scale)
-    torch.mul(excess, -beta, out=out).exp_()
+    torch.mul(excess, -beta, out=out)
+    _exp_(out)
     total = out.sum(dim=-1, keepdim=True).sub_(1.0)
     if gram.dtype == torch.float64:
         moment = torch.mul(out, excess, out=scratch).sum(dim=-1, keepdim=True)
@@ -251,6 +263,13 @@ def _block(
     if not converged.all():
         _finish(rows, excess, nearest, scale[..., 0], top, perplexity, out=out)
     return rows
+
+
+def _exp_(exponents: torch.Tensor) -> None:
+    """Replace exponents by their exponentials, in place."""
+    if exponents.shape[-1] >= _MANY:
+        exponents.clamp_min_(_UNDERFLOW[exponents.dtype])
+    exponents.exp_()
 
 
 def _finish(
@@ -319,5 +338,7 @@ def _buffers(n: int, dtype: torch.dtype, device: torch.device) -> _Buffers:
     kept: dict[torch.dtype, tuple[object, _Buffers]] = _local.__dict__.setdefault("buffers", {})
     key = (n, device, _BLOCK)
     if dtype not in kept or kept[dtype][0] != key:
-        kept[dtype] = (key, _Buffers(n, dtype, device))
+        # What is made in inference mode could not be written to outside.
+        with torch.inference_mode(False):
+            kept[dtype] = (key, _Buffers(n, dtype, device))
     return kept[dtype][1]

@@ -206,7 +206,7 @@ class Pairs(Dataset):
 )
 def test_kinds_of_inputs_give_equal_results(tiny_splits, tiny_parent, change, forward, as_dataset):
     options = {"batch_size": 30, "train_steps": 2}
-    plain = Evaluator(Task(tiny_parent, tiny_splits, **options))
+    plain = Evaluator(Task(tiny_parent, tiny_splits, **options), engine="loop")
     genomes = genomes_for(plain.structure, 3)
     expected = measure(plain, genomes)
 
@@ -443,3 +443,10 @@ def test_a_fixed_context_is_the_same_object_until_the_generation_changes(tiny_ta
     evaluator = Evaluator(tiny_task())
     assert evaluator.context(3) is evaluator.context(3)
     assert replace(evaluator.context(3), training=[]).forward is default_forward
+
+
+def test_a_parent_that_is_all_frozen_cannot_train(tiny_task):
+    task = tiny_task(train_steps=2)
+    task.parent.requires_grad_(False)
+    with pytest.raises(ArgumentError, match="train_steps: expected 0 for a parent whose param"):
+        Evaluator(task)
