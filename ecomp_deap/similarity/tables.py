@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional
 
 from ecomp_deap.similarity.calibration import TIE, cold_start, solve
 from ecomp_deap.similarity.distances import squared_distances
@@ -25,20 +26,19 @@ WORST_LOSS = math.log(0.5 / EPSILON)
 
 # Numbers in one block: few enough to stay near a core's cache, many enough for torch's overheads.
 _BLOCK = 260_000
-# Halley's steps from a given start, and from nowhere.
+# Steps from a given start, and from nowhere.
 _WARM_STEPS, _COLD_STEPS = 2, 5
-# The last step in single precision may change log β by this much. The steps are of third order, so
-# that about its cube is left, 1e-5 nats of the entropy, as scikit-learn leaves; mostly far less.
+# Before the last step in single precision log β may be off by this much. The steps are of third
+# order, so that about its cube is left, 1e-5 nats of the entropy at most, as scikit-learn leaves.
 _LAST_SINGLE_STEP = 2e-2
-# The last step in double may leave so much of log β undone.
+# The last step in double may leave so much of log β undone, and as much of the probabilities.
 _TOLERANCE = 1e-9
 # Where β times the mean excess is less, or times what counts as a tie is more, all samples in reach
 # may be tied.
 _FLAT = 1e-3
-# Rounding errors of squared norms may be this large in units of 1 / β, by the precision.
-_RESOLUTION = {torch.float32: 1e-5, torch.float64: 1e-10}
-
-
+# Norms may be this large in units of 1 / β, by the precision: then their rounding errors are at
+# most 3e-5 and 1e-10, and mostly a tenth of that.
+_RESOLUTION = {torch.float32: 250.0, torch.float64: 450_000.0}
 # From so many samples on most are out of a row's reach, and what underflows takes processors up to
 # a hundred times as long.
 _MANY = 256
@@ -95,10 +95,18 @@ def neighbour_tables(
     dtype = embeddings[0].dtype
     buffers = _buffers(n, dtype, embeddings[0].device)
     gram, joint = buffers.gram[:m], buffers.joint[:m]
-    for slot, embedding, far in zip(gram, embeddings, centre or [True] * m, strict=True):
-        x = embedding - embedding[:1] if far else embedding
-        torch.addmm(slot, x, x.T, beta=0.0, alpha=-2.0, out=slot)
-    norms = gram.diagonal(dim1=-2, dim2=-1) * -0.5
+    torch.stack(
+        [
+            # The product of samples with samples: one operation, where a transposed makes two.
+            functional.linear(x, x)
+            for x in (
+                embedding - embedding[:1] if far else embedding
+                for embedding, far in zip(embeddings, centre or [True] * m, strict=True)
+            )
+        ],
+        out=gram,
+    )
+    norms = gram.diagonal(dim1=-2, dim2=-1).mul(0.5)
     steps = _COLD_STEPS if log_beta is None else _WARM_STEPS
     start = torch.full((), cold_start(n)) if log_beta is None else log_beta
     start = start.to(gram.device, torch.float32).expand(m, n)
@@ -106,11 +114,11 @@ def neighbour_tables(
 
     dead = torch.zeros(m, dtype=torch.bool, device=gram.device)
     # How far rounding may have moved a distance, in units of the row's own scale; NaN counts too.
-    rounding = torch.finfo(dtype).eps * (norms + norms.amax(dim=-1, keepdim=True)) * rows.beta
+    rounding = (norms.amax(dim=-1, keepdim=True) + norms).mul_(rows.beta)
     # β is 0 where the sum of a row's distances overflows.
-    resolved = ((rounding <= _RESOLUTION[dtype]) & (rows.beta > 0)).all(dim=-1)
+    resolved = (rounding <= _RESOLUTION[dtype]) & (rows.beta > 0)
     if not resolved.all():
-        coarse = (~resolved).nonzero().squeeze(-1)
+        coarse = (~resolved.all(dim=-1)).nonzero().squeeze(-1)
         exact = torch.stack([squared_distances(embeddings[int(i)]) for i in coarse])
         largest = exact.amax(dim=(-2, -1))
         dead[coarse] = ~torch.isfinite(largest) | (largest == 0)
@@ -120,7 +128,7 @@ def neighbour_tables(
         exact /= exact.amax(dim=(-2, -1), keepdim=True)
         again = torch.empty_like(exact)
         careful = _conditional(
-            exact,
+            exact.neg_(),
             torch.zeros(exact.shape[:-1], dtype=exact.dtype, device=exact.device),
             perplexity,
             start[coarse],
@@ -154,11 +162,11 @@ def _conditional(
     out: torch.Tensor,
     buffers: "_Buffers",
 ) -> _Rows:
-    """Write p_j|i / 2n into ``out``, for squared distances gram_ij + norms_i + norms_j.
+    """Write p_j|i / 2n into ``out``, for half squared distances norms_i + norms_j − gram_ij.
 
     Args:
-        gram: The Gram matrix times −2, single or double, shape ``(m, n, n)``.
-        norms: Shape ``(m, n)``.
+        gram: The Gram matrix, single or double, shape ``(m, n, n)``.
+        norms: Half of its diagonal, shape ``(m, n)``.
         perplexity: Effective number of neighbours.
         start: First log β, single, shape ``(m, n)``.
         steps: How many steps to take from there in single precision.
@@ -187,7 +195,7 @@ def _conditional(
 
 def _block(
     gram: torch.Tensor,
-    norms: torch.Tensor,
+    half_norms: torch.Tensor,
     top: int,
     perplexity: float,
     log_beta: torch.Tensor,
@@ -198,71 +206,108 @@ def _block(
 ) -> _Rows:
     """Do what `_conditional` does for the rows from ``top`` on; shapes ``(m, height, n)``."""
     n = gram.shape[-1]
-    target = math.log(perplexity)
-    excess, scratch, single, weights = buffers.views(gram.shape)
+    views = buffers.views(gram.shape)
+    excess, single = views.excess, views.single
     # A row may be shifted: its own norm and its smallest distance change no probability.
-    torch.add(gram, norms[:, None], out=excess)
+    torch.sub(half_norms[:, None], gram, out=excess)
     own = excess.diagonal(top, -2, -1)
     own.fill_(torch.inf)
     nearest = excess.amin(dim=-1, keepdim=True)
-    own.copy_(nearest[..., 0])
     excess.sub_(nearest)
-    nearest = nearest[..., 0] + norms[:, top : top + gram.shape[-2]]
+    own.zero_()
     scale = excess.sum(dim=-1, keepdim=True).div_(n - 1)
-    if gram.dtype == torch.float64:
-        single.copy_(excess).mul_(scale.reciprocal().float())
+    inverse = scale.reciprocal()
+    if gram.dtype == torch.float32:
+        torch.mul(excess, inverse, out=single)
     else:
-        torch.mul(excess, scale.reciprocal(), out=single)
+        single.copy_(excess).mul_(inverse.float())
+    log_beta, newton = _steps(views, log_beta, math.log(perplexity), steps)
 
-    for _ in range(steps):
+    if gram.dtype == torch.float32:
         beta = log_beta.exp()
-        torch.mul(single, -beta, out=weights)
-        _exp_(weights)
-        # The diagonal's excess is 0, so it counts once in the sum and in no moment.
-        total = weights.sum(dim=-1, keepdim=True).sub_(1.0)
-        mean = weights.mul_(single).sum(dim=-1, keepdim=True).div_(total)
-        second = weights.mul_(single).sum(dim=-1, keepdim=True).div_(total)
-        third = weights.mul_(single).sum(dim=-1, keepdim=True).div_(total)
-        # In units of 1 / β: mean, variance and third central moment of the excess.
-        mean.mul_(beta)
-        second.mul_(beta * beta).addcmul_(mean, mean, value=-1.0)
-        third.mul_(beta**3).addcmul_(mean, second, value=-3.0).sub_(mean**3)
-        # The entropy falls by the variance and curves by 2 variance - third moment in log β.
-        excess_entropy = total.log_().sub_(target).add_(mean)
-        newton = excess_entropy / second
-        curvature = (third / second).sub_(2.0).mul_(0.5)
-        step = (newton / (1.0 - (newton * curvature).clamp_(-0.5, 0.5))).clamp_(-2.0, 2.0)
-        slope = second
-        log_beta = log_beta + step
+        torch.mul(single, -beta, out=out)
+        _exp_(out)
+        # The diagonal's excess is 0, so it counts once in the sum.
+        total = out.sum(dim=-1, keepdim=True).sub_(1.0)
+        out.mul_(total.mul_(2.0 * n).reciprocal_())
+        converged = newton.abs_() <= _LAST_SINGLE_STEP
+        beta = beta.mul_(inverse)
+    else:
+        beta, log_beta, mean, converged = _last_step(views, scale, log_beta, perplexity, out)
+        # Where hardly anything but ties is in reach, β is as arbitrary as their rounding. In single
+        # precision such a β is too large to be resolved.
+        norms = half_norms[:, top : top + gram.shape[-2], None]
+        converged &= (mean > _FLAT) & (beta * (nearest + norms) < _FLAT / TIE)
+    rows = _Rows(
+        beta[..., 0], log_beta[..., 0], converged[..., 0], torch.zeros_like(converged[..., 0])
+    )
+    if not converged.all():
+        nearest = nearest[..., 0] + half_norms[:, top : top + gram.shape[-2]]
+        _finish(rows, excess, nearest, scale[..., 0], top, perplexity, out=out)
+    return rows
 
-    solution = log_beta.to(gram.dtype)
-    beta = solution.exp().div_(scale)
+
+def _steps(
+    views: "_Views", log_beta: torch.Tensor, target: float, steps: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take Chebyshev's steps, of third order, towards the entropy ``target``.
+
+    Every operation counts: the small ones cost threads as much as the large.
+
+    Returns:
+        log β, and what Newton's last step would have been.
+    """
+    single, weights, moments = views.single, views.weights, views.moments
+    total, mean, second, third = views.moment
+    for _ in range(steps):
+        beta = (log_beta * views.powers).exp_()
+        torch.mul(single, -beta[0], out=weights)
+        _exp_(weights)
+        torch.sum(weights, -1, True, out=total)
+        torch.sum(weights.mul_(single), -1, True, out=mean)
+        torch.sum(weights.mul_(single), -1, True, out=second)
+        torch.sum(weights.mul_(single), -1, True, out=third)
+        # The diagonal's excess is 0, so it counts once in the sum and in no moment.
+        total.sub_(1.0)
+        moments.div_(total).mul_(beta)
+        # Mean, variance and third central moment of the excess, in units of 1 / β.
+        variance = torch.addcmul(second, mean, mean, value=-1.0)
+        third.addcmul_(mean, second.add_(variance, alpha=2.0), value=-1.0)
+        # The entropy falls by the variance and curves by 2 variance - third moment in log β.
+        newton = total.log_().add_(mean).sub_(target).div_(variance)
+        curvature = third.div_(variance).sub_(2.0).mul_(newton)
+        log_beta = log_beta + torch.addcmul(newton, newton, curvature, value=0.5).clamp_(-2.0, 2.0)
+    return log_beta, newton
+
+
+def _last_step(
+    views: "_Views",
+    scale: torch.Tensor,
+    log_beta: torch.Tensor,
+    perplexity: float,
+    out: torch.Tensor,
+) -> tuple[torch.Tensor, ...]:
+    """Take Newton's last step in double precision, and write p_j|i / 2n into ``out``.
+
+    Returns:
+        β, its logarithm, β times the mean excess, and where it has converged.
+    """
+    excess, n = views.excess, views.excess.shape[-1]
+    log_beta = log_beta.double()
+    beta = log_beta.exp().div_(scale)
     torch.mul(excess, -beta, out=out)
     _exp_(out)
     total = out.sum(dim=-1, keepdim=True).sub_(1.0)
-    if gram.dtype == torch.float64:
-        moment = torch.mul(out, excess, out=scratch).sum(dim=-1, keepdim=True)
-        mean = beta * moment / total
-        last = (total.log().sub_(target) + mean) / slope
-        # The slope is that of one step before, so this much of the last step is uncertain.
-        converged = last.abs() * (last.abs() + step.abs()) <= _TOLERANCE
-        # To first order, the weights after the last step.
-        growth = beta * last
-        factor = (total - growth * moment).mul_(2.0 * n).reciprocal_()
-        out.mul_(torch.mul(excess, -growth * factor, out=scratch).add_(factor))
-        solution += last
-    else:
-        converged = step.abs() <= _LAST_SINGLE_STEP
-        out.mul_(total.mul_(2.0 * n).reciprocal_())
-    out.diagonal(top, -2, -1).zero_()
-
-    # Where hardly anything but ties is in reach, β is as arbitrary as their rounding.
-    converged = converged[..., 0]
-    converged &= (mean[..., 0] > _FLAT) & (beta[..., 0] * nearest < _FLAT / TIE)
-    rows = _Rows(beta[..., 0], solution[..., 0], converged, torch.zeros_like(converged))
-    if not converged.all():
-        _finish(rows, excess, nearest, scale[..., 0], top, perplexity, out=out)
-    return rows
+    first = torch.mul(out, excess, out=views.scratch).sum(dim=-1, keepdim=True).div_(total)
+    second = views.scratch.mul_(excess).sum(dim=-1, keepdim=True).div_(total)
+    mean = beta * first
+    variance = beta * beta * (second - first * first)
+    last = (total.log().sub_(math.log(perplexity)) + mean) / variance
+    # To first order, the weights after this step; its square is what that leaves.
+    growth = beta * last
+    factor = (total * (1.0 - growth * first)).mul_(2.0 * n).reciprocal_()
+    out.mul_(torch.mul(excess, -growth * factor, out=views.scratch).add_(factor))
+    return beta, log_beta + last, mean, last.square() <= _TOLERANCE
 
 
 def _exp_(exponents: torch.Tensor) -> None:
@@ -307,6 +352,28 @@ def _finish(
     rows.tied[left] = tied
 
 
+class _Views(NamedTuple):
+    """Memory for one block, shape ``(m, height, n)``.
+
+    Attributes:
+        excess: Half squared distances beyond each row's smallest, in the tables' precision.
+        scratch: Likewise.
+        single: The excess in units of its row's mean, in single precision.
+        weights: Likewise.
+        moment: The sum of weights and three moments, shape ``(m, height, 1)`` each.
+        moments: The three moments together, shape ``(3, m, height, 1)``.
+        powers: 1, 2 and 3 along the first dimension of four.
+    """
+
+    excess: torch.Tensor
+    scratch: torch.Tensor
+    single: torch.Tensor
+    weights: torch.Tensor
+    moment: tuple[torch.Tensor, ...]
+    moments: torch.Tensor
+    powers: torch.Tensor
+
+
 class _Buffers:
     """Memory for tables of n samples on a device, used again by every call of a thread."""
 
@@ -315,18 +382,23 @@ class _Buffers:
         size = max(min(_BLOCK, math.prod(shape)), n)
         self.gram = torch.empty(shape, dtype=dtype, device=device)
         self.joint = torch.empty_like(self.gram)
-        self._scratch = (
-            torch.empty(size, dtype=dtype, device=device),
-            torch.empty(size, dtype=dtype, device=device),
-            torch.empty(size, dtype=torch.float32, device=device),
-            torch.empty(size, dtype=torch.float32, device=device),
-        )
-        self._views: dict[torch.Size, tuple[torch.Tensor, ...]] = {}
+        self._own = torch.empty(2, size, dtype=dtype, device=device)
+        self._single = torch.empty(2, size, dtype=torch.float32, device=device)
+        self._powers = torch.arange(1.0, 4.0, device=device).view(3, 1, 1, 1)
+        self._views: dict[torch.Size, _Views] = {}
 
-    def views(self, shape: torch.Size) -> tuple[torch.Tensor, ...]:
-        """Return two buffers of ``shape`` in the tables' precision, and two in single."""
+    def views(self, shape: torch.Size) -> _Views:
+        """Return the memory for a block of ``shape``."""
         if shape not in self._views:
-            self._views[shape] = tuple(b[: shape.numel()].view(shape) for b in self._scratch)
+            size = shape.numel()
+            excess, scratch = (buffer[:size].view(shape) for buffer in self._own)
+            single, weights = (buffer[:size].view(shape) for buffer in self._single)
+            # What is made in inference mode could not be written to outside.
+            with torch.inference_mode(False):
+                sums = self._single.new_empty(4, *shape[:-1], 1)
+            self._views[shape] = _Views(
+                excess, scratch, single, weights, tuple(sums), sums[1:], self._powers
+            )
         return self._views[shape]
 
 
