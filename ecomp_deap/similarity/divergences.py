@@ -36,7 +36,7 @@ class Job(NamedTuple):
 
     Attributes:
         origins: T tables, in the embeddings' precision.
-        embeddings: Shape ``(n, n_units)`` each; the k-th is compared with table k modulo T.
+        embeddings: One per child, of shape ``(n, n_units)`` if T = 1, else ``(T, n, n_units)``.
     """
 
     origins: Origins
@@ -44,7 +44,7 @@ class Job(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Consecutive embeddings of a job, and the origins they are compared with."""
+    """Consecutive tables of a job's children, and the origins they are compared with."""
 
     job: int
     first: int
@@ -60,16 +60,20 @@ def divergences(jobs: Sequence[Job], perplexity: float) -> list[torch.Tensor]:
         perplexity: Effective number of neighbours.
 
     Returns:
-        For each job a double tensor of shape ``(n_embeddings,)``.
+        For each job a double tensor of shape ``(n_embeddings · T,)``.
     """
     found = [
-        torch.empty(len(job.embeddings), dtype=torch.float64, device=job.origins.p.device)
+        torch.empty(
+            len(job.embeddings) * len(job.origins.p),
+            dtype=torch.float64,
+            device=job.origins.p.device,
+        )
         for job in jobs
     ]
     capacity = table_capacity(jobs[0].origins.p.shape[-1])
     for group in _groups(jobs, capacity):
         tables = neighbour_tables(
-            [e for piece in group for e in jobs[piece.job].embeddings[piece.first : piece.last]],
+            [e for piece in group for e in _embeddings(jobs[piece.job], piece)],
             perplexity,
             log_beta=torch.cat([_log_beta(jobs[piece.job], piece) for piece in group]),
             centre=[
@@ -98,6 +102,13 @@ def divergences(jobs: Sequence[Job], perplexity: float) -> list[torch.Tensor]:
     return found
 
 
+def _embeddings(job: Job, piece: _Piece) -> Sequence[torch.Tensor]:
+    n_origins = len(job.origins.p)
+    if n_origins == 1:
+        return job.embeddings[piece.first : piece.last]
+    return [job.embeddings[piece.first // n_origins][piece.origin]]
+
+
 def _log_beta(job: Job, piece: _Piece) -> torch.Tensor:
     return job.origins.log_beta[piece.origin].expand(piece.last - piece.first, -1)
 
@@ -107,13 +118,14 @@ def _groups(jobs: Sequence[Job], capacity: int) -> Iterator[list[_Piece]]:
     group: list[_Piece] = []
     room = capacity
     for number, job in enumerate(jobs):
-        n_origins, n_embeddings = len(job.origins.p), len(job.embeddings)
-        # A single origin is everyone's; several are gone through again and again.
-        period = n_origins if n_origins > 1 else max(1, n_embeddings)
+        n_origins = len(job.origins.p)
+        n_tables = len(job.embeddings) * n_origins
+        # A single origin is everyone's; several are gone through for each child.
+        period = n_origins if n_origins > 1 else max(1, n_tables)
         first = 0
-        while first < n_embeddings:
+        while first < n_tables:
             place = first % period
-            size = min(room, period - place, n_embeddings - first)
+            size = min(room, period - place, n_tables - first)
             origin = slice(place, place + size) if n_origins > 1 else slice(0, 1)
             group.append(_Piece(number, first, first + size, origin))
             first += size

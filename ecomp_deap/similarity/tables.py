@@ -82,30 +82,22 @@ def neighbour_tables(
     """Return the neighbour tables of embeddings of the same samples, of any widths.
 
     Args:
-        embeddings: At most `table_capacity` tensors of shape ``(n_samples, n_units)``, all float32
-            or all float64.
+        embeddings: All float32 or all float64; each one table, ``(n_samples, n_units)``, or each
+            several of the same width, ``(k, n_samples, n_units)``. At most `table_capacity`
+            tables in all.
         perplexity: Effective number of neighbours.
         log_beta: Where log β starts, as in `Tables`; of a shape that broadcasts to
             ``(m, n_samples)``.
-        centre: For each embedding, whether to move the samples to near the origin first, by
+        centre: For each table, whether to move the samples to near the origin first, by
             default yes. Without it tables of samples that have much in common are made with more
             care, and so more slowly.
     """
-    m, n = len(embeddings), embeddings[0].shape[-2]
+    n = embeddings[0].shape[-2]
+    m = sum(1 if e.ndim == 2 else len(e) for e in embeddings)
     dtype = embeddings[0].dtype
     buffers = _buffers(n, dtype, embeddings[0].device)
     gram, joint = buffers.gram[:m], buffers.joint[:m]
-    torch.stack(
-        [
-            # The product of samples with samples: one operation, where a transposed makes two.
-            functional.linear(x, x)
-            for x in (
-                embedding - embedding[:1] if far else embedding
-                for embedding, far in zip(embeddings, centre or [True] * m, strict=True)
-            )
-        ],
-        out=gram,
-    )
+    _gram(embeddings, centre or [True] * m, out=gram)
     norms = gram.diagonal(dim1=-2, dim2=-1).mul(0.5)
     steps = _COLD_STEPS if log_beta is None else _WARM_STEPS
     start = torch.full((), cold_start(n)) if log_beta is None else log_beta
@@ -119,7 +111,8 @@ def neighbour_tables(
     resolved = (rounding <= _RESOLUTION[dtype]) & (rows.beta > 0)
     if not resolved.all():
         coarse = (~resolved.all(dim=-1)).nonzero().squeeze(-1)
-        exact = torch.stack([squared_distances(embeddings[int(i)]) for i in coarse])
+        tables = [table for e in embeddings for table in (e if e.ndim == 3 else (e,))]
+        exact = torch.stack([squared_distances(tables[int(i)]) for i in coarse])
         largest = exact.amax(dim=(-2, -1))
         dead[coarse] = ~torch.isfinite(largest) | (largest == 0)
         # Any sound table in their place.
@@ -141,6 +134,25 @@ def neighbour_tables(
             all_rows[coarse] = own.to(all_rows.dtype)
     torch.add(joint, joint.transpose(-1, -2), out=gram).clamp_min_(EPSILON)
     return Tables(gram, rows.log_beta, rows.converged, rows.tied, dead)
+
+
+def _gram(embeddings: Sequence[torch.Tensor], centre: Sequence[bool], *, out: torch.Tensor) -> None:
+    """Write the Gram matrices of all tables into ``out``."""
+    products = []
+    place = 0
+    for embedding in embeddings:
+        x = embedding - embedding[..., :1, :] if centre[place] else embedding
+        if x.ndim == 3:
+            products.append(torch.bmm(x, x.mT))
+            place += len(x)
+        else:
+            # Samples times samples: one operation, where a transposed makes two.
+            products.append(functional.linear(x, x))
+            place += 1
+    if products[0].ndim == 2:
+        torch.stack(products, out=out)
+    else:
+        torch.cat(products, out=out)
 
 
 class _Rows(NamedTuple):

@@ -5,7 +5,7 @@ Source: van den Beemt, Schröder and de Valk (2021), "EComp", after van der Maat
 samples alone, so the two embeddings may have any widths.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -206,7 +206,7 @@ class TSNELoss:
         if self._needs_gradient(compressed):
             losses = self.from_distances(_distances(compressed), compressed.shape[-1])
         else:
-            job = self._job(compressed.detach().reshape(-1, *compressed.shape[-2:]))
+            job = self._job([compressed])
             losses = divergences([job], self.perplexity)[0].view(compressed.shape[:-2])
         if is_array:
             return losses.numpy() if losses.ndim else np.float64(losses.item())
@@ -268,11 +268,22 @@ class TSNELoss:
         """Return whether the slow path is needed, which the Student-t kernel always takes."""
         return self.kernel != "gaussian" or (torch.is_grad_enabled() and compressed.requires_grad)
 
-    def _job(self, tables: Iterable[torch.Tensor]) -> Job:
-        """Return the comparison of tables ``(n_samples, n_units)`` in their own precision."""
-        tables = list(tables)
-        double = any(table.dtype == torch.float64 for table in tables)
+    def _job(self, embeddings: Sequence[torch.Tensor]) -> Job:
+        """Return the comparison of children's embeddings in their own precision.
+
+        Each is of shape ``(..., n_samples, n_units)``, with the origin's tables before these.
+        """
+        double = any(embedding.dtype == torch.float64 for embedding in embeddings)
         dtype = torch.float64 if double else torch.float32
+        shape = self.probabilities.shape[:-2].numel(), self.n_samples
+        tables: list[torch.Tensor] = []
+        for embedding in embeddings:
+            embedding = embedding.detach().to(dtype)
+            if embedding.ndim == 2:
+                tables.append(embedding)
+            else:
+                children = embedding.reshape(-1, *shape, embedding.shape[-1])
+                tables.extend(children if shape[0] > 1 else children[:, 0])
         if dtype not in self._origins:
             p = self.probabilities.view(-1, self.n_samples, self.n_samples)
             reciprocal = p.reciprocal()
@@ -281,7 +292,7 @@ class TSNELoss:
             self._origins[dtype] = Origins(
                 p.to(dtype), reciprocal.to(dtype), log_beta, self._centre
             )
-        return Job(self._origins[dtype], [table.to(dtype) for table in tables])
+        return Job(self._origins[dtype], tables)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_origins": {}}
@@ -320,8 +331,8 @@ def losses_of_children(
         elif any(loss._needs_gradient(embedding) for embedding in own):
             found[i] = loss._step_by_step(own)
         else:
-            job = loss._job([t for e in own for t in e.detach().reshape(-1, *e.shape[-2:])])
-            key = (loss.perplexity, job.origins.p.dtype, *job.origins.p.shape[1:])
+            job = loss._job(own)
+            key = (loss.perplexity, job.origins.p.dtype, *job.origins.p.shape)
             jobs.setdefault(key, {})[i] = job
     for (perplexity, *_), alike in jobs.items():
         results = divergences(list(alike.values()), perplexity)
