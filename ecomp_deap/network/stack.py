@@ -77,6 +77,7 @@ class DenseStack:
                     self.segments.append([])
                 seen_linear = True
             self.segments[-1].append((name, module))
+        self._of_log_p: dict[int, tuple[torch.Tensor | None, torch.Tensor]] = {}
         # What each stage computes is decided once, and not for every child.
         self._computed = [
             [(name, _in_eval_mode(name, module)) for name, module in segment]
@@ -163,11 +164,46 @@ class DenseStack:
             for name, module in steps:
                 x, backward = _forward_training(name, module, trained, x)
                 tape.append(backward)
-            gradient = _gradient_of_loss(loss_fn, x, targets)
+            gradient = self._gradient_of_loss(loss_fn, x, targets)
             for i in reversed(range(first, len(steps))):
                 gradient = tape[i](gradient, i > first)
             trained.step(learning_rate)
         return trained.tensors
+
+    def _gradient_of_loss(
+        self,
+        loss_fn: Callable[[Any, torch.Tensor], torch.Tensor],
+        outputs: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> torch.Tensor:
+        if loss_fn is functional.cross_entropy:
+            of_log_p = self._gradient_of_log_p(outputs, targets)
+            if of_log_p is not None:
+                # What autograd does, to the last bit, in a third of its time.
+                return torch.ops.aten._log_softmax_backward_data(
+                    of_log_p, outputs.log_softmax(dim=1), 1, outputs.dtype
+                )
+        leaf = outputs.detach().requires_grad_()
+        with torch.enable_grad():
+            # A copy: a loss may change what it is given.
+            loss = loss_fn(leaf.clone(), targets)
+        return torch.autograd.grad(loss, leaf)[0]
+
+    def _gradient_of_log_p(
+        self, outputs: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Return the gradient of the mean of −log p, None for targets that are no classes.
+
+        It is the same for all children of a batch, and so is made once.
+        """
+        known = self._of_log_p.get(id(targets))
+        if known is None or known[1] is not targets:
+            gradient = None
+            if _are_classes(outputs, targets):
+                gradient = torch.zeros_like(outputs)
+                gradient.scatter_(1, targets[:, None], -1.0 / len(targets))
+            known = self._of_log_p[id(targets)] = (gradient, targets)
+        return known[0]
 
     def _stages(self) -> Iterator[tuple[str, nn.Module]]:
         for segment in self.segments:
@@ -290,24 +326,6 @@ def _linear(
     return y, backward
 
 
-def _gradient_of_loss(
-    loss_fn: Callable[[Any, torch.Tensor], torch.Tensor],
-    outputs: torch.Tensor,
-    targets: torch.Tensor,
-) -> torch.Tensor:
-    if loss_fn is functional.cross_entropy and _are_classes(outputs, targets):
-        # What autograd does, to the last bit, in a third of its time.
-        log_p = outputs.log_softmax(dim=1)
-        gradient = torch.zeros_like(outputs)
-        gradient.scatter_(1, targets[:, None], -1.0 / len(targets))
-        return torch.ops.aten._log_softmax_backward_data(gradient, log_p, 1, outputs.dtype)
-    leaf = outputs.detach().requires_grad_()
-    with torch.enable_grad():
-        # A copy: a loss may change what it is given.
-        loss = loss_fn(leaf.clone(), targets)
-    return torch.autograd.grad(loss, leaf)[0]
-
-
 def _are_classes(outputs: torch.Tensor, targets: torch.Tensor) -> bool:
     """Return whether targets are one class per row of outputs, none of them to be ignored."""
     return (
@@ -333,7 +351,7 @@ class _Trainable:
         self.tensors = {n: t if n in self.names else t.clone() for n, t in tensors.items()}
         self.gradients: dict[str, torch.Tensor] = {}
         self.flat = torch.cat([tensors[name].flatten() for name in self.names] or [torch.empty(0)])
-        self._gradient, self._mean, self._square = torch.zeros(3, *self.flat.shape).to(self.flat)
+        self._gradient, self._mean, self._square = self.flat.new_zeros(3, self.flat.numel())
         self._fused = fused
         # Where Adam wants it.
         device = self.flat.device if fused else "cpu"
@@ -348,6 +366,24 @@ class _Trainable:
 
     def step(self, learning_rate: float) -> None:
         """Take an Adam step (in place), with the defaults of `torch.optim.Adam`."""
+        if self._fused:
+            # What `adam` does with fused=True, without its preparations for many tensors.
+            torch.ops.aten._fused_adam_(
+                [self.flat],
+                [self._gradient],
+                [self._mean],
+                [self._square],
+                [],
+                [self._n_steps.add_(1.0)],
+                lr=learning_rate,
+                beta1=0.9,
+                beta2=0.999,
+                weight_decay=0.0,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+            )
+            return
         adam(
             [self.flat],
             [self._gradient],
@@ -356,7 +392,7 @@ class _Trainable:
             [],
             [self._n_steps],
             foreach=False,
-            fused=self._fused,
+            fused=False,
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
