@@ -1,6 +1,6 @@
 """`Evaluator`: measures populations for a task, generation by generation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ from ecomp_deap.network.compile import compile_child, parent_arrays
 from ecomp_deap.network.cost import with_positions
 from ecomp_deap.network.embedding import embed, find_probe_layers
 from ecomp_deap.network.groups import find_structure
-from ecomp_deap.network.stack import DenseStack
+from ecomp_deap.network.stack import DenseStack, Walk
 from ecomp_deap.network.training import to_device
 from ecomp_deap.similarity import TSNELoss, check_perplexity, default_perplexity
 from ecomp_deap.task import ACCURACY, Task
@@ -217,12 +217,8 @@ class Evaluator:
             )
         inputs, targets = self._batch(scoring)
         with torch_threads(self.torch_threads), torch.no_grad():
-            outputs, found = embed(task.parent, inputs, self.probe_layers, forward=task.apply)
-            losses = {name: self._loss(name, embedding) for name, embedding in found.items()}
-            shared = None
-            if self.engine == "batched":
-                stack = DenseStack(task.parent, self.probe_layers)
-                shared = stack.walk(task.parent.state_dict(), inputs, 0)
+            outputs, found, shared = self._embed_parent(inputs)
+            losses = {name: self._loss(name, found[name]) for name in self.probe_layers}
         if not np.isfinite(task.metric.function(outputs, targets)):
             raise argument_error("parent", "a finite metric on the data", "NaN or Inf")
         return Context(
@@ -243,6 +239,18 @@ class Evaluator:
             memory=self._memory,
             shared=shared,
         )
+
+    def _embed_parent(self, inputs: Any) -> tuple[Any, Mapping[str, torch.Tensor], Walk | None]:
+        """Return the parent's outputs, its embeddings, and what the batched engine shares."""
+        parent = self.task.parent
+        if self.engine != "batched":
+            return *embed(parent, inputs, self.probe_layers, forward=self.task.apply), None
+        stack, tensors = DenseStack(parent, self.probe_layers), parent.state_dict()
+        walks = [stack.walk(tensors, inputs, 0)]
+        for segment in range(1, len(stack.segments)):
+            walks.append(stack.walk(tensors, walks[-1].outputs, segment))
+        found = {name: e for walk in walks for name, e in walk.embeddings.items()}
+        return walks[-1].outputs, found, walks[0]
 
     def _batch(self, indices: np.ndarray) -> tuple[Any, torch.Tensor]:
         inputs, targets = self.task.splits.search.batch(indices)

@@ -27,7 +27,7 @@ WORST_LOSS = math.log(0.5 / EPSILON)
 # Numbers in one block: few enough to stay near a core's cache, many enough for torch's overheads.
 _BLOCK = 260_000
 # Steps from a given start, and from nowhere.
-_WARM_STEPS, _COLD_STEPS = 2, 5
+_WARM_STEPS, _COLD_STEPS = 2, 4
 # Before the last step in single precision log β may be off by this much. The steps are of third
 # order, so that about its cube is left, 1e-5 nats of the entropy at most, as scikit-learn leaves.
 _LAST_SINGLE_STEP = 2e-2

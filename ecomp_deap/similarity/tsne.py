@@ -181,8 +181,8 @@ class TSNELoss:
         self.tied_rows = int(tied.sum())
         # Single precision keeps enough of distances that are a fair part of the norms.
         norms = origin.square().sum(dim=-1)
-        spread = origin.var(dim=-2, correction=0).sum(dim=-1, keepdim=True)
-        self._centre = bool((norms > _FAR * spread).any())
+        variance = norms.mean(dim=-1) - origin.mean(dim=-2).square().sum(dim=-1)
+        self._centre = bool((norms.amax(dim=-1) > _FAR * variance).any())
         self._origins: dict[torch.dtype, Origins] = {}
 
     def __call__(self, compressed_embeddings: Any) -> Any:
