@@ -46,9 +46,13 @@ class Measurement(Mapping[str, float]):
     def __post_init__(self) -> None:
         if self.metric_name in _NUMBERS[1:]:
             raise argument_error("metric_name", "a name that no other number has", self.metric_name)
-        for name, value in self.items():
-            if not math.isfinite(value):
-                raise argument_error(name, "a finite number", value)
+        values = (
+            *(self.metric, self.similarity_loss, self.relative_width),
+            *(self.param_count, self.mac_count),
+        )
+        if not all(map(math.isfinite, values)):
+            name, value = next(pair for pair in self.items() if not math.isfinite(pair[1]))
+            raise argument_error(name, "a finite number", value)
 
     def __getitem__(self, name: str) -> float:
         if name == self.metric_name:

@@ -15,12 +15,13 @@ from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.embedding import embed
 from ecomp_deap.network.training import predict, to_device
 from ecomp_deap.similarity import TSNELoss, default_perplexity, losses_of_children
+from ecomp_deap.similarity.tables import table_capacity
 from ecomp_deap.task import Task
 
 __all__ = ["Scorer"]
 
-# Samples that are embedded at once: enough tables for torch to be busy, few enough for memory.
-_CHUNK = 2500
+# Samples that are embedded at once, at most.
+_CHUNK = 10_000
 
 
 class Scorer:
@@ -137,7 +138,7 @@ class Scorer:
     def _chunks(self) -> Iterator[tuple[Any, torch.Tensor]]:
         """Yield ``(inputs, targets)`` of whole numbers of tables."""
         n_tables = len(self.samples) // self._table
-        per_chunk = max(1, _CHUNK // self._table)
+        per_chunk = max(1, min(table_capacity(self._table), _CHUNK // self._table))
         for first in range(0, n_tables, per_chunk):
             last = min(first + per_chunk, n_tables)
             yield self._batch(first * self._table, last * self._table)

@@ -1,6 +1,5 @@
 """Costs: what a network takes to store and to run."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -46,12 +45,16 @@ def widths_cost(structure: Structure, widths: Sequence[int]) -> tuple[int, int]:
     a structure that knows their positions, see `with_positions`.
     """
     params = macs = 0
-    for name, shape in structure.child_shapes(widths).items():
+    # Of every child of every generation: no shapes are built.
+    for name, axes in structure.tensors.items():
         if name.endswith((".running_mean", ".running_var")):
             continue
-        size = math.prod(shape)
+        size = 1
+        for n, axis in zip(structure.shapes[name], axes, strict=True):
+            size *= n if axis is None else widths[axis.group] * axis.block
         params += size
-        macs += size * structure.positions.get(name, 1) if len(shape) >= 2 else 0
+        if len(axes) >= 2:
+            macs += size * structure.positions.get(name, 1)
     return params, macs
 
 

@@ -211,8 +211,12 @@ class Toolbox(base.Toolbox):
         genomes = [individual.plain() for individual in individuals]
         first = _first_equal(genomes, by_content=task.train_steps > 0)
         unique = sorted(set(first))
+        # Seeds take their time, so only those are made that are used.
         seeds = [
-            training_seed(self.evaluator.seed, generation, self._n_measured + i) for i in unique
+            training_seed(self.evaluator.seed, generation, self._n_measured + i)
+            if task.train_steps
+            else 0
+            for i in unique
         ]
         outcomes = dict(
             zip(
