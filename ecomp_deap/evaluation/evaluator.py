@@ -203,7 +203,13 @@ class Evaluator:
     def scorer(self, samples: Samples) -> Scorer:
         """Return a `Scorer` for whole data sets."""
         with torch_threads(self.torch_threads):
-            return Scorer(self.task, self.structure, self.probe_layers, samples)
+            return Scorer(
+                self.task,
+                self.structure,
+                self.probe_layers,
+                samples,
+                dense=self.engine == "batched",
+            )
 
     def _make_context(self, generation: int) -> Context:
         task = self.task

@@ -13,6 +13,7 @@ from ecomp_deap.evaluation.threads import thread_map
 from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.embedding import embed
+from ecomp_deap.network.stack import DenseStack
 from ecomp_deap.network.training import predict, to_device
 from ecomp_deap.similarity import TSNELoss, default_perplexity, losses_of_children
 from ecomp_deap.similarity.tables import table_capacity
@@ -36,14 +37,22 @@ class Scorer:
         structure: The parent's groups.
         probe_layers: Where representations are compared.
         samples: The data set; the parent's tables for it are computed once, here.
+        dense: Whether children are plain stacks of dense layers, see `DenseStack.supports`.
 
     Raises:
         ArgumentError: Fewer samples than a table needs.
     """
 
     def __init__(
-        self, task: Task, structure: Structure, probe_layers: tuple[str, ...], samples: Samples
+        self,
+        task: Task,
+        structure: Structure,
+        probe_layers: tuple[str, ...],
+        samples: Samples,
+        *,
+        dense: bool = False,
     ) -> None:
+        self._stack = DenseStack(task.parent, probe_layers) if dense else None
         self.task, self.structure, self.probe_layers = task, structure, probe_layers
         self.samples = samples
         self._table = min(task.batch_size, len(samples))
@@ -54,7 +63,7 @@ class Scorer:
         self._losses: list[Mapping[str, TSNELoss]] = []
         with torch.no_grad():
             for inputs, _ in self._chunks():
-                _, found = embed(task.parent, inputs, probe_layers, forward=task.apply)
+                _, found = self._embed(task.parent, inputs)
                 self._losses.append(
                     {
                         name: TSNELoss(
@@ -78,7 +87,7 @@ class Scorer:
         losses = dict.fromkeys(self.probe_layers, 0.0)
         with torch.no_grad():
             for (inputs, targets), references in zip(self._chunks(), self._losses, strict=True):
-                outputs, found = embed(child, inputs, self.probe_layers, forward=self.task.apply)
+                outputs, found = self._embed(child, inputs)
                 total = self._add(total, outputs, targets)
                 tables += len(targets) // self._table
                 similarity = losses_of_children(
@@ -118,6 +127,13 @@ class Scorer:
         return thread_map(
             lambda child: self.score(*child), children, threads=threads, on_each=on_each
         )
+
+    def _embed(self, child: torch.nn.Module, inputs: Any) -> tuple[Any, Mapping[str, torch.Tensor]]:
+        """Return a child's outputs and embeddings."""
+        if self._stack is None:
+            return embed(child, inputs, self.probe_layers, forward=self.task.apply)
+        walk = self._stack.walk(child.state_dict(), inputs)
+        return walk.outputs, walk.embeddings
 
     def _add(self, total: float | None, outputs: Any, targets: torch.Tensor) -> float | None:
         """Add a batch's metric to the total, which is None once outputs were not finite."""
