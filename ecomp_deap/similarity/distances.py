@@ -2,7 +2,7 @@
 
 import torch
 
-__all__ = ["CANCELLED", "median_scale", "squared_distances"]
+__all__ = ["CANCELLED", "median_scale", "rows_of_distances", "squared_distances"]
 
 #: Below this fraction of the two squared norms, a distance from the Gram matrix loses too many
 #: digits to cancellation.
@@ -41,6 +41,28 @@ def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
         return exact
     # The gradient of the Gram route is sound everywhere, and needs no differences to be kept.
     return torch.where(cancelled, exact + (distances - gram), distances)
+
+
+def rows_of_distances(embedding: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return some rows of `squared_distances`, without gradient.
+
+    Args:
+        embedding: Shape ``(n_samples, n_units)``.
+        rows: Indices of samples, shape ``(k,)``.
+
+    Returns:
+        Double tensor of shape ``(k, n_samples)``.
+    """
+    raw = embedding.double()
+    x = raw - raw.mean(dim=0)
+    norms = x.square().sum(dim=1)
+    pair_norms = norms[rows, None] + norms
+    distances = pair_norms - 2.0 * (x[rows] @ x.T)
+    cancelled = distances <= CANCELLED * pair_norms
+    for chunk in cancelled.nonzero().split(max(1, _CHUNK // x.shape[1])):
+        i, j = chunk.unbind(dim=1)
+        distances[i, j] = (raw[rows[i]] - raw[j]).square().sum(dim=1)
+    return distances
 
 
 def _from_differences(x: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:

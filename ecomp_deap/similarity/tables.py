@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from ecomp_deap.similarity.calibration import TIE, cold_start, solve
-from ecomp_deap.similarity.distances import squared_distances
+from ecomp_deap.similarity.distances import rows_of_distances, squared_distances
 
 __all__ = ["EPSILON", "WORST_LOSS", "Tables", "neighbour_tables", "table_capacity"]
 
@@ -88,7 +88,7 @@ def neighbour_tables(
         perplexity: Effective number of neighbours.
         log_beta: Where log β starts, as in `Tables`; of a shape that broadcasts to
             ``(m, n_samples)``.
-        centre: For each table, whether to move the samples to near the origin first, by
+        centre: For each table, whether to move the samples' mean to the origin first, by
             default yes. Without it tables of samples that have much in common are made with more
             care, and so more slowly.
     """
@@ -105,33 +105,21 @@ def neighbour_tables(
     rows = _conditional(gram, norms, perplexity, start, steps, out=joint, buffers=buffers)
 
     dead = torch.zeros(m, dtype=torch.bool, device=gram.device)
-    # How far rounding may have moved a distance, in units of the row's own scale; NaN counts too.
-    rounding = (norms.amax(dim=-1, keepdim=True) + norms).mul_(rows.beta)
+    # How far rounding may have moved the distances in reach, in units of the row's own scale; their
+    # samples' norms are not far from the row's own. NaN counts too.
+    rounding = norms.mul(3.0).mul_(rows.beta)
     # β is 0 where the sum of a row's distances overflows.
     resolved = (rounding <= _RESOLUTION[dtype]) & (rows.beta > 0)
     if not resolved.all():
-        coarse = (~resolved.all(dim=-1)).nonzero().squeeze(-1)
         tables = [table for e in embeddings for table in (e if e.ndim == 3 else (e,))]
-        exact = torch.stack([squared_distances(tables[int(i)]) for i in coarse])
-        largest = exact.amax(dim=(-2, -1))
-        dead[coarse] = ~torch.isfinite(largest) | (largest == 0)
-        # Any sound table in their place.
-        exact[dead[coarse]] = 1.0
-        # No probability depends on the scale, and sums of distances may overflow.
-        exact /= exact.amax(dim=(-2, -1), keepdim=True)
-        again = torch.empty_like(exact)
-        careful = _conditional(
-            exact.neg_(),
-            torch.zeros(exact.shape[:-1], dtype=exact.dtype, device=exact.device),
-            perplexity,
-            start[coarse],
-            steps,
-            out=again,
-            buffers=_buffers(n, torch.float64, gram.device),
-        )
-        joint[coarse] = again.to(dtype)
-        for all_rows, own in zip(rows, careful, strict=True):
-            all_rows[coarse] = own.to(all_rows.dtype)
+        few = (~resolved).sum(dim=-1) <= n // 4
+        for i in (few & ~resolved.all(dim=-1)).nonzero().squeeze(-1).tolist():
+            _redo_rows(tables[i], ~resolved[i], perplexity, rows.of_table(i), out=joint[i])
+        coarse = (~few).nonzero().squeeze(-1)
+        if len(coarse):
+            dead[coarse] = _redo_tables(
+                [tables[int(i)] for i in coarse], coarse, perplexity, start[coarse], rows, joint
+            )
     torch.add(joint, joint.transpose(-1, -2), out=gram).clamp_min_(EPSILON)
     return Tables(gram, rows.log_beta, rows.converged, rows.tied, dead)
 
@@ -141,7 +129,7 @@ def _gram(embeddings: Sequence[torch.Tensor], centre: Sequence[bool], *, out: to
     products = []
     place = 0
     for embedding in embeddings:
-        x = embedding - embedding[..., :1, :] if centre[place] else embedding
+        x = embedding - embedding.mean(dim=-2, keepdim=True) if centre[place] else embedding
         if x.ndim == 3:
             products.append(torch.bmm(x, x.mT))
             place += len(x)
@@ -162,6 +150,72 @@ class _Rows(NamedTuple):
     log_beta: torch.Tensor
     converged: torch.Tensor
     tied: torch.Tensor
+
+    def of_table(self, i: int) -> "_Rows":
+        """Return views of the rows of one table, shape ``(n,)``."""
+        return _Rows(*(column[i] for column in self))
+
+
+def _redo_tables(
+    tables: Sequence[torch.Tensor],
+    places: torch.Tensor,
+    perplexity: float,
+    start: torch.Tensor,
+    rows: _Rows,
+    joint: torch.Tensor,
+) -> torch.Tensor:
+    """Make whole tables again from exact distances, in double (changes ``rows`` and ``joint``).
+
+    Args:
+        tables: Embeddings, ``(n, n_units)`` each.
+        places: Where they are in ``rows`` and ``joint``.
+        perplexity: Effective number of neighbours.
+        start: First log β, one row per table.
+        rows: Of all tables.
+        joint: p_j|i / 2n of all tables.
+
+    Returns:
+        Which of the tables are dead.
+    """
+    exact = torch.stack([squared_distances(table) for table in tables])
+    largest = exact.amax(dim=(-2, -1))
+    dead = ~torch.isfinite(largest) | (largest == 0)
+    # Any sound table in their place.
+    exact[dead] = 1.0
+    # No probability depends on the scale, and sums of distances may overflow.
+    exact /= exact.amax(dim=(-2, -1), keepdim=True)
+    again = torch.empty_like(exact)
+    careful = _conditional(
+        exact.neg_(),
+        torch.zeros(exact.shape[:-1], dtype=exact.dtype, device=exact.device),
+        perplexity,
+        start,
+        _WARM_STEPS,
+        out=again,
+        buffers=_buffers(exact.shape[-1], torch.float64, exact.device),
+    )
+    joint[places] = again.to(joint.dtype)
+    for all_rows, own in zip(rows, careful, strict=True):
+        all_rows[places] = own.to(all_rows.dtype)
+    return dead
+
+
+def _redo_rows(
+    embedding: torch.Tensor,
+    which: torch.Tensor,
+    perplexity: float,
+    rows: _Rows,
+    *,
+    out: torch.Tensor,
+) -> None:
+    """Make the marked rows of one table again from exact distances (changes ``rows``, ``out``)."""
+    own = which.nonzero().squeeze(-1)
+    distances = rows_of_distances(embedding, own)
+    distances.scatter_(1, own[:, None], torch.inf)
+    nearest = distances.amin(dim=1)
+    distances.sub_(nearest[:, None]).scatter_(1, own[:, None], 0.0)
+    scale = distances.mean(dim=1)
+    _solve_rows(rows, which, distances, nearest, scale, own, perplexity, out=out)
 
 
 def _conditional(
@@ -339,29 +393,55 @@ def _finish(
     *,
     out: torch.Tensor,
 ) -> None:
-    """Solve the rows that have not converged, iteration by iteration in double (in place)."""
-    n = excess.shape[-1]
+    """Solve the rows that have not converged (changes ``rows`` and ``out``)."""
     left = ~rows.converged
-    shifted = excess[left].double()
     own = left.nonzero()[:, -1] + top
-    tie = shifted <= TIE * nearest[left].double()[:, None]
+    shifted, nearest, scale = excess[left].double(), nearest[left].double(), scale[left].double()
+    _solve_rows(rows, left, shifted, nearest, scale, own, perplexity, out=out)
+
+
+def _solve_rows(
+    rows: _Rows,
+    which: torch.Tensor,
+    shifted: torch.Tensor,
+    nearest: torch.Tensor,
+    scale: torch.Tensor,
+    own: torch.Tensor,
+    perplexity: float,
+    *,
+    out: torch.Tensor,
+) -> None:
+    """Solve rows one iteration after the other in double (changes ``rows`` and ``out``).
+
+    Args:
+        rows: What is known of all rows, of any shape.
+        which: True for the k rows that are solved, of the same shape.
+        shifted: Their distances beyond the smallest, double, shape ``(k, n)``.
+        nearest: The smallest, shape ``(k,)``.
+        scale: What their distances are divided by, shape ``(k,)``.
+        own: Each row's own sample, shape ``(k,)``.
+        perplexity: Effective number of neighbours.
+        out: p_j|i / 2n of all rows.
+    """
+    n = shifted.shape[-1]
+    tie = shifted <= TIE * nearest[:, None]
     tie.scatter_(1, own[:, None], False)
     tied = tie.sum(dim=-1) >= perplexity
     # A row whose scale is 0 is tied; any scale will do.
-    scale = torch.where(tied, 1.0, scale[left].double())
+    scale = torch.where(tied, 1.0, scale)
     shifted /= scale[:, None]
-    start = rows.log_beta[left].double()
+    start = rows.log_beta[which].double()
     start = torch.where(torch.isfinite(start), start, cold_start(n))
     hopeless = tied | ~torch.isfinite(shifted).all(dim=-1)
     solution, converged = solve(shifted, own, math.log(perplexity), start, hopeless)
     weights = (shifted * -solution.exp()[:, None]).exp_().scatter_(1, own[:, None], 0.0)
     weights = torch.where(tied[:, None], tie.to(weights.dtype), weights)
-    out[left] = (weights / (2.0 * n * weights.sum(dim=-1, keepdim=True))).to(out.dtype)
-    rows.log_beta[left] = solution.to(out.dtype)
+    out[which] = (weights / (2.0 * n * weights.sum(dim=-1, keepdim=True))).to(out.dtype)
+    rows.log_beta[which] = solution.to(out.dtype)
     # Ties are uniform whatever β is, but only exact distances can tell what is tied.
-    rows.beta[left] = torch.where(tied, torch.inf, solution.exp() / scale).to(out.dtype)
-    rows.converged[left] = converged & ~tied
-    rows.tied[left] = tied
+    rows.beta[which] = torch.where(tied, torch.inf, solution.exp() / scale).to(out.dtype)
+    rows.converged[which] = converged & ~tied
+    rows.tied[which] = tied
 
 
 class _Views(NamedTuple):

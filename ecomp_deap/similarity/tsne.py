@@ -37,6 +37,7 @@ __all__ = [
 
 # Squared norms of this many times the variance are far from the centre.
 _FAR = 10.0
+_MANY = 256
 
 
 def default_perplexity(n_samples: int) -> float:
@@ -182,7 +183,9 @@ class TSNELoss:
         # Single precision keeps enough of distances that are a fair part of the norms.
         norms = origin.square().sum(dim=-1)
         variance = norms.mean(dim=-1) - origin.mean(dim=-2).square().sum(dim=-1)
-        self._centre = bool((norms.amax(dim=-1) > _FAR * variance).any())
+        far = bool((norms.amax(dim=-1) > _FAR * variance).any())
+        # The larger a table, the smaller is a row's own scale, and the less does centring cost.
+        self._centre = far or self.n_samples >= _MANY
         self._origins: dict[torch.dtype, Origins] = {}
 
     def __call__(self, compressed_embeddings: Any) -> Any:
