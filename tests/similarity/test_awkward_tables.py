@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ecomp_deap.similarity import tables
 from ecomp_deap.similarity.tables import neighbour_tables
 from tests.similarity.table_twins import (
     DTYPES,
@@ -94,3 +95,22 @@ def test_scale_does_not_matter(scale, dtype):
     torch.testing.assert_close(
         found.joint[0].double().fill_diagonal_(0), expected, rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("n_close", [3, 8])
+def test_a_few_rows_of_a_narrow_cluster_are_made_again_by_themselves(n_close, monkeypatch):
+    # In single precision their distances to each other drown in the rounding of their norms.
+    embedding = random_embedding(5, n=60).float()
+    spread = torch.randn(n_close, 12, generator=torch.Generator().manual_seed(1)).float()
+    embedding[:n_close] = embedding[0] + 1e-4 * spread
+    made = []
+
+    def redo(table, which, *rest, **options):
+        made.append(int(which.sum()))
+        return redo_rows(table, which, *rest, **options)
+
+    redo_rows = tables._redo_rows
+    monkeypatch.setattr(tables, "_redo_rows", redo)
+    found = neighbour_tables([embedding], 2.0)
+    assert n_close <= made[0] <= 15
+    assert_are_the_twins(found, [embedding], 2.0)

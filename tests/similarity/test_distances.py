@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ecomp_deap.similarity import squared_distances
-from ecomp_deap.similarity.distances import median_scale
+from ecomp_deap.similarity.distances import median_scale, rows_of_distances
 from tests.similarity.references import relu_embedding, true_distances
 
 
@@ -106,3 +106,14 @@ def test_median_scale_skips_zero_distances():
     tables = torch.stack([table, torch.zeros(3, 3).double()])
 
     assert median_scale(tables).flatten().tolist() == [3.0, 1.0]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e5])
+def test_rows_of_distances_are_those_of_the_table(offset):
+    generator = torch.Generator().manual_seed(3)
+    embedding = torch.randn(40, 6, generator=generator).double()
+    embedding[:4] = embedding[0] + 1e-7 * torch.arange(4)[:, None]
+    embedding += offset
+    rows = torch.tensor([2, 0, 39, 17])
+    expected = squared_distances(embedding)[rows]
+    torch.testing.assert_close(rows_of_distances(embedding, rows), expected, rtol=1e-9, atol=0)
