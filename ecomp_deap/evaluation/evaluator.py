@@ -33,7 +33,7 @@ from ecomp_deap.network.groups import find_structure
 from ecomp_deap.network.stack import DenseStack, Walk
 from ecomp_deap.network.training import to_device
 from ecomp_deap.similarity import TSNELoss, check_perplexity, default_perplexity
-from ecomp_deap.task import ACCURACY, Task
+from ecomp_deap.task import Task
 
 __all__ = ["Evaluator"]
 
@@ -128,7 +128,9 @@ class Evaluator:
     @property
     def scoring_threads(self) -> int:
         """Threads for `Scorer.score_all`; more than 1 only if nothing of a user's is called."""
-        return self.threads if self.engine == "batched" and self.task.metric == ACCURACY else 1
+        assert self._context is not None  # made at the start
+        # No child trains while it is scored.
+        return self.threads if can_thread(replace(self._context[1], training=[])) else 1
 
     def settle(self, genomes: Sequence[Genome]) -> None:
         """Choose what is still open of engine and threads, by timing, once.

@@ -7,7 +7,7 @@ a genome, `train` and `fit` train it, `embed` records its hidden representations
 from ecomp_deap.network.compile import compile_child, learnt_arrays, parent_arrays
 from ecomp_deap.network.cost import mac_count, param_count, widths_cost, with_positions
 from ecomp_deap.network.embedding import default_probe_layers, embed, find_probe_layers
-from ecomp_deap.network.groups import dense_layers, find_structure
+from ecomp_deap.network.groups import find_structure, weighted_layers
 from ecomp_deap.network.importance import l1_importance
 from ecomp_deap.network.parent import load_parent, make_parent
 from ecomp_deap.network.training import fit, predict, train
@@ -15,7 +15,6 @@ from ecomp_deap.network.training import fit, predict, train
 __all__ = [
     "compile_child",
     "default_probe_layers",
-    "dense_layers",
     "embed",
     "find_probe_layers",
     "find_structure",
@@ -29,6 +28,7 @@ __all__ = [
     "parent_arrays",
     "predict",
     "train",
+    "weighted_layers",
     "widths_cost",
     "with_positions",
 ]

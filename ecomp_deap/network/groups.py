@@ -6,7 +6,7 @@ from torch import nn
 from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.genomes import Axis, Group, Structure
 
-__all__ = ["ELEMENTWISE", "dense_layers", "find_structure", "stages", "weighted_layers"]
+__all__ = ["ELEMENTWISE", "find_structure", "stages", "weighted_layers"]
 
 #: Modules that act on each unit by itself and hold nothing.
 ELEMENTWISE = (
@@ -73,11 +73,6 @@ def _flatten(stack: nn.Module) -> list[tuple[str, nn.Module]]:
         elif module is not None:
             found.append((name, module))
     return found
-
-
-def dense_layers(parent: nn.Module) -> list[tuple[str, nn.Linear]]:
-    """Return the linear layers of a sequential stack in order, by name."""
-    return [(name, m) for name, m in stages(parent) if isinstance(m, nn.Linear)]
 
 
 def weighted_layers(parent: nn.Module) -> list[tuple[str, nn.Linear | nn.Conv2d]]:

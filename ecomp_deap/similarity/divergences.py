@@ -44,12 +44,24 @@ class Job(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Consecutive tables of a job's children, and the origins they are compared with."""
+    """Consecutive tables of a job's children: where they are, and what they are compared with.
+
+    Attributes:
+        job: Index of the job.
+        tables: Its tables.
+        origin: The origins that they are compared with.
+        place: Where they are in their group.
+    """
 
     job: int
-    first: int
-    last: int
+    tables: slice
     origin: slice
+    place: slice
+
+    @property
+    def size(self) -> int:
+        """Number of tables."""
+        return self.tables.stop - self.tables.start
 
 
 def divergences(jobs: Sequence[Job], perplexity: float) -> list[torch.Tensor]:
@@ -77,40 +89,34 @@ def divergences(jobs: Sequence[Job], perplexity: float) -> list[torch.Tensor]:
             perplexity,
             log_beta=torch.cat([_log_beta(jobs[piece.job], piece) for piece in group]),
             centre=[
-                jobs[piece.job].origins.centre
+                centre
                 for piece in group
-                for _ in range(piece.first, piece.last)
+                for centre in [jobs[piece.job].origins.centre] * piece.size
             ],
         )
         # Ratios first: their logarithms are near 0, where single precision is finest.
         terms = tables.joint
-        start = 0
         for piece in group:
             origins = jobs[piece.job].origins
-            end = start + piece.last - piece.first
-            terms[start:end].mul_(origins.reciprocal[piece.origin])
-            terms[start:end].log_().mul_(origins.p[piece.origin])
-            start = end
+            own = terms[piece.place].mul_(origins.reciprocal[piece.origin])
+            own.log_().mul_(origins.p[piece.origin])
         # Of equal tables rounding may take the divergence below 0.
         losses = (-terms.flatten(1).sum(dim=1)).clamp_min_(0.0)
         losses.masked_fill_(tables.dead, WORST_LOSS)
-        start = 0
         for piece in group:
-            end = start + piece.last - piece.first
-            found[piece.job][piece.first : piece.last] = losses[start:end]
-            start = end
+            found[piece.job][piece.tables] = losses[piece.place]
     return found
 
 
 def _embeddings(job: Job, piece: _Piece) -> Sequence[torch.Tensor]:
     n_origins = len(job.origins.p)
     if n_origins == 1:
-        return job.embeddings[piece.first : piece.last]
-    return [job.embeddings[piece.first // n_origins][piece.origin]]
+        return job.embeddings[piece.tables]
+    return [job.embeddings[piece.tables.start // n_origins][piece.origin]]
 
 
 def _log_beta(job: Job, piece: _Piece) -> torch.Tensor:
-    return job.origins.log_beta[piece.origin].expand(piece.last - piece.first, -1)
+    return job.origins.log_beta[piece.origin].expand(piece.size, -1)
 
 
 def _groups(jobs: Sequence[Job], capacity: int) -> Iterator[list[_Piece]]:
@@ -127,7 +133,10 @@ def _groups(jobs: Sequence[Job], capacity: int) -> Iterator[list[_Piece]]:
             place = first % period
             size = min(room, period - place, n_tables - first)
             origin = slice(place, place + size) if n_origins > 1 else slice(0, 1)
-            group.append(_Piece(number, first, first + size, origin))
+            filled = capacity - room
+            group.append(
+                _Piece(number, slice(first, first + size), origin, slice(filled, filled + size))
+            )
             first += size
             room -= size
             if room == 0:

@@ -214,7 +214,8 @@ def _redo_rows(
     distances.scatter_(1, own[:, None], torch.inf)
     nearest = distances.amin(dim=1)
     distances.sub_(nearest[:, None]).scatter_(1, own[:, None], 0.0)
-    scale = distances.mean(dim=1)
+    # The row's mean without its own 0, in whose units log β is.
+    scale = distances.sum(dim=1) / (distances.shape[1] - 1)
     _solve_rows(rows, which, distances, nearest, scale, own, perplexity, out=out)
 
 

@@ -66,7 +66,7 @@ def check_perplexity(perplexity: float, n_samples: int) -> float:
 
 
 def joint_probabilities(
-    distances: torch.Tensor, perplexity: float, *, log_beta: torch.Tensor | None = None
+    distances: torch.Tensor, perplexity: float
 ) -> tuple[torch.Tensor, Calibration]:
     """Return symmetric joint probabilities p_ij, and the calibration behind them.
 
@@ -76,13 +76,12 @@ def joint_probabilities(
     Args:
         distances: Squared distances, double, shape ``(..., n, n)``.
         perplexity: Effective number of neighbours.
-        log_beta: Where the calibration starts, see `calibrate`.
 
     Returns:
         Probabilities of shape ``(..., n, n)``: symmetric, summing to 1 over all ordered pairs
         i ≠ j, each at least the double epsilon, diagonal 0; and a `Calibration`.
     """
-    calibration = calibrate(distances / median_scale(distances), perplexity, log_beta=log_beta)
+    calibration = calibrate(distances / median_scale(distances), perplexity)
     conditional = calibration.conditional
     joint = conditional + conditional.transpose(-1, -2)
     return _normalise(joint), calibration

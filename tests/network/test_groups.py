@@ -7,7 +7,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.genomes import Axis
-from ecomp_deap.network import dense_layers, find_structure, make_parent
+from ecomp_deap.network import find_structure, make_parent, weighted_layers
 from tests.architectures import ALL, build
 
 WIDTHS = {
@@ -82,8 +82,8 @@ def test_nested_containers_are_opened():
     assert structure.child_shapes((2, 3))["middle.weight"] == (3, 2)
 
 
-def test_dense_layers_are_named():
-    assert [name for name, _ in dense_layers(make_parent((4, 3)))] == [
+def test_layers_with_weights_are_named():
+    assert [name for name, _ in weighted_layers(make_parent((4, 3)))] == [
         "layer_1_linear",
         "layer_2_linear",
         "output",
