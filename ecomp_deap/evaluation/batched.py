@@ -20,6 +20,7 @@ from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.network.compile import check_masks, genome_arrays
 from ecomp_deap.network.stack import DenseStack, Tensors, Walk, borrow
+from ecomp_deap.network.stack_training import StackTrainer
 from ecomp_deap.task import Task, accuracy, default_forward
 
 __all__ = ["evaluate_batched", "supports_batched"]
@@ -116,32 +117,45 @@ class _Chunk:
     def outcomes(self) -> list[Outcome]:
         """Return the outcome of each genome."""
         context = self.context
-        learnt = [self._child(genome) for genome in self.genomes]
+        learnt = self.embed()
         losses = {
             name: [found[places[name]] for places in self.places]
             for name, found in similarity_losses(context, self.embeddings).items()
         }
         return outcomes(context, self.genomes, self._metrics(), losses, learnt)
 
-    def _child(self, genome: Genome) -> Mapping[str, np.ndarray] | None:
-        """Train and embed a child; return what it learnt if it keeps that."""
+    def embed(self) -> list[Mapping[str, np.ndarray] | None]:
+        """Train and embed every child; return what each learnt, if children keep that."""
+        if self.context.training:
+            return self._trained()
+        for genome in self.genomes:
+            if isinstance(genome, MaskGenome) and genome.arrays is None:
+                self._masked(genome)
+            else:
+                self._walk(self._tensors(genome))
+        return [None] * len(self.genomes)
+
+    def _trained(self) -> list[Mapping[str, np.ndarray] | None]:
         context = self.context
-        if isinstance(genome, MaskGenome) and genome.arrays is None and not context.training:
-            self._masked(genome)
-            return None
-        tensors = self._tensors(genome)
-        if context.training:
-            tensors = self.stack.train(
-                tensors,
-                context.training,
-                loss_fn=context.loss_fn,
-                learning_rate=context.learning_rate,
-            )
-        walk = self.stack.walk(tensors, context.inputs)
+        trainer = StackTrainer(
+            self.stack,
+            context.training,
+            loss_fn=context.loss_fn,
+            learning_rate=context.learning_rate,
+        )
+        learnt: list[Mapping[str, np.ndarray] | None] = []
+        for tensors in trainer.train(map(self._tensors, self.genomes)):
+            self._walk(tensors)
+            if not context.inherit:
+                learnt.append(None)
+                continue
+            # A copy: a child that lives on shall not keep alive all that trained with it.
+            learnt.append({n: t.numpy(force=True).copy() for n, t in tensors.items()})
+        return learnt
+
+    def _walk(self, tensors: Tensors) -> None:
+        walk = self.stack.walk(tensors, self.context.inputs)
         self._add(self._embedded(walk), walk)
-        if not (context.inherit and context.training):
-            return None
-        return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
 
     def _tensors(self, genome: Genome) -> Tensors:
         """Return the child's tensors, in the genome's own memory where device and dtype allow."""

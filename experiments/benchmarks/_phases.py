@@ -167,13 +167,12 @@ class Phases:
 
     def _products(self) -> float:
         chunks = self._chunks()
-        return _seconds(lambda: [chunk._child(g) for chunk in chunks for g in chunk.genomes])
+        return _seconds(lambda: [chunk.embed() for chunk in chunks])
 
     def _embedded(self) -> list[_Chunk]:
         chunks = self._chunks()
         for chunk in chunks:
-            for genome in chunk.genomes:
-                chunk._child(genome)
+            chunk.embed()
         return chunks
 
     def _table_products(self) -> None:

@@ -76,3 +76,12 @@ def probes_of(network):
     names = [name for name, _ in stages(network)]
     first = next(i for i, (_, m) in enumerate(stages(network)) if isinstance(m, nn.Linear))
     return tuple(names[first:])
+
+
+def tensors_of(network):
+    """A network's own tensors, as genomes hold them."""
+    return {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }

@@ -1,7 +1,5 @@
 """A stack computed without modules is what the modules compute."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -11,23 +9,19 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from ecomp_deap.genomes import MaskGenome
-from ecomp_deap.network import compile_child, embed, find_structure, train
+from ecomp_deap.network import compile_child, embed, find_structure
 from ecomp_deap.network.groups import ELEMENTWISE
 from ecomp_deap.network.stack import DenseStack, borrow
 from ecomp_deap.task import default_forward
 from tests.architectures import equal_states, random_masks, state_of
-from tests.network.dense_stacks import batch_for, can_be_in_place, dense_stacks, fill, probes_of
-
-CROSS_ENTROPY = nn.functional.cross_entropy
-
-
-def tensors_of(network):
-    """A network's own tensors, as genomes hold them."""
-    return {
-        name: tensor
-        for name, tensor in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
+from tests.network.dense_stacks import (
+    batch_for,
+    can_be_in_place,
+    dense_stacks,
+    fill,
+    probes_of,
+    tensors_of,
+)
 
 
 def assert_walks_as_embedded(network, stack, tensors, inputs):
@@ -90,95 +84,6 @@ def test_what_works_in_place_overwrites_no_probe(kind, between):
     fill(network, 1)
     stack = DenseStack(network, ("0", "1", "2"))
     assert_walks_as_embedded(network, stack, tensors_of(network), batch_for(network)[0])
-
-
-def squared_sum(outputs, targets):
-    """A loss of a user's own, which changes what it is given."""
-    outputs -= 0.1
-    return outputs.square().sum(dim=1).mul(targets + 1).mean()
-
-
-def trained_both_ways(network, n, *, loss_fn=CROSS_ENTROPY, learning_rate=0.01, sizes=(12, 7)):
-    batches = [batch_for(network, n=sizes[i == n - 1], seed=i) for i in range(n)]
-    tensors = tensors_of(network)
-    before = {name: tensor.clone() for name, tensor in tensors.items()}
-    data = [inputs.clone() for inputs, _ in batches]
-    found = DenseStack(network, ()).train(
-        tensors, batches, loss_fn=loss_fn, learning_rate=learning_rate
-    )
-    assert equal_states(tensors, before)
-    assert all(torch.equal(a, b) for a, (b, _) in zip(data, batches, strict=True))
-    child = copy.deepcopy(network)
-    options = {"loss_fn": loss_fn, "forward": default_forward, "learning_rate": learning_rate}
-    train(child, batches, **options, seed=0)
-    return found, tensors_of(child)
-
-
-def largest_difference(a, b):
-    assert a.keys() == b.keys()
-    return max(float((a[name] - b[name]).abs().max()) for name in a)
-
-
-@given(
-    network=dense_stacks(hidden=(0, 5), training=True),
-    n=st.integers(1, 10),
-    loss_fn=st.sampled_from([CROSS_ENTROPY, squared_sum]),
-)
-def test_training_gives_what_the_modules_learn_up_to_rounding(network, n, loss_fn):
-    found, expected = trained_both_ways(network, n, loss_fn=loss_fn)
-    assert largest_difference(found, tensors_of(network)) > 1e-3
-    tolerance = 1e-6 if next(network.parameters()).dtype == torch.float32 else 1e-14
-    assert largest_difference(found, expected) <= tolerance
-
-
-@given(network=dense_stacks(hidden=(1, 3), training=True), data=st.data())
-def test_frozen_parameters_stay_and_the_others_learn(network, data):
-    names = [name for name, _ in network.named_parameters()]
-    frozen = data.draw(st.sets(st.sampled_from(names), max_size=len(names) - 1))
-    for name in frozen:
-        network.get_parameter(name).requires_grad_(False)
-    found, expected = trained_both_ways(network, 3)
-    tolerance = 1e-6 if next(network.parameters()).dtype == torch.float32 else 1e-14
-    assert largest_difference(found, expected) <= tolerance
-    before = tensors_of(network)
-    for name in names:
-        assert torch.equal(found[name], before[name]) or name not in frozen
-
-
-@pytest.mark.parametrize("norm", [{}, {"affine": False}, {"bias": False}])
-def test_a_batch_norm_hides_no_difference_from_the_modules(norm):
-    # The gradient of the bias in front of it is 0 but for rounding, which Adam makes a whole step.
-    network = nn.Sequential(nn.Linear(6, 40), nn.BatchNorm1d(40, **norm), nn.ReLU())
-    network.append(nn.Linear(40, 3)).eval()
-    fill(network, 3)
-    found, expected = trained_both_ways(network, 10)
-    assert largest_difference(found, expected) <= 1e-6
-    moved = (found["1.running_mean"] - network[1].running_mean).abs().min()
-    assert moved > 1e-4
-
-
-def test_wide_layers_learn_the_same_up_to_rounding():
-    network = nn.Sequential(nn.Linear(6, 300), nn.ReLU(), nn.Linear(300, 70), nn.GELU())
-    network.append(nn.Linear(70, 3)).eval()
-    fill(network, 5)
-    found, expected = trained_both_ways(network, 10, learning_rate=0.003)
-    assert largest_difference(found, expected) <= 1e-6
-
-
-def test_without_batches_nothing_is_learnt_and_nothing_shared():
-    network = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).eval()
-    tensors = tensors_of(network)
-    found = DenseStack(network, ()).train(tensors, [], loss_fn=CROSS_ENTROPY, learning_rate=0.1)
-    assert equal_states(found, tensors)
-    for name, tensor in found.items():
-        assert tensor.data_ptr() != tensors[name].data_ptr()
-
-
-def test_training_works_where_gradients_are_switched_off():
-    network = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3)).eval()
-    with torch.no_grad():
-        found, expected = trained_both_ways(network, 2)
-    assert largest_difference(found, expected) <= 1e-6
 
 
 @pytest.mark.parametrize(
