@@ -57,12 +57,14 @@ class Structure:
         shapes: The parent's shape of each of these tensors.
         positions: How often one sample meets each entry of a weight, by the tensor's name, where
             that is not once: at every position of a convolution's output map.
+        left_alone: Layers whose outputs are never cut, by name, and why.
     """
 
     groups: tuple[Group, ...]
     tensors: Mapping[str, tuple[Axis | None, ...]]
     shapes: Mapping[str, tuple[int, ...]]
     positions: Mapping[str, int] = field(default_factory=dict)
+    left_alone: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from torch import nn
 from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.genomes import Axis, Group, Structure
 
-__all__ = ["ELEMENTWISE", "find_structure", "stages", "weighted_layers"]
+__all__ = ["ELEMENTWISE", "OUTPUTS", "find_structure", "stages", "weighted_layers"]
 
 #: Modules that act on each unit by itself and hold nothing.
 ELEMENTWISE = (
@@ -28,6 +28,8 @@ ELEMENTWISE = (
     nn.Dropout,
     nn.Identity,
 )
+#: Why a network's last layer stays as it is.
+OUTPUTS = "its units are the network's outputs"
 # Likewise, for maps of shape (n, channels, height, width).
 _MAPWISE = (nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _FOR_MAPS = (nn.Conv2d, nn.BatchNorm2d, *_MAPWISE)
@@ -113,7 +115,8 @@ def find_structure(parent: nn.Module) -> Structure:
     finder = _Finder(last=layers[-1][0])
     for name, module in stages(parent):
         finder.visit(name, module)
-    return Structure(tuple(finder.groups), finder.tensors, finder.shapes)
+    left_alone = {layers[-1][0]: OUTPUTS}
+    return Structure(tuple(finder.groups), finder.tensors, finder.shapes, left_alone=left_alone)
 
 
 class _Finder:
