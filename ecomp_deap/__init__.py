@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ecomp_deap.genomes import MaskGenome, WeightGenome
     from ecomp_deap.logbook import export_logbook, logbook_to_rows, read_logbook, statistics
     from ecomp_deap.measurement import Measurement
-    from ecomp_deap.network import load_parent, make_parent
+    from ecomp_deap.network import Inspection, inspect, load_parent, make_parent
     from ecomp_deap.search import Archive, Result, compress, evolve, train_parent
     from ecomp_deap.similarity import TSNELoss
     from ecomp_deap.task import Metric, Task
@@ -34,6 +34,7 @@ _MODULE_OF = {
     "Archive": "search",
     "Callback": "callbacks",
     "Evaluator": "evaluation",
+    "Inspection": "network",
     "MaskGenome": "genomes",
     "Measurement": "measurement",
     "Metric": "task",
@@ -46,6 +47,7 @@ _MODULE_OF = {
     "compress": "search",
     "evolve": "search",
     "export_logbook": "logbook",
+    "inspect": "network",
     "load_child": "export",
     "load_fashion_mnist": "data",
     "load_fashion_mnist_original": "data",
@@ -66,6 +68,7 @@ __all__ = [
     "DataError",
     "EcompError",
     "Evaluator",
+    "Inspection",
     "MaskGenome",
     "Measurement",
     "Metric",
@@ -80,6 +83,7 @@ __all__ = [
     "compress",
     "evolve",
     "export_logbook",
+    "inspect",
     "load_child",
     "load_fashion_mnist",
     "load_fashion_mnist_original",

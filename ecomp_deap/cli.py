@@ -1,18 +1,19 @@
-"""The command ``ecomp-deap``: options in, run directories out.
+"""The command ``ecomp-deap``: options in; run directories, or what there is to prune, out.
 
-Only the standard library is imported until a run starts, so that help and errors come at once.
+Only the standard library is imported until the work starts, so that help and errors come at once.
 """
 
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ecomp_deap._version import __version__
 from ecomp_deap.callbacks import Callback
-from ecomp_deap.errors import ArgumentError, EcompError
+from ecomp_deap.errors import ArgumentError, EcompError, argument_error, one_line
 from ecomp_deap.runs.config import RunConfig, load_toml
-from ecomp_deap.runs.kinds import Flag
+from ecomp_deap.runs.kinds import Flag, Location
 from ecomp_deap.runs.options import OPTIONS, Option, unknown_name_error
 
 __all__ = ["main", "parse"]
@@ -34,7 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     version leave by `SystemExit`, as argparse has it.
     """
     try:
-        _run(parse(argv))
+        words, rest = _read(argv)
+        if words["command"] == "inspect":
+            _inspect(words, rest)
+        else:
+            _run(_config(words, rest))
     except EcompError as error:
         print(f"ecomp-deap: error: {error}", file=sys.stderr)
         return 2
@@ -45,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None = None) -> RunConfig:
-    """Return the configuration that a command line, and the file it names, ask for.
+    """Return the configuration that a command line of ``run``, and the file it names, ask for.
 
     Raises:
         ArgumentError: the command line or an option in the file is wrong.
@@ -54,13 +59,24 @@ def parse(argv: Sequence[str] | None = None) -> RunConfig:
     >>> parse(["run", "3", "first", "--preset", "report", "--loss-weights", "1,0,1"]).loss_weights
     (1.0, 0.0, 1.0)
     """
+    words, rest = _read(argv)
+    if words["command"] != "run":
+        raise argument_error("COMMAND", "'run'", words["command"])
+    return _config(words, rest)
+
+
+def _read(argv: Sequence[str] | None) -> tuple[dict[str, Any], list[str]]:
+    """Return the words that options and positionals got, and those that nothing took."""
     arguments, rest = _parser().parse_known_args(argv)
-    words = vars(arguments)
+    return vars(arguments), rest
+
+
+def _config(words: dict[str, Any], rest: list[str]) -> RunConfig:
     for name in _POSITIONALS:  # argparse looks no further than the first option for them
         if words[name] is None and rest and not rest[0].startswith("-"):
             words[name] = rest.pop(0)
-    if rest:
-        _refuse(rest)
+    flags = ["--config", *(option.flag for option in OPTIONS.values())]
+    _refuse(rest, flags, "N_RUNS and NAME")
     given = {
         name: _value(option, words[name])
         for name, option in OPTIONS.items()
@@ -90,6 +106,46 @@ def _run(config: RunConfig) -> None:
         print(_report(finished))
 
 
+def _inspect(words: Mapping[str, Any], rest: Sequence[str]) -> None:
+    _refuse(rest, ["--example"], "PARENT")
+    path = Location().parse("PARENT", words["parent"])
+    shape = None if words["example"] is None else _shape(words["example"])
+
+    from ecomp_deap.network import inspect
+
+    parent = _load(path)
+    print(inspect(parent, None if shape is None else _zeros(parent, shape)))
+
+
+def _shape(word: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(size) for size in word.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise argument_error("--example", "integers of at least 1, such as 1,28,28", word)
+    return shape
+
+
+def _load(path: Path) -> Any:
+    """Return the network in a file: by its manifest if one lies beside it, else a dense stack."""
+    from ecomp_deap.export import load_child
+    from ecomp_deap.network import load_parent
+
+    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
+        return load_child(path)
+    return load_parent(path)
+
+
+def _zeros(parent: Any, shape: tuple[int, ...]) -> Any:
+    """Return a batch of one sample of zeros, in the parent's dtype; None if it holds nothing."""
+    parameter = next(parent.parameters(), None)
+    try:
+        return None if parameter is None else parameter.new_zeros((1, *shape))
+    except (RuntimeError, TypeError) as error:  # more than memory or an integer of torch holds
+        raise ArgumentError(f"--example: {one_line(error)}") from error
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are ours, so that all of them look alike."""
 
@@ -104,7 +160,15 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ecomp-deap {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
+    _add_run(commands)
+    _add_inspect(commands)
+    return parser
+
+
+def _add_run(commands: Any) -> None:
     run = commands.add_parser(
         "run",
         help="compress a network, once or several times",
@@ -121,7 +185,31 @@ def _parser() -> argparse.ArgumentParser:
             groups[option.group] = run.add_argument_group(option.group)
         _add(groups[option.group], option)
     run.add_argument("--config", metavar="FILE.toml", help="a file of these options")
-    return parser
+
+
+def _add_inspect(commands: Any) -> None:
+    inspect = commands.add_parser(
+        "inspect",
+        help="show what could be pruned from a network",
+        usage="ecomp-deap inspect PARENT [options]",
+        description="Print the groups of units that a search could prune from a network, with the "
+        "parameters and multiply-accumulate operations (MACs) that each takes, and the layers that "
+        "are left alone. A weight between two groups counts for both.",
+        allow_abbrev=False,
+    )
+    inspect.add_argument(
+        "parent",
+        metavar="PARENT",
+        help="a .safetensors file with its manifest beside it, as runs leave them; or a "
+        ".safetensors, .pt or .pth file with the weights of a dense ReLU network, as run --parent "
+        "takes it",
+    )
+    inspect.add_argument(
+        "--example",
+        metavar="N,N,...",
+        help="shape of one sample, such as 1,28,28; the MACs of convolutions depend on it "
+        "(default: no MACs for a network with convolutions)",
+    )
 
 
 def _add(group: Any, option: Option) -> None:
@@ -150,12 +238,13 @@ def _value(option: Option, word: str | bool) -> Any:
     return option.kind.parse(name, word)
 
 
-def _refuse(words: Iterable[str]) -> NoReturn:
+def _refuse(words: Sequence[str], flags: Iterable[str], positionals: str) -> None:
+    """Raise for words that nothing took, if there are any."""
     for word in words:
         if word.startswith("-"):
-            flags = ["--config", *(option.flag for option in OPTIONS.values())]
             raise unknown_name_error("unknown option", word.partition("=")[0], flags)
-    raise ArgumentError(f"expected no more than N_RUNS and NAME, got also {' '.join(words)!r}")
+    if words:
+        raise ArgumentError(f"expected no more than {positionals}, got also {' '.join(words)!r}")
 
 
 def _report(runs: Iterable[tuple[str, Mapping[str, Any]]]) -> str:

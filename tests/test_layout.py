@@ -121,7 +121,7 @@ def test_deap_is_known_in_few_places(path):
 def test_tools_of_the_tests_are_no_dependencies(path):
     assert packages_imported(path) <= {
         *("deap", "matplotlib", "moocore", "numpy", "safetensors", "tomli", "torch"),
-        *("torchvision", "tqdm"),
+        *("torch_pruning", "torchvision", "tqdm"),
     }
 
 

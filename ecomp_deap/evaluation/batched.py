@@ -207,7 +207,8 @@ class _Chunk:
         cut = {}
         for name, tensor in self.segments[depth]:
             for dim, axis in enumerate(self.context.structure.tensors[name]):
-                index = None if axis is None else kept[axis.group]
+                # A dense stack's: one entry for each unit.
+                index = None if axis is None else kept[axis.groups[0]]
                 if index is not None:
                     tensor = tensor.index_select(dim, index)
             cut[name] = tensor

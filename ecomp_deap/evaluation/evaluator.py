@@ -29,8 +29,8 @@ from ecomp_deap.genomes import Genome
 from ecomp_deap.network.compile import compile_child, parent_arrays
 from ecomp_deap.network.cost import with_positions
 from ecomp_deap.network.embedding import embed, find_probe_layers
-from ecomp_deap.network.groups import find_structure
 from ecomp_deap.network.stack import DenseStack, Walk
+from ecomp_deap.network.structure import find_structure
 from ecomp_deap.network.training import to_device
 from ecomp_deap.similarity import TSNELoss, check_perplexity, default_perplexity
 from ecomp_deap.task import Task
@@ -94,9 +94,15 @@ class Evaluator:
         # Two, as a norm without statistics of its own takes no single sample.
         two, _ = self._batch(np.arange(2))
         self.structure = with_positions(
-            find_structure(task.parent), task.parent, two, n_samples=2, forward=task.apply
+            find_structure(task.parent, two, forward=task.apply),
+            task.parent,
+            two,
+            n_samples=2,
+            forward=task.apply,
         )
-        self.probe_layers = find_probe_layers(task.parent, task.probe_layers)
+        self.probe_layers = find_probe_layers(
+            task.parent, task.probe_layers, structure=self.structure, inputs=two, forward=task.apply
+        )
         self.engine = check_engine(engine, batched=supports_batched(task, self.probe_layers, two))
         self.arrays = parent_arrays(task.parent, self.structure)
         search = task.splits.search

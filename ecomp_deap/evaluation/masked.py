@@ -40,7 +40,7 @@ def supports_masked(context: Context, genomes: Sequence[Genome]) -> bool:
     do not depend on each other, and without training steps. The task's ``forward`` may call the
     network, but not look into it.
     """
-    if context.training:
+    if context.training or not context.structure.is_stack:
         return False
     if not all(isinstance(genome, MaskGenome) and genome.arrays is None for genome in genomes):
         return False

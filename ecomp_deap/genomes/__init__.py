@@ -7,7 +7,16 @@ copies, and is told from others by `key()`. With a DEAP ``fitness`` attached it 
 
 from ecomp_deap.genomes.base import Genome
 from ecomp_deap.genomes.mask import MaskGenome, realign
-from ecomp_deap.genomes.structure import Axis, Group, Structure
+from ecomp_deap.genomes.structure import Axis, Group, MixedAxis, Structure
 from ecomp_deap.genomes.weights import WeightGenome
 
-__all__ = ["Axis", "Genome", "Group", "MaskGenome", "Structure", "WeightGenome", "realign"]
+__all__ = [
+    "Axis",
+    "Genome",
+    "Group",
+    "MaskGenome",
+    "MixedAxis",
+    "Structure",
+    "WeightGenome",
+    "realign",
+]

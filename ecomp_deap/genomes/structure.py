@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from ecomp_deap.errors import argument_error
 
-__all__ = ["Axis", "Group", "Structure"]
+__all__ = ["Axis", "Group", "MixedAxis", "Structure"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,86 @@ class Axis:
     group: int
     block: int = 1
 
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Indices of the groups that own entries."""
+        return (self.group,)
+
+    def size(self, widths: Sequence[int]) -> int:
+        """Return the number of entries in a child of the given widths."""
+        return widths[self.group] * self.block
+
+    def entries(self, kept: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the parent's entries that a child has, ascending.
+
+        Args:
+            kept: For each group, the kept units' indices in ascending order.
+        """
+        units = kept[self.group]
+        if self.block == 1:
+            return units
+        return (units[:, None] * self.block + np.arange(self.block)).ravel()
+
+    def units(self, group: int, size: int) -> np.ndarray:
+        """Return the unit of a group that each of the parent's ``size`` entries belongs to."""
+        assert group == self.group
+        return np.arange(size) // self.block
+
+
+@dataclass(frozen=True)
+class MixedAxis:
+    """One dimension of a tensor whose entries belong to several groups, to none, or in any order.
+
+    That is what a concatenation makes, and a grouped convolution.
+
+    Attributes:
+        owners: For each of the parent's entries the index of its group; −1 if it always stays.
+        units_of: For each entry its unit in that group. Every unit of a group owns as many.
+    """
+
+    owners: tuple[int, ...]
+    units_of: tuple[int, ...]
+
+    @cached_property
+    def groups(self) -> tuple[int, ...]:
+        """Indices of the groups that own entries."""
+        return tuple(sorted(set(self.owners) - {-1}))
+
+    @cached_property
+    def _each(self) -> tuple[tuple[int, int], ...]:
+        """Of each group the number of entries that a unit owns."""
+        owned = [
+            [u for o, u in zip(self.owners, self.units_of, strict=True) if o == g]
+            for g in self.groups
+        ]
+        return tuple((g, len(o) // len(set(o))) for g, o in zip(self.groups, owned, strict=True))
+
+    @cached_property
+    def _n_fixed(self) -> int:
+        return self.owners.count(-1)
+
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.owners), np.array(self.units_of)
+
+    def size(self, widths: Sequence[int]) -> int:
+        """Return the number of entries in a child of the given widths."""
+        return self._n_fixed + sum(widths[group] * each for group, each in self._each)
+
+    def entries(self, kept: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the parent's entries that a child has, see `Axis.entries`."""
+        owners, units = self._arrays
+        stays = owners == -1
+        for group in self.groups:
+            stays |= (owners == group) & np.isin(units, kept[group])
+        return np.flatnonzero(stays)
+
+    def units(self, group: int, size: int) -> np.ndarray:
+        """Return the unit of a group that each entry belongs to, −1 for other entries."""
+        owners, units = self._arrays
+        assert len(owners) == size
+        return np.where(owners == group, units, -1)
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -52,19 +133,22 @@ class Structure:
 
     Attributes:
         groups: The groups, in the order of the forward pass.
-        tensors: For each tensor of the parent's state, one `Axis` or None per dimension. Tensors
-            are named as in ``state_dict()``.
+        tensors: For each tensor of the parent's state, one axis or None per dimension. Tensors are
+            named as in ``state_dict()``.
         shapes: The parent's shape of each of these tensors.
         positions: How often one sample meets each entry of a weight, by the tensor's name, where
             that is not once: at every position of a convolution's output map.
         left_alone: Layers whose outputs are never cut, by name, and why.
+        is_stack: Whether the parent is a plain sequential stack, so that a unit is known by
+            where its layer stands.
     """
 
     groups: tuple[Group, ...]
-    tensors: Mapping[str, tuple[Axis | None, ...]]
+    tensors: Mapping[str, tuple[Axis | MixedAxis | None, ...]]
     shapes: Mapping[str, tuple[int, ...]]
     positions: Mapping[str, int] = field(default_factory=dict)
     left_alone: Mapping[str, str] = field(default_factory=dict)
+    is_stack: bool = True
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -79,7 +163,7 @@ class Structure:
         """Return the shape of each tensor in a child of the given widths."""
         return {
             name: tuple(
-                size if axis is None else widths[axis.group] * axis.block
+                size if axis is None else axis.size(widths)
                 for size, axis in zip(self.shapes[name], axes, strict=True)
             )
             for name, axes in self.tensors.items()
@@ -95,7 +179,9 @@ class Structure:
             kept: For each group, the kept units' indices in ascending order.
         """
         return {
-            name: _take(arrays[name], [_entries(axis, kept) for axis in axes])
+            name: _take(
+                arrays[name], [None if axis is None else axis.entries(kept) for axis in axes]
+            )
             for name, axes in self.tensors.items()
         }
 
@@ -119,25 +205,14 @@ class Structure:
                 out_of.append(everything)
                 continue
             _, first, second = np.intersect1d(
-                target_kept[axis.group],
-                source_kept[axis.group],
+                axis.entries(target_kept),
+                axis.entries(source_kept),
                 assume_unique=True,
                 return_indices=True,
             )
-            into.append(_spread(first, axis.block))
-            out_of.append(_spread(second, axis.block))
+            into.append(first)
+            out_of.append(second)
         target[np.ix_(*into)] = source[np.ix_(*out_of)]
-
-
-def _spread(units: np.ndarray, block: int) -> np.ndarray:
-    """Return the entries that belong to ``units`` when each owns ``block`` consecutive ones."""
-    if block == 1:
-        return units
-    return (units[:, None] * block + np.arange(block)).ravel()
-
-
-def _entries(axis: Axis | None, kept: Sequence[np.ndarray]) -> np.ndarray | None:
-    return None if axis is None else _spread(kept[axis.group], axis.block)
 
 
 def _take(array: np.ndarray, entries: Sequence[np.ndarray | None]) -> np.ndarray:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Genome, MaskGenome, Structure, WeightGenome
@@ -81,6 +83,8 @@ def compile_child(
     # The memo keeps deepcopy from copying the parent's tensors, which are replaced at once.
     memo = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
     child = copy.deepcopy(parent, memo)
+    # By the parent's tensor, so that what was tied stays so.
+    made: dict[int, torch.Tensor] = {}
     for name, module in child.named_modules():
         for kind in (module._parameters, module._buffers):
             for key, old in kind.items():
@@ -92,8 +96,9 @@ def compile_child(
                     if array is None
                     else torch.tensor(array, device=old.device, dtype=old.dtype)
                 )
-                is_parameter = isinstance(old, nn.Parameter)
-                kind[key] = nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor
+                if isinstance(old, nn.Parameter):
+                    tensor = nn.Parameter(tensor, old.requires_grad)
+                kind[key] = made.setdefault(id(old), tensor)
         _resize(module)
     return child
 
@@ -108,9 +113,17 @@ def _resize(module: nn.Module) -> None:
     """Make a module's own idea of its size agree with its tensors (in place)."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.Conv2d):
-        module.out_channels, module.in_channels = module.weight.shape[:2]
-    elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+    elif isinstance(module, _ConvTransposeNd):
+        pass  # never cut
+    elif isinstance(module, _ConvNd):
+        n_outputs, n_inputs = module.weight.shape[:2]
+        if module.groups == module.in_channels:
+            # A depthwise one loses groups, any other one units of every group.
+            module.groups = n_outputs * module.groups // module.out_channels
+        module.out_channels, module.in_channels = n_outputs, n_inputs * module.groups
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = module.weight.numel()
+    elif isinstance(module, _BatchNorm):
         for tensor in (module.weight, module.running_mean):
             if tensor is not None:
                 module.num_features = tensor.shape[0]

@@ -6,16 +6,28 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecomp_deap.genomes import Structure
 
-__all__ = ["mac_count", "param_count", "widths_cost", "with_positions"]
+__all__ = ["mac_count", "param_count", "size_bytes", "widths_cost", "with_positions"]
 
 
 def param_count(module: nn.Module) -> int:
     """Return the number of parameters; a parameter used twice counts once."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def size_bytes(module: nn.Module) -> int:
+    """Return the bytes of the parameters and buffers in the state dict; a shared one counts once.
+
+    Buffers that are not persistent are not in it.
+    """
+    # keep_vars gives the tensors themselves: without it, each name has an object of its own.
+    values = module.state_dict(keep_vars=True).values()
+    tensors = {id(value): value for value in values if isinstance(value, torch.Tensor)}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def mac_count(
@@ -51,7 +63,7 @@ def widths_cost(structure: Structure, widths: Sequence[int]) -> tuple[int, int]:
             continue
         size = 1
         for n, axis in zip(structure.shapes[name], axes, strict=True):
-            size *= n if axis is None else widths[axis.group] * axis.block
+            size *= n if axis is None else axis.size(widths)
         params += size
         if len(axes) >= 2:
             macs += size * structure.positions.get(name, 1)
@@ -77,18 +89,21 @@ def with_positions(
         n_samples: Size of the batch.
         forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
     """
-    counts: dict[str, int] = {}
 
     def count(name: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
         def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-            counts[name] = counts.get(name, 0) + output.numel()
+            counts[name] += output.numel()
 
         return hook
 
-    weights = [name for name, shape in structure.shapes.items() if len(shape) >= 2]
+    modules = dict(parent.named_modules())
+    # What no such layer holds makes no products of its own.
+    counts = {name: 0 for name, shape in structure.shapes.items() if len(shape) >= 2}
+    layers = {name: modules.get(name.removesuffix(".weight")) for name in counts}
     handles = [
-        parent.get_submodule(name.removesuffix(".weight")).register_forward_hook(count(name))
-        for name in weights
+        layer.register_forward_hook(count(name))
+        for name, layer in layers.items()
+        if isinstance(layer, (nn.Linear, _ConvNd)) and not isinstance(layer, _ConvTransposeNd)
     ]
     try:
         with torch.no_grad():

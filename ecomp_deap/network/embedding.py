@@ -7,9 +7,13 @@ import torch
 from torch import nn
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.network.groups import stages
+from ecomp_deap.genomes import Structure
+from ecomp_deap.network.groups import ELEMENTWISE, stages
 
 __all__ = ["as_embedding", "default_probe_layers", "embed", "find_probe_layers"]
+
+# Of any network: each costs a table for every child.
+_MAX_PROBES = 4
 
 
 def default_probe_layers(parent: nn.Module) -> tuple[str, ...]:
@@ -35,14 +39,76 @@ def default_probe_layers(parent: nn.Module) -> tuple[str, ...]:
     return tuple(probes)
 
 
-def find_probe_layers(parent: nn.Module, names: Sequence[str] | None) -> tuple[str, ...]:
+def spread_probe_layers(
+    parent: nn.Module,
+    structure: Structure,
+    inputs: Any,
+    *,
+    forward: Callable[[nn.Module, Any], Any],
+) -> tuple[str, ...]:
+    """Return at most four layers of any network, evenly spread in the order of its forward pass.
+
+    They are chosen among activations, or, where it has none, among the layers that make groups;
+    the last one is always taken.
+
+    Args:
+        parent: The network, in eval mode.
+        structure: Its groups.
+        inputs: A batch, of at least two samples.
+        forward: ``(module, inputs) -> outputs``.
+    """
+    seen: dict[str, nn.Module] = {}
+
+    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor) and output.ndim in (2, 3, 4):
+                seen.pop(name, None)  # a module that is used again is known by its last use
+                seen[name] = module
+
+        return hook
+
+    handles = [m.register_forward_hook(note(name)) for name, m in parent.named_modules() if name]
+    try:
+        with torch.no_grad():
+            forward(parent, inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    activations = tuple(kind for kind in ELEMENTWISE if kind not in (nn.Dropout, nn.Identity))
+    found = [name for name, module in seen.items() if isinstance(module, activations)]
+    if not found:
+        makers = {group.name for group in structure.groups}
+        found = [name for name in seen if name in makers]
+    n = min(_MAX_PROBES, len(found))
+    return tuple(found[(i + 1) * len(found) // n - 1] for i in range(n))
+
+
+def find_probe_layers(
+    parent: nn.Module,
+    names: Sequence[str] | None,
+    *,
+    structure: Structure | None = None,
+    inputs: Any = None,
+    forward: Callable[[nn.Module, Any], Any] | None = None,
+) -> tuple[str, ...]:
     """Return the probe layers, checked against the parent.
+
+    Args:
+        parent: The network.
+        names: Of the layers; None for `default_probe_layers` of a stack, and
+            `spread_probe_layers` of any other network.
+        structure: The parent's groups, None for a stack's.
+        inputs: A batch, needed unless the parent is a stack.
+        forward: ``(module, inputs) -> outputs``, likewise.
 
     Raises:
         ArgumentError: A name the parent does not have, or a name twice.
     """
     if names is None:
-        return default_probe_layers(parent)
+        if structure is None or structure.is_stack:
+            return default_probe_layers(parent)
+        assert forward is not None
+        return spread_probe_layers(parent, structure, inputs, forward=forward)
     known = [name for name, _ in parent.named_modules() if name]
     for name in names:
         if name not in known:
@@ -69,7 +135,8 @@ def embed(
 
     Returns:
         The outputs, and by layer a tensor of shape ``(n_samples, n_units)``: maps of shape
-        ``(n, channels, height, width)`` are averaged over positions.
+        ``(n, channels, height, width)`` are averaged over positions, and token sequences of shape
+        ``(n, tokens, units)`` over tokens.
     """
     found: dict[str, torch.Tensor] = {}
 
@@ -97,18 +164,22 @@ def as_embedding(name: str, output: torch.Tensor) -> torch.Tensor:
 
     Args:
         name: Of the probe layer, for the error.
-        output: Shape ``(n_samples, n_units)``, or maps of shape ``(n_samples, n_units, height,
-            width)``, which are averaged over positions.
+        output: Shape ``(n_samples, n_units)``; or maps of shape ``(n_samples, n_units, height,
+            width)``, which are averaged over positions; or sequences of shape ``(n_samples,
+            n_tokens, n_units)``, averaged over tokens.
 
     Raises:
         ArgumentError: An output of another shape.
     """
     if output.ndim == 2:
         return output.clone()
+    if output.ndim == 3:
+        return output.mean(dim=1)
     if output.ndim == 4:
         return output.flatten(2).mean(dim=2)
     raise argument_error(
         f"probe layer {name!r}",
-        "an output of shape (n_samples, n_units) or (n_samples, n_units, height, width)",
+        "an output of shape (n_samples, n_units), (n_samples, n_tokens, n_units) or "
+        "(n_samples, n_units, height, width)",
         tuple(output.shape),
     )

@@ -1,4 +1,4 @@
-"""Groups: which units of a parent can be removed, and where they lie in its tensors."""
+"""Groups of a sequential stack: which units can be removed, and where they lie in its tensors."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch import nn
 from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.genomes import Axis, Group, Structure
 
-__all__ = ["ELEMENTWISE", "OUTPUTS", "find_structure", "stages", "weighted_layers"]
+__all__ = ["ELEMENTWISE", "OUTPUTS", "stack_structure", "stages", "weighted_layers"]
 
 #: Modules that act on each unit by itself and hold nothing.
 ELEMENTWISE = (
@@ -82,7 +82,7 @@ def weighted_layers(parent: nn.Module) -> list[tuple[str, nn.Linear | nn.Conv2d]
     return [(name, m) for name, m in stages(parent) if isinstance(m, (nn.Linear, nn.Conv2d))]
 
 
-def find_structure(parent: nn.Module) -> Structure:
+def stack_structure(parent: nn.Module) -> Structure:
     """Return the groups of a sequential stack of dense and convolutional layers.
 
     Each `Linear` or `Conv2d` layer but the last makes one group, of its features or channels. It
@@ -91,10 +91,10 @@ def find_structure(parent: nn.Module) -> Structure:
     are the outputs and stay.
 
     Args:
-        parent: A `torch.nn.Sequential`, possibly nested, of `Linear`, `Conv2d` with ``groups=1``,
-            `BatchNorm1d`, `BatchNorm2d`, dropout, `MaxPool2d`, `AvgPool2d`, `AdaptiveAvgPool2d`
-            and elementwise activations. `Flatten` stands between maps and a `Linear`, and like
-            `Unflatten` it may stand before the first layer with weights.
+        parent: A `torch.nn.Sequential`, possibly nested, of `Linear`, `Conv2d` with ``groups=1`` or
+            depthwise, `BatchNorm1d`, `BatchNorm2d`, dropout, `MaxPool2d`, `AvgPool2d`,
+            `AdaptiveAvgPool2d` and elementwise activations. `Flatten` stands between maps and a
+            `Linear`, and like `Unflatten` it may stand before the first layer with weights.
 
     Returns:
         The groups, with one position per weight: see `with_positions` for the MACs of
@@ -141,9 +141,15 @@ class _Finder:
         if isinstance(module, nn.Linear):
             self._weights(name, module, module.in_features, module.out_features)
         elif isinstance(module, nn.Conv2d):
-            if module.groups != 1:
-                raise _refusal(name, "a Conv2d with groups=1", f"groups={module.groups}")
-            self._weights(name, module, module.in_channels, module.out_channels)
+            if module.groups == 1:
+                self._weights(name, module, module.in_channels, module.out_channels)
+            elif _is_depthwise(module) and name != self._last:
+                axis = self._read(name, "in_channels", module.in_channels)
+                self._add(name, module, "weight", (axis, None, None, None))
+                self._add(name, module, "bias", (axis,))
+            else:
+                expected = "a Conv2d with groups=1, or a depthwise one that is not the last"
+                raise _refusal(name, expected, f"groups={module.groups}")
         elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             axis = self._read(name, "num_features", module.num_features)
             for tensor in ("weight", "bias", "running_mean", "running_var"):
@@ -222,6 +228,10 @@ class _Finder:
         if owner != full:
             raise argument_error(f"parent: {full}", "a tensor of its own", f"that of {owner}")
         self.tensors[full], self.shapes[full] = axes, tuple(value.shape)
+
+
+def _is_depthwise(module: nn.Conv2d) -> bool:
+    return module.groups == module.in_channels == module.out_channels
 
 
 def _refusal(name: str, expected: str, got: str) -> ArgumentError:

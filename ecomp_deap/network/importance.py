@@ -22,7 +22,12 @@ def l1_importance(structure: Structure, arrays: Mapping[str, np.ndarray]) -> lis
     Source: the original EComp; Li et al. (2017), "Pruning Filters for Efficient ConvNets".
     """
     importance = []
-    for group in structure.groups:
-        weight = np.abs(arrays[f"{group.name}.weight"])
-        importance.append(weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64))
+    for index, group in enumerate(structure.groups):
+        name = f"{group.name}.weight"
+        weight = np.abs(arrays[name])
+        norms = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64)
+        axis = structure.tensors[name][0]
+        assert axis is not None  # the group's layer makes its units
+        units = axis.units(index, len(norms))
+        importance.append(np.bincount(units[units >= 0], norms[units >= 0], group.n_units))
     return importance

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.genomes import Axis, Structure
+from ecomp_deap.genomes import Axis, MixedAxis, Structure
 from ecomp_deap.network.embedding import as_embedding
 from ecomp_deap.network.groups import stages
 
@@ -44,9 +44,11 @@ class MaskedStack:
         group = None
         for name, module in stages(parent):
             axes = structure.tensors.get(f"{name}.weight", ())
-            reads = None
+            reads: Axis | None = None
             if len(axes) >= 2:
-                group, reads = (None if axes[0] is None else axes[0].group), axes[1]
+                made, read = axes[:2]
+                assert not isinstance(read, MixedAxis)  # of a stack
+                group, reads = None if made is None else made.groups[0], read
             probes = tuple(probe for probe, end in ends.items() if end == name)
             self._stages.append(_Stage(module, reads, group, probes))
         self.groups = {probe: stage.group for stage in self._stages for probe in stage.probes}

@@ -108,6 +108,8 @@ def make_toolbox(
     evaluator = Evaluator(
         task, seed=seed, block_size=block_size, engine=engine, threads=threads, memory=memory
     )
+    if genome == "weights" and not evaluator.structure.is_stack:
+        raise argument_error("genome", "'mask' for a parent that is no sequential stack", genome)
     toolbox = Toolbox(evaluator, fitness, individual_class(GENOMES[genome], fitness.signs))
     toolbox.register("evaluate", toolbox.evaluate_individual)
     toolbox.register("compile", toolbox.compile_individual)

@@ -13,6 +13,7 @@ from ecomp_deap.network import (
     mac_count,
     make_parent,
     param_count,
+    size_bytes,
     widths_cost,
     with_positions,
 )
@@ -101,6 +102,45 @@ def test_a_shared_parameter_counts_once():
     network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     network[1].weight = network[0].weight
     assert param_count(network) == 16 + 4 + 4
+
+
+def test_bytes_are_those_of_parameters_and_buffers():
+    batch_norm = nn.BatchNorm1d(5)  # two parameters, two statistics, and an int64 counter
+    network = nn.Sequential(nn.Linear(3, 5), batch_norm)
+    assert size_bytes(network) == 4 * (15 + 5 + 4 * 5) + 8
+    assert size_bytes(network.double()) == 8 * (15 + 5 + 4 * 5) + 8
+    assert size_bytes(nn.Linear(3, 5).half()) == 2 * 20
+    assert size_bytes(nn.ReLU()) == 0
+
+
+@given(name=st.sampled_from(sorted(ALL)))
+def test_bytes_are_those_of_the_state_dict_where_nothing_is_shared(name):
+    network = build(name)
+    assert size_bytes(network) == sum(t.nbytes for t in network.state_dict().values())
+
+
+def test_bytes_of_shared_tensors_count_once():
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    network[1].weight = network[0].weight
+    scale = torch.ones(3)
+    for layer in network:
+        layer.register_buffer("scale", scale)
+    assert size_bytes(network) == 4 * (16 + 4 + 4 + 3)
+
+
+def test_buffers_that_are_not_saved_take_no_bytes():
+    network = nn.Linear(4, 4)
+    network.register_buffer("kept", torch.zeros(3))
+    network.register_buffer("lost", torch.zeros(100), persistent=False)
+    assert size_bytes(network) == 4 * (16 + 4 + 3)
+
+
+def test_state_that_is_no_tensor_takes_no_bytes():
+    class Noted(nn.Linear):
+        def get_extra_state(self):
+            return {"note": "made by hand"}
+
+    assert size_bytes(Noted(2, 1)) == 4 * 3
 
 
 def test_statistics_of_batch_norms_are_no_parameters():

@@ -121,4 +121,4 @@ def test_wrong_probes_are_refused(names, message):
 def test_outputs_of_other_shapes_are_refused_by_the_probes_name():
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     with pytest.raises(ArgumentError, match=r"probe layer '1': expected an output of shape"):
-        embed(network, torch.zeros(5, 6, 3), ("1",), forward=lambda m, x: m(x))
+        embed(network, torch.zeros(5, 6, 2, 2, 3), ("1",), forward=lambda m, x: m(x))

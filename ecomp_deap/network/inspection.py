@@ -1,0 +1,198 @@
+"""Inspection: what could be pruned from a parent, and what each group of units takes."""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecomp_deap.errors import ArgumentError, argument_error, one_line
+from ecomp_deap.genomes import Structure
+from ecomp_deap.network.cost import param_count, with_positions
+from ecomp_deap.network.structure import find_structure
+from ecomp_deap.task import default_forward
+
+__all__ = ["GroupRow", "Inspection", "inspect"]
+
+_HEADINGS = ("group", "units", "parameters", "share", "MACs", "share")
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """What one group of units takes.
+
+    Attributes:
+        name: Name of the layer that makes the units.
+        n_units: Number of units in the parent.
+        min_units: A child keeps at least so many.
+        param_count: Parameters in which a dimension belongs to the group.
+        mac_count: Multiply-accumulate operations of these parameters for one sample; None where
+            the parent's are not known.
+    """
+
+    name: str
+    n_units: int
+    min_units: int
+    param_count: int
+    mac_count: int | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The groups of a parent with their costs; ``str()`` makes a table of it.
+
+    Attributes:
+        rows: One for each group, in the order of the forward pass.
+        left_alone: Layers whose outputs are never cut, by name, and why.
+        param_count: The parent's parameters, those outside all groups included.
+        mac_count: The parent's multiply-accumulate operations for one sample; None where they
+            take an example to tell.
+    """
+
+    rows: tuple[GroupRow, ...]
+    left_alone: Mapping[str, str]
+    param_count: int
+    mac_count: int | None
+
+    def __str__(self) -> str:
+        n_units = sum(row.n_units for row in self.rows)
+        cells = [
+            _HEADINGS,
+            *(
+                self._cells(row.name, row.n_units, row.param_count, row.mac_count)
+                for row in self.rows
+            ),
+            self._cells("parent", n_units, self.param_count, self.mac_count),
+        ]
+        reasons = [f"left alone: {layer} - {reason}" for layer, reason in self.left_alone.items()]
+        return "\n".join([*_aligned(cells), *reasons])
+
+    def _cells(self, name: str, n_units: int, params: int, macs: int | None) -> tuple[str, ...]:
+        return (
+            name,
+            f"{n_units:,d}",
+            *_with_share(params, self.param_count),
+            *_with_share(macs, self.mac_count),
+        )
+
+
+def inspect(parent: nn.Module, example: Any = None) -> Inspection:
+    """Return what could be pruned from a parent, without changing or training it.
+
+    A group's parameters and MACs are what the parent would lose if all the group's units were
+    gone: those of every tensor in which a dimension belongs to the group. A tensor that groups
+    share, as the weight between two layers, counts whole for each of them, so that shares may add
+    up to more than 100 %.
+
+    Args:
+        parent: A network that `find_structure` takes, by itself or with the example.
+        example: A batch of inputs, of at least one sample; a dict is passed on as keywords, a
+            tuple or list as positions. Without it, the MACs of a parent with convolutions are
+            not known.
+
+    Raises:
+        ArgumentError: A parent that `find_structure` refuses or in which it finds no group, or
+            an example that the parent does not take.
+
+    >>> from ecomp_deap.network import make_parent
+    >>> print(inspect(make_parent((256, 128))))
+    group           units  parameters    share     MACs    share
+    layer_1_linear    256     233,728   99.4 %  233,472   99.5 %
+    layer_2_linear    128      34,176   14.5 %   34,048   14.5 %
+    parent            384     235,146  100.0 %  234,752  100.0 %
+    left alone: output - its units are the network's outputs
+    """
+    if not isinstance(parent, nn.Module):
+        raise argument_error("parent", "a torch.nn.Module", type(parent).__name__)
+    network = copy.deepcopy(parent).eval()  # batch norms would learn from the example
+    n_samples = None if example is None else _n_samples(example)
+    structure = find_structure(network, example, forward=default_forward)
+    if n_samples is not None:
+        structure = _with_positions(structure, network, example, n_samples)
+    inspection = _inspection(structure, parent, macs_known=example is not None)
+    if not inspection.rows:
+        raise ArgumentError(
+            f"parent: expected at least one group of units to prune, got none:\n{inspection}"
+        )
+    return inspection
+
+
+def _with_positions(
+    structure: Structure, parent: nn.Module, example: Any, n_samples: int
+) -> Structure:
+    try:
+        return with_positions(
+            structure, parent, example, n_samples=n_samples, forward=default_forward
+        )
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise ArgumentError(
+            f"example: expected a batch that the parent takes, but {one_line(error)}"
+        ) from error
+
+
+def _n_samples(example: Any) -> int:
+    """Return the size of a batch: of its first tensor."""
+    parts: Sequence[Any] = [example]
+    if isinstance(example, Mapping):
+        parts = list(example.values())
+    elif isinstance(example, (tuple, list)):
+        parts = example
+    for part in parts:
+        if isinstance(part, torch.Tensor) and part.ndim and len(part):
+            return len(part)
+    got = tuple(example.shape) if isinstance(example, torch.Tensor) else type(example).__name__
+    raise argument_error("example", "a batch of at least one sample", got)
+
+
+def _inspection(structure: Structure, parent: nn.Module, *, macs_known: bool) -> Inspection:
+    shapes = structure.shapes
+    # Running means and variances are tensors of a structure as well, but no parameters.
+    names = [name for name, _ in parent.named_parameters() if name in structure.tensors]
+    params = {name: math.prod(shapes[name]) for name in names}
+    macs: dict[str, int] | None = None
+    if macs_known or all(len(shape) <= 2 for shape in shapes.values()):
+        macs = {n: params[n] * structure.positions.get(n, 1) for n in names if len(shapes[n]) >= 2}
+    rows = []
+    for index, group in enumerate(structure.groups):
+        held = {n for n in names if any(index in _groups(axis) for axis in structure.tensors[n])}
+        rows.append(
+            GroupRow(
+                group.name,
+                group.n_units,
+                group.min_units,
+                sum(params[n] for n in held),
+                None if macs is None else sum(macs[n] for n in held & macs.keys()),
+            )
+        )
+    total = None if macs is None else sum(macs.values())
+    return Inspection(tuple(rows), structure.left_alone, param_count(parent), total)
+
+
+def _groups(axis: Any) -> tuple[int, ...]:
+    """Return the indices of the groups that own entries of a dimension."""
+    if axis is None:
+        return ()
+    return axis.groups if hasattr(axis, "groups") else (axis.group,)
+
+
+def _with_share(count: int | None, total: int | None) -> tuple[str, str]:
+    if count is None or total is None:
+        return "-", "-"
+    return f"{count:,d}", f"{100 * count / total:.1f} %" if total else "-"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(n) for cell, n in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in rows
+    ]

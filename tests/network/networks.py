@@ -1,0 +1,130 @@
+"""Small networks with branches, for what must hold of any network."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Residual(nn.Module):
+    """Convolutions, a stem whose units two blocks add to, and a head without modules between."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8))
+        self.inner = nn.Conv2d(8, 6, 3, padding=1)
+        self.outer = nn.Conv2d(6, 8, 3, padding=1)
+        self.last = nn.Linear(8 * 4, 5)
+
+    def forward(self, x):
+        x = functional.relu(self.stem(x))
+        x = x + self.outer(functional.relu(self.inner(x)))
+        return self.last(functional.adaptive_avg_pool2d(x, 2).flatten(1))
+
+
+class Concatenation(nn.Module):
+    """Two branches side by side, and perhaps the input itself."""
+
+    def __init__(self, n_beside=0):
+        super().__init__()
+        self.n_beside = n_beside
+        self.left = nn.Conv2d(3, 4, 1)
+        self.right = nn.Conv2d(3, 6, 3, padding=1)
+        self.norm = nn.BatchNorm2d(10 + n_beside)
+        self.join = nn.Conv2d(10 + n_beside, 7, 1)
+        self.last = nn.Linear(7, 5)
+
+    def forward(self, x):
+        x = torch.cat([self.left(x), x[:, : self.n_beside], self.right(x).relu()], dim=1)
+        return self.last(self.join(self.norm(x).tanh()).relu().mean(dim=(2, 3)))
+
+
+class InputBeside(Concatenation):
+    """A concatenation with the inputs, of which Torch-Pruning counts no entries."""
+
+    def __init__(self):
+        super().__init__(n_beside=3)
+
+
+class Grouped(nn.Module):
+    """A grouped and a depthwise convolution, and channels that scale channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 12, 1)
+        self.grouped = nn.Conv2d(12, 8, 3, padding=1, groups=4)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.squeeze = nn.Conv2d(8, 5, 1)
+        self.excite = nn.Conv2d(5, 8, 1)
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.depthwise(self.grouped(self.first(x).relu()).relu())
+        scale = self.excite(self.squeeze(x.mean(dim=(2, 3), keepdim=True)).relu()).sigmoid()
+        return self.last((x * scale).mean(dim=(2, 3)))
+
+
+class Transformer(nn.Module):
+    """Tokens, attention, a norm across units, and an MLP."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Conv2d(3, 8, 4, stride=4)
+        self.norm = nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Dropout(0.1), nn.Linear(16, 8))
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.tokens(x).flatten(2).transpose(1, 2)
+        y = self.norm(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0]
+        return self.last((x + self.mlp(x)).mean(dim=1))
+
+
+class Tied(nn.Module):
+    """Two layers with one weight, and two of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(12, 12)
+        self.again = nn.Linear(12, 12)
+        self.again.weight = self.first.weight
+        self.hidden = nn.Linear(12, 9)
+        self.last = nn.Linear(9, 5)
+
+    def forward(self, x):
+        x = self.again(self.first(x.flatten(1)[:, :12]).relu()).relu()
+        return self.last(self.hidden(x).relu())
+
+
+class ZeroHead(Residual):
+    """A network whose outputs are always 0, as some initialisations leave it."""
+
+    def __init__(self):
+        super().__init__()
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+
+NETWORKS = {
+    cls.__name__: cls
+    for cls in (Residual, Concatenation, InputBeside, Grouped, Transformer, Tied, ZeroHead)
+}
+
+
+def build_network(name, seed=0):
+    """Return a network of that name in eval mode, with batch norms that have seen something."""
+    torch.manual_seed(seed)
+    network = NETWORKS[name]()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.5, 2.0)
+            nn.init.normal_(module.bias)
+    return network.eval()
+
+
+def images(n=3, size=8, seed=0):
+    """Return inputs of shape ``(n, 3, size, size)``."""
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,203 @@
+"""Groups of networks with branches, and children that are exactly the masked parent."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from ecomp_deap.errors import ArgumentError
+from ecomp_deap.genomes import MaskGenome
+from ecomp_deap.network import (
+    compile_child,
+    find_probe_layers,
+    find_structure,
+    l1_importance,
+    param_count,
+    widths_cost,
+    with_positions,
+)
+from ecomp_deap.network.compile import parent_arrays
+from ecomp_deap.network.cost import mac_count
+from ecomp_deap.network.dependencies import masked_parent
+from ecomp_deap.network.groups import OUTPUTS
+from ecomp_deap.task import default_forward
+from tests.architectures import equal_states, random_masks, state_of
+from tests.network.networks import NETWORKS, build_network, images
+
+# Of each network its groups, and the layers that stay with a part of the reason.
+EXPECTED = {
+    "Residual": ({"stem.0": 8, "inner": 6}, {"last": OUTPUTS}),
+    "Concatenation": ({"left": 4, "right": 6, "join": 7}, {"last": OUTPUTS}),
+    "InputBeside": ({"join": 7}, {"left": "does not run", "right": "does not run"}),
+    # Of a grouped convolution each group loses an input, and an output, at a time.
+    "Grouped": ({"first": 3, "grouped": 2, "squeeze": 5}, {"last": OUTPUTS}),
+    "Transformer": ({"mlp.0": 16}, {"tokens": "nothing says", "last": "nothing says"}),
+    "Tied": ({"hidden": 9}, {"first": "are one tensor", "last": OUTPUTS}),
+    "ZeroHead": ({"stem.0": 8, "inner": 6}, {"last": OUTPUTS}),
+}
+
+
+def assert_exact(network, structure, masks, inputs):
+    child = compile_child(network, structure, MaskGenome(masks))
+    with torch.no_grad():
+        found, expected = child(inputs), masked_parent(network, structure, masks)(inputs)
+    scale = expected.abs().max().clamp(min=1e-6)
+    assert (found - expected).abs().max() <= 1e-5 * scale
+    return child
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_groups_are_found_and_what_stays_has_a_reason(name):
+    network = build_network(name)
+    state = state_of(network)
+    structure = find_structure(network, images())
+    groups, left_alone = EXPECTED[name]
+    assert {group.name: group.n_units for group in structure.groups} == groups
+    for layer, reason in left_alone.items():
+        assert reason in structure.left_alone[layer]
+    assert not structure.is_stack
+    assert equal_states(state_of(network), state)
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+@given(name=st.sampled_from(sorted(NETWORKS)), seed=st.integers(0, 10**6))
+def test_children_are_the_masked_parent_exactly(name, seed):
+    network = build_network(name, seed=seed % 3)
+    structure = find_structure(network, images())
+    masks = random_masks(structure.widths, seed)
+    child = assert_exact(network, structure, masks, images(5, seed=seed))
+    assert type(child) is type(network)
+    widths = [int(mask.sum()) for mask in masks]
+    params, _ = widths_cost(structure, widths)
+    assert params == param_count(child)
+    shapes = {name: tuple(tensor.shape) for name, tensor in child.state_dict().items()}
+    assert structure.child_shapes(widths).items() <= shapes.items()
+
+
+@pytest.mark.parametrize("name", ["Residual", "Concatenation", "Grouped"])
+def test_macs_of_widths_are_those_of_the_child(name):
+    network, inputs = build_network(name), images(2)
+    structure = with_positions(find_structure(network, inputs), network, inputs, n_samples=2)
+    masks = random_masks(structure.widths, 4)
+    child = compile_child(network, structure, MaskGenome(masks))
+    _, macs = widths_cost(structure, [int(mask.sum()) for mask in masks])
+    assert macs == mac_count(child, inputs, n_samples=2)
+
+
+def test_tied_tensors_stay_tied():
+    network = build_network("Tied")
+    structure = find_structure(network, images())
+    child = assert_exact(network, structure, random_masks(structure.widths, 1), images())
+    assert child.first.weight is child.again.weight
+    assert child.first.weight is not network.first.weight
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_masks_of_everything_give_the_parent(name):
+    network = build_network(name)
+    structure = find_structure(network, images())
+    child = compile_child(
+        network, structure, MaskGenome([np.ones(n, dtype=bool) for n in structure.widths])
+    )
+    assert equal_states(state_of(child), state_of(network))
+    with torch.no_grad():
+        assert torch.equal(child(images()), network(images()))
+
+
+def test_importance_of_a_grouped_unit_is_that_of_its_channels():
+    network = build_network("Grouped")
+    structure = find_structure(network, images())
+    importance = l1_importance(structure, parent_arrays(network, structure))
+    assert [len(values) for values in importance] == list(structure.widths)
+    rows = network.first.weight.detach().abs().sum(dim=(1, 2, 3)).view(4, 3).sum(dim=0)
+    np.testing.assert_allclose(importance[0], rows.numpy(), rtol=1e-6)
+
+
+def test_protected_layers_stay_whole():
+    network = build_network("Residual")
+    structure = find_structure(network, images(), protect=["inner"])
+    assert [group.name for group in structure.groups] == ["stem.0"]
+    assert structure.left_alone["inner"] == "protected"
+    # A group goes with any of its layers.
+    assert [g.name for g in find_structure(network, images(), protect=["outer"]).groups] == [
+        "inner"
+    ]
+    with pytest.raises(ArgumentError, match="protect: expected names of the parent's modules"):
+        find_structure(network, images(), protect=["nowhere"])
+
+
+class Reversed(nn.Module):
+    """Reads its units in another order, which a graph of layers does not show."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.other, self.end = nn.Linear(4, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.last(self.first(x).flip(1)) + self.end(self.other(x).relu())
+
+
+def test_what_the_graph_gets_wrong_is_left_alone():
+    torch.manual_seed(0)
+    structure = find_structure(Reversed().eval(), torch.randn(3, 4))
+    assert [group.name for group in structure.groups] == ["other"]
+    assert "changes what others compute" in structure.left_alone["first"]
+
+
+def test_nothing_to_prune_is_an_error_with_every_reason():
+    class Lonely(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.only = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.only(x)
+
+    with pytest.raises(ArgumentError, match=r"at least one layer to prune.*only: its units are"):
+        find_structure(Lonely(), torch.randn(3, 4))
+    with pytest.raises(ArgumentError, match=r"parent: expected a torch\.nn\.Sequential"):
+        find_structure(Lonely())
+
+
+def test_structures_of_branches_can_be_pickled():
+    structure = find_structure(build_network("Grouped"), images())
+    assert pickle.loads(pickle.dumps(structure)) == structure
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_probes_of_any_network_are_few_and_run(name):
+    network = build_network(name)
+    structure = find_structure(network, images())
+    probes = find_probe_layers(
+        network, None, structure=structure, inputs=images(), forward=default_forward
+    )
+    assert 1 <= len(probes) <= 4
+    assert set(probes) <= {name for name, _ in network.named_modules()}
+
+
+# What Torch-Pruning can, what it cannot (a zero division, endless paths), and attention.
+MODELS = {
+    "resnet18": 12,
+    "mobilenet_v3_small": 27,
+    "squeezenet1_0": 25,
+    "regnet_y_400mf": 53,
+    "shufflenet_v2_x0_5": 16,
+    "swin_t": 12,
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_torchvision_models_are_cut_exactly(name):
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name, weights=None).eval()
+    inputs = images(2, size=64)
+    structure = find_structure(network, inputs)
+    assert len(structure.groups) == MODELS[name]
+    for seed in range(2):
+        assert_exact(network, structure, random_masks(structure.widths, seed), inputs)

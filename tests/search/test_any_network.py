@@ -1,0 +1,38 @@
+"""The whole job on networks that are no sequential stacks."""
+
+import pytest
+import torch
+
+from ecomp_deap import ArgumentError, Task, compress, make_toolbox
+from ecomp_deap.network import param_count
+from tests.network.networks import build_network, images
+
+
+def task_for(name, **options):
+    network = build_network(name)
+    inputs = images(240)
+    with torch.no_grad():
+        targets = network(inputs).argmax(dim=1)
+    return Task(network, (inputs, targets), batch_size=40, **options)
+
+
+@pytest.mark.parametrize("name", ["Residual", "Grouped", "Transformer"])
+def test_a_front_of_smaller_networks_of_the_parents_class(name):
+    task = task_for(name, train_steps=1, inherit=True)
+    results = [
+        compress(task, population=8, generations=2, seed=3, finalise_epochs=1) for _ in range(2)
+    ]
+    front = results[0].front
+    assert front
+    assert [c.validation for c in front] == [c.validation for c in results[1].front]
+    whole = param_count(task.parent)
+    for child in front:
+        assert type(child.module) is type(task.parent)
+        assert child.validation.param_count == param_count(child.module) <= whole
+        assert child.module(images(2)).shape == (2, 5)
+    assert min(child.validation.param_count for child in front) < whole
+
+
+def test_weights_are_for_stacks():
+    with pytest.raises(ArgumentError, match="genome: expected 'mask' for a parent"):
+        make_toolbox(task_for("Tied"), genome="weights")
