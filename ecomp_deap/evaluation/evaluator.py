@@ -103,7 +103,8 @@ class Evaluator:
         self.probe_layers = find_probe_layers(
             task.parent, task.probe_layers, structure=self.structure, inputs=two, forward=task.apply
         )
-        self.engine = check_engine(engine, batched=supports_batched(task, self.probe_layers, two))
+        batched = self.structure.is_stack and supports_batched(task, self.probe_layers, two)
+        self.engine = check_engine(engine, batched=batched)
         self.arrays = parent_arrays(task.parent, self.structure)
         search = task.splits.search
         self._sampler = BatchSampler(

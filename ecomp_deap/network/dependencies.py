@@ -29,8 +29,13 @@ __all__ = ["traced_structure"]
 
 _FLOATS = (torch.float32, torch.float64)
 _NORMS_ACROSS = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
+# What a reason that is no single layer's stands under.
+_NETWORK = "(the network)"
 # Outputs may differ by rounding, relative to the largest.
 _TOLERANCE = 1e-4
+
+# The largest entry of a parameter that an initialisation has as good as switched off.
+_NEXT_TO_NOTHING = 1e-5
 
 Forward = Callable[[nn.Module, Any], Any]
 
@@ -100,7 +105,7 @@ def traced_structure(
         if candidate.problem is not None:
             left_alone.update(dict.fromkeys(_makers(candidate), candidate.problem))
     sound = [candidate for candidate in ready if candidate.problem is None]
-    proven = _proven(_lively(parent), sound, example, forward, left_alone)
+    proven = _proven(_lively(parent, example, forward), sound, example, forward, left_alone)
     order = {name: i for i, name in enumerate(names)}
     proven.sort(key=lambda candidate: order[candidate.name])
     for name, module in parent.named_modules():
@@ -135,9 +140,11 @@ def _candidates(
             yield from _graph_candidates(parent, example, forward)
             return
         except Exception as error:  # whatever a tracer meets in a network it does not know
-            left_alone[""] = f"no dependency graph ({type(error).__name__}: {one_line(error)})"
+            left_alone[_NETWORK] = (
+                f"no dependency graph ({type(error).__name__}: {one_line(error)})"
+            )
     else:
-        left_alone[""] = "no dependency graph, as attention fixes the size of what it reads"
+        left_alone[_NETWORK] = "no dependency graph, as attention fixes the size of what it reads"
     yield from _stack_candidates(parent)
 
 
@@ -319,19 +326,40 @@ class _Partition:
 # Proving them
 
 
-def _lively(parent: nn.Module) -> nn.Module:
-    """Return the parent with small random numbers for parameters that are all 0.
+def _lively(parent: nn.Module, example: Any, forward: Forward) -> nn.Module:
+    """Return the parent with outputs that depend on its units, as an untrained one's may not.
 
-    Behind a last layer of zeros every child's outputs would be the parent's. Other tensors are
-    shared.
+    Parameters that are all next to 0 become small random numbers, and batch norms normalise the
+    example: behind a last layer of zeros, or activations that fade from layer to layer, every
+    child's outputs would be the parent's. Other tensors are shared.
     """
     generator = torch.Generator().manual_seed(0)
-    memo: dict[int, Any] = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
+    norms = [m for m in parent.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    own = {id(buffer) for norm in norms for buffer in norm.buffers()}
+    shared = (*parent.parameters(), *parent.buffers())
+    memo: dict[int, Any] = {id(t): t for t in shared if id(t) not in own}
     for parameter in parent.parameters():
-        if not parameter.any():
+        if parameter.numel() and parameter.abs().max() <= _NEXT_TO_NOTHING:
             values = 0.02 * torch.randn(parameter.shape, generator=generator)
             memo[id(parameter)] = nn.Parameter(values.to(parameter))
-    return copy.deepcopy(parent, memo)
+    lively = copy.deepcopy(parent, memo)
+    norms = [m for m in lively.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    before = [(norm.momentum, copy.deepcopy(norm.state_dict())) for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    try:
+        with torch.no_grad():
+            forward(lively, example)
+    except ValueError:  # a norm that sees one value only has nothing to normalise
+        for norm, (_, state) in zip(norms, before, strict=True):
+            norm.load_state_dict(state)
+    for norm, (momentum, _) in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+        if norm.running_var is not None:
+            norm.running_var.clamp_(min=1e-4)
+    return lively
 
 
 def _proven(

@@ -1,7 +1,6 @@
 """Inspection: what could be pruned from a parent, and what each group of units takes."""
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from torch import nn
 
 from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.genomes import Structure
-from ecomp_deap.network.cost import param_count, with_positions
+from ecomp_deap.network.cost import param_count, widths_cost, with_positions
 from ecomp_deap.network.structure import find_structure
 from ecomp_deap.task import default_forward
 
@@ -28,8 +27,8 @@ class GroupRow:
         name: Name of the layer that makes the units.
         n_units: Number of units in the parent.
         min_units: A child keeps at least so many.
-        param_count: Parameters in which a dimension belongs to the group.
-        mac_count: Multiply-accumulate operations of these parameters for one sample; None where
+        param_count: Parameters that the parent would lose with all of the group's units.
+        mac_count: Likewise, multiply-accumulate operations of layers for one sample; None where
             the parent's are not known.
     """
 
@@ -83,9 +82,8 @@ def inspect(parent: nn.Module, example: Any = None) -> Inspection:
     """Return what could be pruned from a parent, without changing or training it.
 
     A group's parameters and MACs are what the parent would lose if all the group's units were
-    gone: those of every tensor in which a dimension belongs to the group. A tensor that groups
-    share, as the weight between two layers, counts whole for each of them, so that shares may add
-    up to more than 100 %.
+    gone. A weight between two groups counts for both, so that shares may add up to more than
+    100 %.
 
     Args:
         parent: A network that `find_structure` takes, by itself or with the example.
@@ -148,34 +146,23 @@ def _n_samples(example: Any) -> int:
 
 
 def _inspection(structure: Structure, parent: nn.Module, *, macs_known: bool) -> Inspection:
-    shapes = structure.shapes
-    # Running means and variances are tensors of a structure as well, but no parameters.
-    names = [name for name, _ in parent.named_parameters() if name in structure.tensors]
-    params = {name: math.prod(shapes[name]) for name in names}
-    macs: dict[str, int] | None = None
-    if macs_known or all(len(shape) <= 2 for shape in shapes.values()):
-        macs = {n: params[n] * structure.positions.get(n, 1) for n in names if len(shapes[n]) >= 2}
+    macs_known = macs_known or all(len(shape) <= 2 for shape in structure.shapes.values())
+    params, macs = widths_cost(structure, structure.widths)
     rows = []
     for index, group in enumerate(structure.groups):
-        held = {n for n in names if any(index in _groups(axis) for axis in structure.tensors[n])}
+        without = [0 if i == index else n for i, n in enumerate(structure.widths)]
+        params_left, macs_left = widths_cost(structure, without)
         rows.append(
             GroupRow(
                 group.name,
                 group.n_units,
                 group.min_units,
-                sum(params[n] for n in held),
-                None if macs is None else sum(macs[n] for n in held & macs.keys()),
+                params - params_left,
+                macs - macs_left if macs_known else None,
             )
         )
-    total = None if macs is None else sum(macs.values())
+    total = macs if macs_known else None
     return Inspection(tuple(rows), structure.left_alone, param_count(parent), total)
-
-
-def _groups(axis: Any) -> tuple[int, ...]:
-    """Return the indices of the groups that own entries of a dimension."""
-    if axis is None:
-        return ()
-    return axis.groups if hasattr(axis, "groups") else (axis.group,)
 
 
 def _with_share(count: int | None, total: int | None) -> tuple[str, str]:

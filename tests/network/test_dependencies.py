@@ -27,7 +27,7 @@ from ecomp_deap.network.dependencies import masked_parent
 from ecomp_deap.network.groups import OUTPUTS
 from ecomp_deap.task import default_forward
 from tests.architectures import equal_states, random_masks, state_of
-from tests.network.networks import NETWORKS, build_network, images
+from tests.network.networks import NETWORKS, Fading, build_network, images
 
 # Of each network its groups, and the layers that stay with a part of the reason.
 EXPECTED = {
@@ -148,6 +148,17 @@ def test_what_the_graph_gets_wrong_is_left_alone():
     structure = find_structure(Reversed().eval(), torch.randn(3, 4))
     assert [group.name for group in structure.groups] == ["other"]
     assert "changes what others compute" in structure.left_alone["first"]
+
+
+def test_outputs_that_do_not_depend_on_units_prove_nothing():
+    torch.manual_seed(0)
+    # In eval mode it gives the same for all inputs, but for rounding, so that any child would pass.
+    network = Fading().eval()
+    with torch.no_grad():
+        outputs = network(images())
+    assert (outputs[0] - outputs[1]).abs().max() < 1e-5 * outputs.abs().max()
+    with pytest.raises(ArgumentError, match="changes what others compute"):
+        find_structure(network, images())
 
 
 def test_nothing_to_prune_is_an_error_with_every_reason():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from ecomp_deap import ArgumentError, Task, compress, make_toolbox
 from ecomp_deap.network import param_count
@@ -31,6 +32,22 @@ def test_a_front_of_smaller_networks_of_the_parents_class(name):
         assert child.validation.param_count == param_count(child.module) <= whole
         assert child.module(images(2)).shape == (2, 5)
     assert min(child.validation.param_count for child in front) < whole
+
+
+def test_a_stack_with_tied_layers_is_measured_as_any_network():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU())
+    network[2].weight = network[0].weight
+    network.extend([nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 3)])
+    inputs = torch.randn(120, 6)
+    task = Task(network, (inputs, torch.arange(120) % 3), batch_size=30)
+    toolbox = make_toolbox(task)
+    assert toolbox.evaluator.engine == "loop"
+    assert [group.name for group in toolbox.evaluator.structure.groups] == ["4"]
+    individual = toolbox.population(n=4)[-1]
+    child = toolbox.compile(individual)
+    assert child[2].weight is child[0].weight
+    assert child[4].out_features == individual.widths[0] < 9
 
 
 def test_weights_are_for_stacks():
