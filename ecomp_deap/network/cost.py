@@ -10,6 +10,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecomp_deap.genomes import Structure
+from ecomp_deap.network.hooks import watching
 
 __all__ = ["mac_count", "param_count", "size_bytes", "widths_cost", "with_positions"]
 
@@ -90,26 +91,20 @@ def with_positions(
         forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
     """
 
-    def count(name: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
-        def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-            counts[name] += output.numel()
-
-        return hook
-
     modules = dict(parent.named_modules())
     # What no such layer holds makes no products of its own.
     counts = {name: 0 for name, shape in structure.shapes.items() if len(shape) >= 2}
-    layers = {name: modules.get(name.removesuffix(".weight")) for name in counts}
-    handles = [
-        layer.register_forward_hook(count(name))
-        for name, layer in layers.items()
+    layers = [(name, modules.get(name.removesuffix(".weight"))) for name in counts]
+
+    def count(name: str, _module: nn.Module, output: torch.Tensor) -> None:
+        counts[name] += output.numel()
+
+    cut = [
+        (name, layer)
+        for name, layer in layers
         if isinstance(layer, (nn.Linear, _ConvNd)) and not isinstance(layer, _ConvTransposeNd)
     ]
-    try:
-        with torch.no_grad():
-            parent(inputs) if forward is None else forward(parent, inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with watching(cut, count), torch.no_grad():
+        parent(inputs) if forward is None else forward(parent, inputs)
     found = {n: count // (n_samples * structure.shapes[n][0]) for n, count in counts.items()}
     return replace(structure, positions={n: times for n, times in found.items() if times != 1})

@@ -24,6 +24,7 @@ from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.genomes import Axis, Group, MaskGenome, MixedAxis, Structure
 from ecomp_deap.network.compile import compile_child
 from ecomp_deap.network.groups import OUTPUTS, stack_structure
+from ecomp_deap.task import default_forward
 
 __all__ = ["traced_structure"]
 
@@ -90,7 +91,7 @@ def traced_structure(
             raise argument_error("protect", "names of the parent's modules", name)
     if example is None:
         raise argument_error("example", "a batch, as the parent is no sequential stack", None)
-    forward = _call if forward is None else forward
+    forward = default_forward if forward is None else forward
     left_alone: dict[str, str] = {}
     candidates = list(_candidates(parent, example, forward, left_alone))
     ready = _joined(candidates, parent)
@@ -108,19 +109,14 @@ def traced_structure(
     proven = _proven(_lively(parent, example, forward), sound, example, forward, left_alone)
     order = {name: i for i, name in enumerate(names)}
     proven.sort(key=lambda candidate: order[candidate.name])
-    for name, module in parent.named_modules():
-        if isinstance(module, (nn.Linear, _ConvNd)) and not any(
-            name in _makers(candidate) for candidate in proven
-        ):
+    cut = {name for candidate in proven for name in _makers(candidate)}
+    for name, module in names.items():
+        if isinstance(module, (nn.Linear, _ConvNd)) and name not in cut:
             left_alone.setdefault(name, "nothing says what reads its units")
     if not proven:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_alone.items())
         raise argument_error("parent", "at least one layer to prune", f"none ({reasons})")
     return _structure(parent, proven, left_alone)
-
-
-def _call(module: nn.Module, inputs: Any) -> Any:
-    return module(inputs)
 
 
 def _makers(candidate: _Candidate) -> list[str]:
@@ -238,14 +234,12 @@ def _joined(candidates: Sequence[_Candidate], parent: nn.Module) -> list[_Candid
     offsets = np.cumsum([0, *(candidate.n_units for candidate in candidates)])
     units = _Partition(int(offsets[-1]))
     owner: dict[tuple[str, int, int], int] = {}
+    modules = dict(parent.named_modules())
     for candidate, offset in zip(candidates, offsets, strict=False):
         for (tensor, dim), pairs in candidate.entries.items():
             for entry, unit in pairs:
                 node = int(offset) + unit
                 units.join(node, owner.setdefault((tensor, dim, entry), node))
-    modules = dict(parent.named_modules())
-    for candidate, offset in zip(candidates, offsets, strict=False):
-        for (tensor, dim), pairs in candidate.entries.items():
             module = modules[tensor.rpartition(".")[0]]
             if dim == 0 and isinstance(module, _ConvNd) and module.groups > 1:
                 # Every group of a convolution loses as many of its outputs.
@@ -264,17 +258,16 @@ def _joined(candidates: Sequence[_Candidate], parent: nn.Module) -> list[_Candid
     members: dict[int, list[int]] = {}
     for index in range(len(candidates)):
         members.setdefault(groups.root(index), []).append(index)
-    return [
-        _merge([candidates[i] for i in own], [int(offsets[i]) for i in own], units, parent)
+    joined = [
+        _merge([candidates[i] for i in own], [int(offsets[i]) for i in own], units)
         for own in members.values()
     ]
+    _judge(joined, parent)
+    return joined
 
 
 def _merge(
-    candidates: Sequence[_Candidate],
-    offsets: Sequence[int],
-    units: "_Partition",
-    parent: nn.Module,
+    candidates: Sequence[_Candidate], offsets: Sequence[int], units: "_Partition"
 ) -> _Candidate:
     number: dict[int, int] = {}
     merged = _Candidate(candidates[0].name, 0)
@@ -290,20 +283,31 @@ def _merge(
                 own[entry] = number[units.root(offset + unit)]
     merged.n_units = len(number)
     merged.entries = {key: sorted(own.items()) for key, own in sets.items()}
-    modules = dict(parent.named_modules())
-    layers = [n for n in _makers(merged) if isinstance(modules[n], (nn.Linear, _ConvNd))]
-    merged.name = min(layers, key=list(modules).index, default=merged.name)
-    state = parent.state_dict(keep_vars=True)
-    for (tensor, _), pairs in merged.entries.items():
-        counts = np.bincount([unit for _, unit in pairs], minlength=merged.n_units)
-        if merged.problem is None and counts.min() != counts.max():
-            merged.problem = f"its units own different numbers of entries of {tensor!r}"
-        same = [name for name, value in state.items() if value is state[tensor]]
-        if merged.problem is None and len(same) > 1:
-            merged.problem = f"{' and '.join(same)} are one tensor"
-        if merged.problem is None and state[tensor].dtype not in _FLOATS:
-            merged.problem = f"{tensor!r} is {state[tensor].dtype}"
     return merged
+
+
+def _judge(candidates: Sequence[_Candidate], parent: nn.Module) -> None:
+    """Name candidates by their first layers, and note what keeps them from being cut."""
+    modules = dict(parent.named_modules())
+    order = {name: i for i, name in enumerate(modules)}
+    state = parent.state_dict(keep_vars=True)
+    same: dict[int, list[str]] = {}
+    for name, value in state.items():
+        same.setdefault(id(value), []).append(name)
+    for candidate in candidates:
+        layers = [n for n in _makers(candidate) if isinstance(modules[n], (nn.Linear, _ConvNd))]
+        candidate.name = min(layers, key=order.__getitem__, default=candidate.name)
+        for (tensor, _), pairs in candidate.entries.items():
+            counts = np.bincount([unit for _, unit in pairs], minlength=candidate.n_units)
+            twins = same[id(state[tensor])]
+            if candidate.problem is not None:
+                break
+            if counts.min() != counts.max():
+                candidate.problem = f"its units own different numbers of entries of {tensor!r}"
+            elif len(twins) > 1:
+                candidate.problem = f"{' and '.join(twins)} are one tensor"
+            elif state[tensor].dtype not in _FLOATS:
+                candidate.problem = f"{tensor!r} is {state[tensor].dtype}"
 
 
 class _Partition:
@@ -334,10 +338,10 @@ def _lively(parent: nn.Module, example: Any, forward: Forward) -> nn.Module:
     child's outputs would be the parent's. Other tensors are shared.
     """
     generator = torch.Generator().manual_seed(0)
-    norms = [m for m in parent.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    own = {id(buffer) for norm in norms for buffer in norm.buffers()}
-    shared = (*parent.parameters(), *parent.buffers())
-    memo: dict[int, Any] = {id(t): t for t in shared if id(t) not in own}
+    memo: dict[int, Any] = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
+    for module in parent.modules():
+        if isinstance(module, _BatchNorm):
+            memo |= {id(buffer): buffer.clone() for buffer in module.buffers()}
     for parameter in parent.parameters():
         if parameter.numel() and parameter.abs().max() <= _NEXT_TO_NOTHING:
             values = 0.02 * torch.randn(parameter.shape, generator=generator)

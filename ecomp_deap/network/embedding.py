@@ -9,6 +9,7 @@ from torch import nn
 from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.groups import ELEMENTWISE, stages
+from ecomp_deap.network.hooks import watching
 
 __all__ = ["as_embedding", "default_probe_layers", "embed", "find_probe_layers"]
 
@@ -59,21 +60,14 @@ def spread_probe_layers(
     """
     seen: dict[str, nn.Module] = {}
 
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor) and output.ndim in (2, 3, 4):
-                seen.pop(name, None)  # a module that is used again is known by its last use
-                seen[name] = module
+    def note(name: str, module: nn.Module, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim in (2, 3, 4):
+            seen.pop(name, None)  # a module that is used again is known by its last use
+            seen[name] = module
 
-        return hook
-
-    handles = [m.register_forward_hook(note(name)) for name, m in parent.named_modules() if name]
-    try:
-        with torch.no_grad():
-            forward(parent, inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    named = [(name, module) for name, module in parent.named_modules() if name]
+    with watching(named, note), torch.no_grad():
+        forward(parent, inputs)
     activations = tuple(kind for kind in ELEMENTWISE if kind not in (nn.Dropout, nn.Identity))
     found = [name for name, module in seen.items() if isinstance(module, activations)]
     if not found:
@@ -140,19 +134,12 @@ def embed(
     """
     found: dict[str, torch.Tensor] = {}
 
-    def record(name: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
-        def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-            # A copy: an activation with inplace=True behind the probe would overwrite it.
-            found[name] = as_embedding(name, output)
+    def record(name: str, _module: nn.Module, output: torch.Tensor) -> None:
+        # A copy: an activation with inplace=True behind the probe would overwrite it.
+        found[name] = as_embedding(name, output)
 
-        return hook
-
-    handles = [module.get_submodule(n).register_forward_hook(record(n)) for n in probe_layers]
-    try:
+    with watching([(n, module.get_submodule(n)) for n in probe_layers], record):
         outputs = forward(module, inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
     for name in probe_layers:
         if name not in found:
             raise argument_error("probe_layers", "layers that the forward pass uses", name)

@@ -7,6 +7,7 @@ from torch import nn
 
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.genomes import Structure
+from ecomp_deap.network.dependencies import traced_structure
 from ecomp_deap.network.groups import stack_structure
 
 __all__ = ["find_structure"]
@@ -34,8 +35,6 @@ def find_structure(
         ArgumentError: Nothing to prune, with every layer's reason; a stack that holds what cannot
             be pruned, and no example; a name in ``protect`` that the parent does not have.
     """
-    from ecomp_deap.network.dependencies import traced_structure
-
     if not protect:
         try:
             return stack_structure(parent)
