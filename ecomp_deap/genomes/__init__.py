@@ -9,6 +9,7 @@ from ecomp_deap.genomes.base import Genome
 from ecomp_deap.genomes.mask import MaskGenome, realign
 from ecomp_deap.genomes.structure import Axis, Group, MixedAxis, Structure
 from ecomp_deap.genomes.weights import WeightGenome
+from ecomp_deap.genomes.widths import WidthGenome
 
 __all__ = [
     "Axis",
@@ -18,5 +19,6 @@ __all__ = [
     "MixedAxis",
     "Structure",
     "WeightGenome",
+    "WidthGenome",
     "realign",
 ]

@@ -1,5 +1,6 @@
 """Groups of units, and where they lie in the parent's tensors: plain records."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,14 +17,18 @@ class Group:
     """Units that can be removed one by one, each from all its layers at once.
 
     Attributes:
-        name: Name of the layer that makes the units.
+        name: Name of the layer that makes the units; ``"inputs"`` for input features.
         n_units: Number of units in the parent.
         min_units: A child keeps at least so many.
+        round_to: A child keeps a multiple of this many, or all.
+        is_input: Whether the units are input features.
     """
 
     name: str
     n_units: int
     min_units: int = 1
+    round_to: int = 1
+    is_input: bool = False
 
     def __post_init__(self) -> None:
         if self.n_units < 1:
@@ -32,6 +37,37 @@ class Group:
             raise argument_error(
                 f"min_units of group {self.name!r}", f"1 to {self.n_units}", self.min_units
             )
+        if self.round_to < 1:
+            raise argument_error(f"round_to of group {self.name!r}", "at least 1", self.round_to)
+
+    @cached_property
+    def allowed(self) -> tuple[int, ...]:
+        """The numbers of units that a child may keep, ascending."""
+        lowest = -(-self.min_units // self.round_to) * self.round_to
+        return (*range(lowest, self.n_units, self.round_to), self.n_units)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether a child has no choice but to keep all units."""
+        return len(self.allowed) == 1
+
+    def bounds(self, n: float) -> tuple[int, int]:
+        """Return the allowed numbers next to n, below and above; the same one if n is allowed.
+
+        >>> group = Group("layer", 20, min_units=5, round_to=8)
+        >>> group.allowed, group.bounds(10), group.bounds(16), group.bounds(0)
+        ((8, 16, 20), (8, 16), (16, 16), (8, 8))
+        """
+        place = bisect_left(self.allowed, n)
+        if place == len(self.allowed):
+            return self.n_units, self.n_units
+        above = self.allowed[place]
+        return (above if place == 0 or above == n else self.allowed[place - 1]), above
+
+    def nearest(self, n: float) -> int:
+        """Return the allowed number nearest to n, of two the larger."""
+        below, above = self.bounds(n)
+        return below if n - below < above - n else above
 
 
 @dataclass(frozen=True)
@@ -156,8 +192,41 @@ class Structure:
         return tuple(group.n_units for group in self.groups)
 
     def relative_width(self, widths: Sequence[int]) -> float:
-        """Return units kept / the parent's units, over all groups."""
-        return sum(widths) / sum(self.widths)
+        """Return units kept / the parent's units, over all groups that can lose units.
+
+        Input features do not count; 1 if nothing else can go.
+        """
+        counted = self._counted
+        n_units = sum(self.groups[i].n_units for i in counted)
+        return sum(widths[i] for i in counted) / n_units if n_units else 1.0
+
+    @cached_property
+    def _counted(self) -> tuple[int, ...]:
+        free = (i for i, g in enumerate(self.groups) if not (g.is_input or g.is_fixed))
+        return tuple(free)
+
+    @cached_property
+    def _input_readers(self) -> Mapping[str, Axis | MixedAxis]:
+        """The axes along which layers read input features that can be removed, by layer."""
+        return {
+            name.removesuffix(".weight"): axes[1]
+            for name, axes in self.tensors.items()
+            if len(axes) > 1 and axes[1] is not None and self.groups[axes[1].groups[0]].is_input
+        }
+
+    @property
+    def prunes_inputs(self) -> bool:
+        """Whether input features can be removed."""
+        return bool(self._input_readers)
+
+    def input_indices(self, kept: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the places of the input features that a child reads, named like its tensors.
+
+        Args:
+            kept: For each group, the kept units' indices in ascending order.
+        """
+        readers = self._input_readers.items()
+        return {f"{layer}.input_indices": axis.entries(kept) for layer, axis in readers}
 
     def child_shapes(self, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor in a child of the given widths."""

@@ -5,27 +5,31 @@ take a population and a number; all change their individuals in place and draw f
 module, arrays from a generator seeded by one draw of it.
 """
 
-from ecomp_deap.operators.crossover import cxCutoff, cxKPointUnits, cxUniformUnits
+from ecomp_deap.operators.crossover import cxBlendWidths, cxCutoff, cxKPointUnits, cxUniformUnits
 from ecomp_deap.operators.initialisation import (
     initial_rates,
     prune_masks,
     pruned_weight_genome,
+    pruned_widths,
     random_masks,
 )
-from ecomp_deap.operators.mutation import mutFlipUnits, mutScaleWeights
+from ecomp_deap.operators.mutation import mutFlipUnits, mutScaleWeights, mutStepWidths
 from ecomp_deap.operators.nsga2 import selNSGA2
 from ecomp_deap.operators.selection import check_pairing, selSoftmaxRoulette
 
 __all__ = [
     "check_pairing",
+    "cxBlendWidths",
     "cxCutoff",
     "cxKPointUnits",
     "cxUniformUnits",
     "initial_rates",
     "mutFlipUnits",
     "mutScaleWeights",
+    "mutStepWidths",
     "prune_masks",
     "pruned_weight_genome",
+    "pruned_widths",
     "random_masks",
     "selNSGA2",
     "selSoftmaxRoulette",

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.genomes import MaskGenome, Structure, WeightGenome, realign
+from ecomp_deap.genomes import Group, MaskGenome, Structure, WeightGenome, WidthGenome, realign
 from ecomp_deap.seeding import draw_generator
 
-__all__ = ["cxCutoff", "cxKPointUnits", "cxUniformUnits"]
+__all__ = ["cxBlendWidths", "cxCutoff", "cxKPointUnits", "cxUniformUnits"]
 
 
 def cxCutoff(
@@ -75,8 +75,11 @@ def cxUniformUnits(
 ) -> tuple[MaskGenome, MaskGenome]:
     """Swap each unit's bit between the mates with probability ``indpb`` (changes both).
 
-    Bits are aligned by the parent's unit by construction. Where both mates have learnt, the
-    children's weights follow their units, see `ecomp_deap.genomes.realign`.
+    Bits are aligned by the parent's unit by construction. A group in which a child would keep too
+    few units is not crossed. Where units are kept in multiples, a group is repaired: as few units
+    as possible, drawn at random, change hands between the children, or it is not crossed if none
+    would do. Where both mates have learnt, the children's weights follow their units, see
+    `ecomp_deap.genomes.realign`.
 
     Args:
         ind1: First mate.
@@ -87,7 +90,7 @@ def cxUniformUnits(
     """
     rng = draw_generator()
     swaps = [rng.random(mask.size) < indpb for mask in ind1.masks]
-    return _swap_units(ind1, ind2, swaps, structure, parent_arrays)
+    return _swap_units(ind1, ind2, swaps, structure, parent_arrays, rng)
 
 
 def cxKPointUnits(
@@ -99,6 +102,8 @@ def cxKPointUnits(
     k: int = 2,
 ) -> tuple[MaskGenome, MaskGenome]:
     """Swap every second stretch between k cut points in each group (changes both).
+
+    Groups are repaired as `cxUniformUnits` does it.
 
     Args:
         ind1: First mate.
@@ -119,7 +124,40 @@ def cxKPointUnits(
         for cut in cuts:
             swap[cut:] ^= True
         swaps.append(swap)
-    return _swap_units(ind1, ind2, swaps, structure, parent_arrays)
+    return _swap_units(ind1, ind2, swaps, structure, parent_arrays, rng)
+
+
+def cxBlendWidths(
+    ind1: WidthGenome, ind2: WidthGenome, *, structure: Structure, alpha: float = 0.5
+) -> tuple[WidthGenome, WidthGenome]:
+    """Blend the mates' numbers of units, group by group (changes both).
+
+    In each group the children come to lie symmetrically about the mates' mean, up to ``alpha`` of
+    the mates' distance beyond them, and then at the nearest allowed numbers.
+
+    Args:
+        ind1: First mate.
+        ind2: Second mate.
+        structure: The parent's groups.
+        alpha: How far beyond the mates, at least 0.
+
+    Raises:
+        ArgumentError: A negative alpha.
+
+    Source: Eshelman and Schaffer (1993), "Real-Coded Genetic Algorithms and Interval-Schemata",
+    as in `deap.tools.cxBlend`.
+    """
+    if not alpha >= 0:
+        raise argument_error("alpha", "a number of at least 0", alpha)
+    rng = draw_generator()
+    widths1, widths2 = [], []
+    for group, a, b in zip(structure.groups, ind1.widths, ind2.widths, strict=True):
+        share = (1 + 2 * alpha) * rng.random() - alpha
+        widths1.append(group.nearest((1 - share) * a + share * b))
+        widths2.append(group.nearest(share * a + (1 - share) * b))
+    ind1.rebind(widths1)
+    ind2.rebind(widths2)
+    return ind1, ind2
 
 
 def _swap_units(
@@ -128,15 +166,15 @@ def _swap_units(
     swaps: list[np.ndarray],
     structure: Structure,
     parent_arrays: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
 ) -> tuple[MaskGenome, MaskGenome]:
     masks1, masks2 = [], []
     for group, mask1, mask2, swap in zip(
         structure.groups, ind1.masks, ind2.masks, swaps, strict=True
     ):
         new1, new2 = np.where(swap, mask2, mask1), np.where(swap, mask1, mask2)
-        if min(np.count_nonzero(new1), np.count_nonzero(new2)) < group.min_units:
-            # The mates' own masks are valid, so a group that would fall short is not crossed.
-            new1, new2 = mask1, mask2
+        # The mates' own masks are valid.
+        new1, new2 = _repaired(group, new1, new2, rng) or (mask1, mask2)
         masks1.append(new1)
         masks2.append(new2)
     learnt1 = learnt2 = None
@@ -146,3 +184,31 @@ def _swap_units(
     ind1.rebind(masks1, learnt1)
     ind2.rebind(masks2, learnt2)
     return ind1, ind2
+
+
+def _repaired(
+    group: Group, mask1: np.ndarray, mask2: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the masks with allowed numbers of units, see `cxUniformUnits`; None if none do."""
+    n1, n2 = int(np.count_nonzero(mask1)), int(np.count_nonzero(mask2))
+    if min(n1, n2) < group.allowed[0]:
+        return None
+    if group.round_to == 1:
+        return mask1, mask2
+    only1, only2 = mask1 & ~mask2, mask2 & ~mask1
+    # How many units the first one may give away, or take if negative.
+    gifts = [
+        gift
+        for gift in (n1 - wanted for wanted in group.allowed)
+        if -np.count_nonzero(only2) <= gift <= np.count_nonzero(only1)
+        and n2 + gift in group.allowed
+    ]
+    if not gifts:
+        return None
+    gift = min(gifts, key=abs)
+    if gift:
+        owned = np.flatnonzero(only1 if gift > 0 else only2)
+        moved = rng.choice(owned, abs(gift), replace=False)
+        mask1[moved] ^= True
+        mask2[moved] ^= True
+    return mask1, mask2

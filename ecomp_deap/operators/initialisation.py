@@ -13,20 +13,41 @@ __all__ = [
     "initial_rates",
     "prune_masks",
     "pruned_weight_genome",
+    "pruned_widths",
     "random_masks",
+    "rate_range",
 ]
 
 #: The range of the initial pruning rates.
 LOWEST_RATE, HIGHEST_RATE = 0.1, 0.8
 
 
-def initial_rates(n: int) -> list[float]:
-    """Return ``n`` evenly spaced pruning rates from 0.1 up to but not including 0.8.
+def rate_range(feasible: float = 0.0) -> tuple[float, float]:
+    """Return the lowest and highest initial rate: 0.1 and 0.8, or where the limits are kept.
+
+    Args:
+        feasible: The rate from which on children keep the task's limits. It lies at the middle of
+            the range, or below it.
+
+    >>> rate_range(), [round(rate, 3) for rate in rate_range(0.9)]
+    ((0.1, 0.8), [0.85, 0.95])
+    """
+    highest = max(HIGHEST_RATE, (1 + feasible) / 2)
+    return max(LOWEST_RATE, 2 * feasible - highest), highest
+
+
+def initial_rates(n: int, feasible: float = 0.0) -> list[float]:
+    """Return ``n`` evenly spaced pruning rates of the range, its highest not included.
+
+    Args:
+        n: Number of rates.
+        feasible: See `rate_range`.
 
     >>> [round(rate, 3) for rate in initial_rates(7)]
     [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
     """
-    return [LOWEST_RATE + i * (HIGHEST_RATE - LOWEST_RATE) / n for i in range(n)]
+    low, high = rate_range(feasible)
+    return [low + i * (high - low) / n for i in range(n)]
 
 
 def prune_masks(
@@ -34,22 +55,31 @@ def prune_masks(
 ) -> list[np.ndarray]:
     """Return masks without the int(rate × units) least important units of each group.
 
-    Equal importance is broken by index; a group keeps at least its minimum.
+    A group keeps the nearest number of units that is allowed. Equal importance is broken by index.
 
     Args:
         structure: The parent's groups.
         importance: One array of shape ``(n_units,)`` per group, more is more important.
         rate: Fraction of units to remove, 0 ≤ rate < 1.
     """
-    if not 0 <= rate < 1:
-        raise argument_error("rate", "a number in [0, 1)", rate)
     masks = []
-    for group, values in zip(structure.groups, importance, strict=True):
-        n_removed = min(int(rate * group.n_units), group.n_units - group.min_units)
-        mask = np.ones(group.n_units, dtype=bool)
-        mask[np.argsort(values, kind="stable")[:n_removed]] = False
+    for width, values in zip(pruned_widths(structure, rate), importance, strict=True):
+        mask = np.ones(values.size, dtype=bool)
+        mask[np.argsort(values, kind="stable")[: values.size - width]] = False
         masks.append(mask)
     return masks
+
+
+def pruned_widths(structure: Structure, rate: float) -> tuple[int, ...]:
+    """Return the units that each group keeps where int(rate × units) of it are to go.
+
+    Args:
+        structure: The parent's groups.
+        rate: Fraction of units to remove, 0 ≤ rate < 1.
+    """
+    if not 0 <= rate < 1:
+        raise argument_error("rate", "a number in [0, 1)", rate)
+    return tuple(g.nearest(g.n_units - int(rate * g.n_units)) for g in structure.groups)
 
 
 def random_masks(

@@ -10,7 +10,12 @@ from ecomp_deap.genomes.base import Genome, freeze
 from ecomp_deap.measurement import Measurement
 
 MEASUREMENT = Measurement(
-    metric=0.5, similarity_loss=0.1, relative_width=0.5, param_count=3, mac_count=2
+    metric=0.5,
+    similarity_loss=0.1,
+    relative_width=0.5,
+    param_count=3,
+    mac_count=2,
+    size_bytes=12,
 )
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import strategies as st
 
-from ecomp_deap.genomes import Axis, Group, MaskGenome, Structure, WeightGenome
+from ecomp_deap.genomes import Axis, Group, MaskGenome, Structure, WeightGenome, WidthGenome
 
 seeds = st.integers(0, 2**32 - 1)
 #: The k-th mate's numbers are the parent's plus k times this.
@@ -24,10 +24,10 @@ class Stack:
         return {"structure": self.structure, "parent_arrays": self.arrays}
 
 
-def make_stack(n_in, widths, n_out, minima, biases):
+def make_stack(n_in, widths, n_out, minima, biases, round_to=1):
     """Return a `Stack` of layers 0 … n, the last one without a group."""
     groups = tuple(
-        Group(f"layer_{i}", width, least)
+        Group(f"layer_{i}", width, least, round_to)
         for i, (width, least) in enumerate(zip(widths, minima, strict=True))
     )
     tensors, shapes = {}, {}
@@ -57,6 +57,7 @@ def stacks(draw):
         n_out=draw(st.integers(1, 4)),
         minima=[draw(st.integers(1, width)) for width in widths],
         biases=draw(st.lists(st.booleans(), min_size=len(widths) + 1, max_size=len(widths) + 1)),
+        round_to=draw(st.sampled_from([1, 1, 2, 3])),
     )
 
 
@@ -64,13 +65,20 @@ def stacks(draw):
 def masks_for(draw, structure):
     masks = []
     for group in structure.groups:
-        units = st.sets(
-            st.integers(0, group.n_units - 1), min_size=group.min_units, max_size=group.n_units
-        )
+        size = draw(st.sampled_from(group.allowed))
+        units = st.sets(st.integers(0, group.n_units - 1), min_size=size, max_size=size)
         mask = np.zeros(group.n_units, dtype=bool)
         mask[sorted(draw(units))] = True
         masks.append(mask)
     return masks
+
+
+@st.composite
+def width_mates(draw):
+    """Draw a stack and two mates of integers."""
+    stack = draw(stacks())
+    widths = st.tuples(*(st.sampled_from(group.allowed) for group in stack.structure.groups))
+    return stack, *(WidthGenome(draw(widths)) for _ in range(2))
 
 
 def learnt_genome(stack, masks, k):
@@ -132,12 +140,12 @@ def assert_arrays_equal(found, expected):
 
 
 def assert_valid(stack, genome):
-    """Masks fit the structure and keep the minima; learnt arrays have the child's shapes."""
+    """Masks fit the structure and its allowed widths; learnt arrays have the child's shapes."""
     assert len(genome.masks) == len(stack.structure.groups)
     for group, mask in zip(stack.structure.groups, genome.masks, strict=True):
         assert mask.shape == (group.n_units,)
         assert mask.dtype == np.bool_
-        assert mask.sum() >= group.min_units
+        assert mask.sum() in group.allowed
     if genome.arrays is not None:
         shapes = {name: array.shape for name, array in genome.arrays.items()}
         assert shapes == stack.structure.child_shapes(genome.widths)

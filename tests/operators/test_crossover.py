@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.genomes import MaskGenome
-from ecomp_deap.operators import cxCutoff, cxKPointUnits, cxUniformUnits
+from ecomp_deap.genomes import MaskGenome, WidthGenome
+from ecomp_deap.operators import cxBlendWidths, cxCutoff, cxKPointUnits, cxUniformUnits
 from tests.operators.genomes import (
     STEP,
     assert_arrays_equal,
@@ -23,6 +23,7 @@ from tests.operators.genomes import (
     mask_mates,
     seeds,
     weight_mates,
+    width_mates,
 )
 
 
@@ -277,3 +278,51 @@ def test_k_point_needs_a_point():
     mates = [MaskGenome([np.ones(2, dtype=bool)]) for _ in range(2)]
     with pytest.raises(ArgumentError, match="k: expected at least 1, got 0"):
         cxKPointUnits(*mates, k=0, **stack.shared())
+
+
+@given(mask_mates(), seeds)
+def test_repaired_children_share_out_the_mates_units(case, seed):
+    stack, ind1, ind2 = case
+    before = [(a.copy(), b.copy()) for a, b in zip(ind1.masks, ind2.masks, strict=True)]
+    random.seed(seed)
+    cxUniformUnits(ind1, ind2, **stack.shared())
+    for child in (ind1, ind2):
+        assert_valid(stack, child)
+    for (a, b), x, y in zip(before, ind1.masks, ind2.masks, strict=True):
+        np.testing.assert_array_equal(a & b, x & y)
+        np.testing.assert_array_equal(a | b, x | y)
+
+
+def test_groups_of_multiples_are_crossed_too():
+    stack = make_stack(1, [32], 1, [8], [False, False], round_to=8)
+    first, second = np.arange(32) < 16, np.arange(32) >= 8
+    widths = set()
+    for seed in range(100):
+        random.seed(seed)
+        child, _ = cxUniformUnits(MaskGenome([first]), MaskGenome([second]), **stack.shared())
+        assert not np.array_equal(child.masks[0], first)
+        widths.add(child.widths[0])
+    assert widths == {16, 24}
+
+
+@given(width_mates(), seeds, st.sampled_from([0.0, 0.5]))
+def test_blended_widths_are_allowed_and_lie_about_the_mates(case, seed, alpha):
+    stack, ind1, ind2 = case
+    clones = copy.deepcopy(ind1), copy.deepcopy(ind2)
+    before = list(zip(ind1.widths, ind2.widths, strict=True))
+    random.seed(seed)
+    assert cxBlendWidths(ind1, ind2, structure=stack.structure, alpha=alpha) == (ind1, ind2)
+    for group, mates, child in zip(stack.structure.groups, before, ind1.widths, strict=True):
+        assert child in group.allowed
+        reach = alpha * abs(mates[0] - mates[1])
+        assert group.nearest(min(mates) - reach) <= child <= group.nearest(max(mates) + reach)
+        assert mates[0] != mates[1] or child == mates[0]
+    random.seed(seed)
+    cxBlendWidths(*clones, structure=stack.structure, alpha=alpha)
+    assert [c.widths for c in clones] == [ind1.widths, ind2.widths]
+
+
+def test_a_negative_alpha_is_refused():
+    stack = make_stack(1, [6], 1, [3], [False, False])
+    with pytest.raises(ArgumentError, match="alpha: expected a number of at least 0, got -1"):
+        cxBlendWidths(WidthGenome([3]), WidthGenome([4]), structure=stack.structure, alpha=-1)

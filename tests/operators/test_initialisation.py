@@ -12,6 +12,7 @@ from ecomp_deap.operators import (
     pruned_weight_genome,
     random_masks,
 )
+from ecomp_deap.operators.initialisation import rate_range
 from tests.operators.genomes import STEP, make_stack, masks_for, seeds, stacks
 
 rates = st.floats(0, 1, exclude_max=True)
@@ -40,7 +41,7 @@ def test_the_least_important_units_go_and_ties_go_by_index(stack, rate, seed):
     importance = [rng.integers(0, 3, group.n_units) for group in stack.structure.groups]
     masks = prune_masks(stack.structure, importance, rate)
     for group, mask, values in zip(stack.structure.groups, masks, importance, strict=True):
-        n_removed = min(int(rate * group.n_units), group.n_units - group.min_units)
+        n_removed = group.n_units - group.nearest(group.n_units - int(rate * group.n_units))
         order = sorted(range(group.n_units), key=lambda unit: (values[unit], unit))
         assert set(np.flatnonzero(~mask)) == set(order[:n_removed])
 
@@ -127,3 +128,15 @@ def test_pruned_weights_do_not_follow_the_parents_array():
     )
     stack.arrays["layer_0.weight"][:] = STEP
     assert genome.layers["layer_0"][0].max() < STEP
+
+
+@given(st.integers(1, 300), st.floats(0, 0.999))
+def test_half_of_the_rates_keep_the_limits(n, feasible):
+    low, high = rate_range(feasible)
+    assert 0.1 <= low < high < 1
+    assert high >= 0.8
+    found = initial_rates(n, feasible)
+    assert all(low <= rate < high for rate in found)
+    assert sum(rate < feasible for rate in found) <= n / 2 + 1
+    if feasible <= 0.1:
+        assert found == initial_rates(n)

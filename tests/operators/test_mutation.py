@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.genomes import MaskGenome
-from ecomp_deap.operators import mutFlipUnits, mutScaleWeights
+from ecomp_deap.genomes import MaskGenome, WidthGenome
+from ecomp_deap.operators import mutFlipUnits, mutScaleWeights, mutStepWidths
 from ecomp_deap.seeding import draw_generator
 from tests.operators.genomes import (
     assert_arrays_equal,
@@ -23,6 +23,7 @@ from tests.operators.genomes import (
     mask_mates,
     seeds,
     weight_mates,
+    width_mates,
 )
 
 ranges = st.sampled_from([(0.9, 1.1), (0.5, 0.75), (2.0, 3.0)])
@@ -116,7 +117,7 @@ def test_flipped_masks_are_valid(case, indpb, seed):
     for group, mask, old in zip(stack.structure.groups, mutant.masks, before, strict=True):
         if indpb == 0:
             np.testing.assert_array_equal(mask, old)
-        elif indpb == 1 and np.count_nonzero(~old) >= group.min_units:
+        elif indpb == 1 and np.count_nonzero(~old) in group.allowed:
             np.testing.assert_array_equal(mask, ~old)
 
 
@@ -191,3 +192,62 @@ def test_learnt_arrays_stay_where_nothing_flips():
     key = individual.key()
     mutFlipUnits(individual, indpb=0.0, **stack.shared())
     assert individual.key() == key
+
+
+def test_repair_keeps_the_expected_number_of_units():
+    # Half of 40 units flip on average 2 %: multiples of 8 alone would never change by rounding.
+    stack = make_stack(1, [64], 1, [8], [False, False], round_to=8)
+    mask = np.arange(64) < 40
+    counts = []
+    for seed in range(2000):
+        random.seed(seed)
+        (mutant,) = mutFlipUnits(MaskGenome([mask]), indpb=0.05, **stack.shared())
+        counts.append(mutant.widths[0])
+    assert set(counts) == {32, 40, 48}
+    # 40 stay with 0.95 and 24 come with 0.05; the standard error is about 0.1.
+    assert abs(np.mean(counts) - (40 * 0.95 + 24 * 0.05)) < 0.4
+
+
+def test_repair_undoes_flips_before_it_changes_other_units():
+    stack = make_stack(1, [64], 1, [8], [False, False], round_to=32)
+    mask = np.arange(64) < 32
+    for seed in range(50):
+        random.seed(seed)
+        (mutant,) = mutFlipUnits(MaskGenome([mask]), indpb=0.05, **stack.shared())
+        if mutant.widths == (32,):
+            # Of the few flips, as many units left as came.
+            assert np.count_nonzero(mutant.masks[0] ^ mask) <= 8
+
+
+@given(width_mates(), probabilities, seeds)
+def test_stepped_widths_are_allowed_and_follow_the_seed(case, indpb, seed):
+    stack, individual, _ = case
+    before, clone = individual.widths, copy.deepcopy(individual)
+    random.seed(seed)
+    (mutant,) = mutStepWidths(individual, structure=stack.structure, indpb=indpb)
+    assert mutant is individual
+    for group, width, old in zip(stack.structure.groups, mutant.widths, before, strict=True):
+        assert width in group.allowed
+        assert indpb > 0 or width == old
+    random.seed(seed)
+    mutStepWidths(clone, structure=stack.structure, indpb=indpb)
+    assert clone.widths == mutant.widths
+
+
+def test_a_step_goes_to_another_width_unless_there_is_none_on_that_side():
+    stack = make_stack(1, [64, 8, 1], 1, [1, 1, 1], [False] * 4, round_to=8)
+    ups = set()
+    for seed in range(200):
+        random.seed(seed)
+        individual = WidthGenome([32, 8, 1])
+        mutStepWidths(individual, structure=stack.structure, indpb=1.0)
+        assert individual.widths[1:] == (8, 1)
+        assert individual.widths[0] != 32
+        ups.add(individual.widths[0])
+    assert {24, 40} < ups
+
+
+def test_a_scale_out_of_range_is_refused():
+    stack = make_stack(1, [6], 1, [3], [False, False])
+    with pytest.raises(ArgumentError, match="scale: expected a number greater than 0, got 0"):
+        mutStepWidths(WidthGenome([3]), structure=stack.structure, indpb=1, scale=0)

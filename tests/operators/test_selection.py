@@ -24,7 +24,7 @@ class Minimised(base.Fitness):
 class Individual:
     def __init__(self, value, *, failed=False, fitness=Maximised):
         self.fitness = fitness((value,))
-        self.measurement = Measurement(0.5, 0.1, 0.5, 10, 10, failed=failed)
+        self.measurement = Measurement(0.5, 0.1, 0.5, 10, 10, 40, failed=failed)
 
 
 def frequencies(individuals, *, k=20_000, **options):
