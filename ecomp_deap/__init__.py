@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         load_fashion_mnist_original,
     )
     from ecomp_deap.evaluation import Evaluator
-    from ecomp_deap.export import load_child, save_child
-    from ecomp_deap.genomes import MaskGenome, WeightGenome
+    from ecomp_deap.exports import export, load_child
+    from ecomp_deap.genomes import MaskGenome, WeightGenome, WidthGenome
     from ecomp_deap.logbook import export_logbook, logbook_to_rows, read_logbook, statistics
     from ecomp_deap.measurement import Measurement
     from ecomp_deap.network import Inspection, inspect, load_parent, make_parent
@@ -44,11 +44,13 @@ _MODULE_OF = {
     "Task": "task",
     "Toolbox": "toolbox",
     "WeightGenome": "genomes",
+    "WidthGenome": "genomes",
     "compress": "search",
     "evolve": "search",
+    "export": "exports",
     "export_logbook": "logbook",
     "inspect": "network",
-    "load_child": "export",
+    "load_child": "exports",
     "load_fashion_mnist": "data",
     "load_fashion_mnist_original": "data",
     "load_parent": "network",
@@ -56,7 +58,6 @@ _MODULE_OF = {
     "make_parent": "network",
     "make_toolbox": "toolbox",
     "read_logbook": "logbook",
-    "save_child": "export",
     "statistics": "logbook",
     "train_parent": "search",
 }
@@ -79,9 +80,11 @@ __all__ = [
     "Task",
     "Toolbox",
     "WeightGenome",
+    "WidthGenome",
     "__version__",
     "compress",
     "evolve",
+    "export",
     "export_logbook",
     "inspect",
     "load_child",
@@ -92,7 +95,6 @@ __all__ = [
     "make_parent",
     "make_toolbox",
     "read_logbook",
-    "save_child",
     "statistics",
     "train_parent",
 ]

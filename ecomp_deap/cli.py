@@ -1,4 +1,4 @@
-"""The command ``ecomp-deap``: options in; run directories, or what there is to prune, out.
+"""The command ``ecomp-deap``: options in; run directories, tables or exported children out.
 
 Only the standard library is imported until the work starts, so that help and errors come at once.
 """
@@ -13,7 +13,7 @@ from ecomp_deap._version import __version__
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.errors import ArgumentError, EcompError, argument_error, one_line
 from ecomp_deap.runs.config import RunConfig, load_toml
-from ecomp_deap.runs.kinds import Flag, Location
+from ecomp_deap.runs.kinds import Choice, Flag, Location
 from ecomp_deap.runs.options import OPTIONS, Option, unknown_name_error
 
 __all__ = ["main", "parse"]
@@ -26,6 +26,7 @@ _COLUMNS = (  # heading, field of a row of the front, format
     ("parameters", "param_count", ",d"),
 )
 _POSITIONALS = ("n_runs", "name")
+_FORMATS = ("safetensors", "pt2", "onnx")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         words, rest = _read(argv)
         if words["command"] == "inspect":
             _inspect(words, rest)
+        elif words["command"] == "export":
+            _export(words, rest)
         else:
             _run(_config(words, rest))
     except EcompError as error:
@@ -117,6 +120,25 @@ def _inspect(words: Mapping[str, Any], rest: Sequence[str]) -> None:
     print(inspect(parent, None if shape is None else _zeros(parent, shape)))
 
 
+def _export(words: Mapping[str, Any], rest: Sequence[str]) -> None:
+    _refuse(rest, ["--child", "--format", "--out", "--factory"], "RUN")
+    run = Location().parse("RUN", words["run"])
+    out = None if words["out"] is None else Location().parse("--out", words["out"])
+    format = words["format"] or ("" if out is None else out.suffix.removeprefix("."))
+    if not format:
+        raise ArgumentError("--format is missing, and there is no --out whose name would tell it")
+    Choice(_FORMATS).check("--format" if words["format"] else "--out: the ending", format)
+
+    from ecomp_deap.search.exporting import export_from_run, network_from_code
+
+    factory = None if words["factory"] is None else network_from_code(words["factory"])
+    child, written = export_from_run(run, words["child"], format=format, out=out, factory=factory)
+    print(f"{written.path}: child {child} of {run}")
+    print(f"checked: {written.checked}")
+    if written.only_samples is not None:
+        print(f"takes batches of {written.only_samples} samples alone")
+
+
 def _shape(word: str) -> tuple[int, ...]:
     try:
         shape = tuple(int(size) for size in word.split(","))
@@ -129,7 +151,7 @@ def _shape(word: str) -> tuple[int, ...]:
 
 def _load(path: Path) -> Any:
     """Return the network in a file: by its manifest if one lies beside it, else a dense stack."""
-    from ecomp_deap.export import load_child
+    from ecomp_deap.exports import load_child
     from ecomp_deap.network import load_parent
 
     if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
@@ -165,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_run(commands)
     _add_inspect(commands)
+    _add_export(commands)
     return parser
 
 
@@ -209,6 +232,40 @@ def _add_inspect(commands: Any) -> None:
         metavar="N,N,...",
         help="shape of one sample, such as 1,28,28; the MACs of convolutions depend on it "
         "(default: no MACs for a network with convolutions)",
+    )
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a child of a run to a file that others can load",
+        usage="ecomp-deap export RUN --format FORMAT [options]",
+        description="Write a child of a finished run to a file, and check that what is read back "
+        "gives the child's outputs. A .pt2 file is a graph for torch.export.load, a .onnx file one "
+        "for ONNX Runtime and others (this takes pip install 'ecomp-deap[onnx]'); both run without "
+        "the network's code and take any number of samples where the network allows it.",
+        allow_abbrev=False,
+    )
+    export.add_argument("run", metavar="RUN", help="the folder that a run left behind")
+    export.add_argument(
+        "--child",
+        metavar="ID|best|knee",
+        default="best",
+        help="an id of front.csv; best: the one that the run recommends; knee: the one farthest "
+        "below the line between the front's ends in validation error and log10 of the parameters "
+        "(default: best)",
+    )
+    export.add_argument(
+        "--format",
+        metavar="{" + ",".join(_FORMATS) + "}",
+        help="what to write (default: what --out ends in)",
+    )
+    export.add_argument("--out", metavar="FILE", help="where to (default: RUN/exports/ID.FORMAT)")
+    export.add_argument(
+        "--factory",
+        metavar="MODULE:NAME",
+        help="for networks of a class of your own: what makes one like the parent, such as the "
+        "class, in a module or a file, my_models.py:LeNet5; its code is run (default: none)",
     )
 
 

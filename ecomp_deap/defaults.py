@@ -6,6 +6,8 @@ __all__ = [
     "FINALISE_COUNT",
     "FINALISE_EPOCHS",
     "GENERATIONS",
+    "GENOMES",
+    "IMPORTANCES",
     "LOSS_WEIGHTS",
     "MEMORY",
     "PARETO_SELECTIONS",
@@ -20,6 +22,11 @@ PARETO_SELECTIONS = ("nsga2", "nsga3", "spea2")
 WEIGHTED_SELECTIONS = ("roulette", "tournament")
 #: Weights of accuracy, similarity and size.
 LOSS_WEIGHTS = (1.0, 2.0, 1.0)
+
+#: What evolves; the first is the default.
+GENOMES = ("mask", "width", "weights")
+#: What ranks units; the first is the default.
+IMPORTANCES = ("l1", "l2", "variance", "taylor", "similarity", "random")
 
 #: What may measure children; the first chooses among the others.
 ENGINES = ("auto", "batched", "loop", "masked")

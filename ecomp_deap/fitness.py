@@ -2,6 +2,12 @@
 
 Pareto keeps one value per objective with DEAP weights of ±1; weighted is one scalar, because DEAP
 compares several values lexicographically and its weights' magnitudes change no ranking.
+
+A child beyond the task's limits gets values that are worse than any child's within them, by as
+much as it exceeds them, so that whatever compares values compares by constraint-domination.
+
+Source: Deb (2000), "An efficient constraint handling method for genetic algorithms"; Deb et al.
+(2002), "A fast and elitist multiobjective genetic algorithm: NSGA-II", section VI.
 """
 
 import math
@@ -15,7 +21,13 @@ from ecomp_deap.task import Metric
 __all__ = ["OBJECTIVES", "Fitness", "ParetoFitness", "WeightedFitness"]
 
 #: Objectives beside the task's metric; all are minimised.
-OBJECTIVES = ("similarity_loss", "relative_width", "param_count", "mac_count")
+OBJECTIVES = (
+    *("similarity_loss", "relative_width"),
+    *("param_count", "mac_count", "size_bytes", "latency_ms"),
+)
+
+# Of a child that failed; the excess of one beyond limits is below 1.
+_FAILED_EXCESS = 2.0
 
 
 class Fitness:
@@ -23,6 +35,8 @@ class Fitness:
 
     #: One ±1 per value.
     signs: tuple[float, ...]
+    #: The worst that a child within the task's limits can be; None if the task has no limits.
+    worst: Measurement | None
 
     @property
     def is_pareto(self) -> bool:
@@ -30,11 +44,35 @@ class Fitness:
         return len(self.signs) > 1
 
     def values(self, measurement: Measurement) -> tuple[float, ...]:
-        """Return the values that DEAP stores in an individual's ``fitness``."""
-        raise NotImplementedError
+        """Return the values that DEAP stores in an individual's ``fitness``.
+
+        With limits, a child beyond them gets worse than the worst values, by more the more it
+        exceeds them, and a failed one still worse ones; all are finite.
+        """
+        values = self._values(measurement)
+        if self.worst is None:
+            return values
+        worst = self._values(self.worst)
+        if measurement.failed:
+            excess = _FAILED_EXCESS
+        elif measurement.violation > 0:
+            excess = measurement.violation / (1 + measurement.violation)
+        else:
+            return tuple(
+                sign * max(sign * value, sign * least)
+                for sign, value, least in zip(self.signs, values, worst, strict=True)
+            )
+        return tuple(
+            least - sign * excess * max(1.0, abs(least))
+            for sign, least in zip(self.signs, worst, strict=True)
+        )
 
     def costs(self, measurement: Measurement) -> tuple[float, ...]:
         """Return what the front is made by: everything that counts, to be minimised."""
+        raise NotImplementedError
+
+    def _values(self, measurement: Measurement) -> tuple[float, ...]:
+        """Return the values without regard to limits."""
         raise NotImplementedError
 
 
@@ -45,6 +83,7 @@ class ParetoFitness(Fitness):
     Args:
         objectives: At least two different names: the metric's, or of `OBJECTIVES`.
         metric: The task's metric.
+        worst: The worst that a child within the task's limits can be; None without limits.
 
     Raises:
         ArgumentError: An unknown, repeated or lonely objective.
@@ -52,6 +91,7 @@ class ParetoFitness(Fitness):
 
     objectives: tuple[str, ...]
     metric: Metric
+    worst: Measurement | None = None
 
     def __post_init__(self) -> None:
         known = (self.metric.name, *OBJECTIVES)
@@ -69,13 +109,12 @@ class ParetoFitness(Fitness):
             for name in self.objectives
         )
 
-    def values(self, measurement: Measurement) -> tuple[float, ...]:
-        """Return the objectives' values, in order."""
+    def _values(self, measurement: Measurement) -> tuple[float, ...]:
         return tuple(float(measurement[name]) for name in self.objectives)
 
     def costs(self, measurement: Measurement) -> tuple[float, ...]:
         """Return the objectives' values, maximised ones negated."""
-        values = self.values(measurement)
+        values = self._values(measurement)
         return tuple(-sign * value for sign, value in zip(self.signs, values, strict=True))
 
 
@@ -86,6 +125,7 @@ class WeightedFitness(Fitness):
     Args:
         loss_weights: (wa, ws, wc), finite, at least 0, not all 0.
         metric: The task's metric; one that is minimised enters with a minus.
+        worst: The worst that a child within the task's limits can be; None without limits.
 
     Raises:
         ArgumentError: Weights out of range.
@@ -93,6 +133,7 @@ class WeightedFitness(Fitness):
 
     loss_weights: tuple[float, float, float]
     metric: Metric
+    worst: Measurement | None = None
 
     signs = (1.0,)
 
@@ -110,8 +151,7 @@ class WeightedFitness(Fitness):
                 weights,
             )
 
-    def values(self, measurement: Measurement) -> tuple[float, ...]:
-        """Return the one value."""
+    def _values(self, measurement: Measurement) -> tuple[float, ...]:
         wa, ws, wc = self.loss_weights
         gain = measurement.metric if self.metric.maximise else -measurement.metric
         size = 1.0 - measurement.relative_width

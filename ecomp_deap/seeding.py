@@ -9,10 +9,17 @@ import random
 
 import numpy as np
 
-__all__ = ["draw_generator", "generator", "seed_stream", "training_seed"]
+__all__ = [
+    "POPULATION_STREAM",
+    "RANKING_STREAM",
+    "draw_generator",
+    "generator",
+    "seed_stream",
+    "training_seed",
+]
 
 # Streams derived from the same run seed must never coincide: each has a number of its own.
-_VARIATION, _TRAINING, POPULATION_STREAM = 1, 2, 3
+_VARIATION, _TRAINING, POPULATION_STREAM, RANKING_STREAM = 1, 2, 3, 4
 
 
 def generator(*key: int) -> np.random.Generator:

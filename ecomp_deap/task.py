@@ -14,7 +14,7 @@ from ecomp_deap.data import Splits, split
 from ecomp_deap.errors import argument_error
 from ecomp_deap.measurement import Measurement
 
-__all__ = ["ACCURACY", "Metric", "Task", "accuracy", "default_forward"]
+__all__ = ["ACCURACY", "LIMITS", "Metric", "Task", "accuracy", "default_forward"]
 
 
 def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
@@ -63,6 +63,13 @@ class Metric:
             raise argument_error("worst", "a finite number", self.worst)
 
 
+#: The argument of `Task` that limits each cost.
+LIMITS = {
+    "param_count": "max_params",
+    "mac_count": "max_macs",
+    "size_bytes": "max_size_bytes",
+    "latency_ms": "max_latency_ms",
+}
 ACCURACY = Metric(accuracy, "accuracy", tolerance=0.01)
 
 
@@ -78,13 +85,28 @@ class Task:
         test: Data that are looked at once, for the report.
         probe_layers: Names of the layers whose embeddings are compared, by default the
             activations behind each group of units.
+        protect: Names of layers, or of modules that hold layers, whose units all stay.
+        min_units: Units that every group keeps at least; or by the name of a layer, or
+            ``"inputs"``, those of its group.
+        round_to: Groups keep a multiple of so many units, or all; heads of attention any number.
+        prune_inputs: Whether input features can be removed too, of a stack that begins with a
+            `Linear`. A child takes the parent's inputs and reads some of them.
         batch_size: Samples that children of one generation are scored on, and trained on per step.
         balanced: Draw as many samples of each class into every scoring batch.
         evaluation: ``"fresh"``, a new batch each generation on which everyone is scored, or
             ``"fixed"``, the same ``batch_size`` samples throughout.
         train_steps: Gradient steps (Adam) for each child before it is scored; 0 for none.
         learning_rate: Of these steps.
+        recalibration_samples: Search samples from which a child's batch norms take their statistics
+            anew before it is scored; 0 to keep the parent's.
         inherit: Whether children keep what they learnt (Lamarckian evolution of `MaskGenome`).
+        max_params: A child has so many parameters at most. Limits are hard: a child within them is
+            better than any beyond, and of two beyond, the one that exceeds them less.
+        max_macs: It takes so many multiply-accumulate operations for one sample at most.
+        max_size_bytes: Its parameters and buffers take so many bytes at most.
+        max_latency_ms: One forward pass of ``latency_batch_size`` samples takes so many
+            milliseconds at most, in one thread of this machine.
+        latency_batch_size: Samples that networks are timed with.
         perplexity: Of the similarity loss, by default min(30, (batch_size − 1) / 3).
         kernel: Of the similarity loss, ``"gaussian"`` or ``"student"``.
         metric: A `Metric`, by default accuracy.
@@ -107,12 +129,22 @@ class Task:
     validation: Any = field(default=None, repr=False)
     test: Any = field(default=None, repr=False)
     probe_layers: Sequence[str] | None = None
+    protect: Sequence[str] = ()
+    min_units: int | Mapping[str, int] = 1
+    round_to: int = 1
+    prune_inputs: bool = False
     batch_size: int = 100
     balanced: bool = False
     evaluation: str = "fresh"
     train_steps: int = 0
     learning_rate: float = 1e-3
+    recalibration_samples: int = 128
     inherit: bool = False
+    max_params: int | None = None
+    max_macs: int | None = None
+    max_size_bytes: int | None = None
+    max_latency_ms: float | None = None
+    latency_batch_size: int = 8
     perplexity: float | None = None
     kernel: str = "gaussian"
     metric: Metric = ACCURACY
@@ -139,6 +171,12 @@ class Task:
         """``(module, inputs) -> outputs``: the task's own ``forward``, or `default_forward`."""
         return default_forward if self.forward is None else self.forward
 
+    @property
+    def limits(self) -> dict[str, float]:
+        """What a child may cost at most, by the cost's name in a `Measurement`."""
+        given = {cost: getattr(self, argument) for cost, argument in LIMITS.items()}
+        return {cost: limit for cost, limit in given.items() if limit is not None}
+
 
 def default_forward(module: nn.Module, inputs: Any) -> Any:
     """Call a module with a batch: a dict as keywords, a tuple or list as positions."""
@@ -156,6 +194,18 @@ def _check(task: Task) -> None:
     # A perplexity above 1 needs more than four samples, see `check_perplexity`.
     check_count("batch_size", task.batch_size, minimum=5)
     check_count("train_steps", task.train_steps, minimum=0)
+    check_count("recalibration_samples", task.recalibration_samples, minimum=0)
+    if task.recalibration_samples == 1:
+        raise argument_error("recalibration_samples", "0, or at least 2 to have a variance", 1)
+    if isinstance(task.protect, str):
+        raise argument_error("protect", "a sequence of names", task.protect)
+    for name in ("max_params", "max_macs", "max_size_bytes"):
+        if getattr(task, name) is not None:
+            check_count(name, getattr(task, name), minimum=1)
+    limit = task.max_latency_ms
+    if limit is not None and not (isinstance(limit, (int, float)) and 0 < limit < math.inf):
+        raise argument_error("max_latency_ms", "a finite number greater than 0", limit)
+    check_count("latency_batch_size", task.latency_batch_size, minimum=1)
     if task.evaluation not in ("fresh", "fixed"):
         raise argument_error("evaluation", "'fresh' or 'fixed'", task.evaluation)
     if task.kernel not in ("gaussian", "student"):

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ecomp_deap import Splits, load_fashion_mnist, save_child, train_parent
+from ecomp_deap import Splits, export, load_fashion_mnist, train_parent
 from ecomp_deap.files import write_atomically
 
 Row = dict[str, Any]
@@ -40,7 +40,7 @@ def parent_file(out: Path, given: Path | None, data_dir: Path | None) -> Path:
     """Return the file of the given parent, or of one that is trained once and kept in ``out``."""
     path = given or out / "parent.safetensors"
     if not path.exists() and given is None:
-        save_child(train_parent(data(data_dir)), path)
+        export(train_parent(data(data_dir)), path)
     return path
 
 

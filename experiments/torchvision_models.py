@@ -80,7 +80,7 @@ def examine(name: str, n_genomes: int) -> dict[str, object]:
 
     from ecomp_deap import MaskGenome
     from ecomp_deap.network import compile_child, find_structure, param_count
-    from ecomp_deap.network.dependencies import masked_parent
+    from ecomp_deap.network.proof import masked_parent
 
     before = _peak_gib()
     torch.manual_seed(0)

@@ -40,13 +40,22 @@ WORDS = {
     "learning_rate": ("1e-2", 0.01),
     "finalise_count": ("2", 2),
     "finalise_epochs": ("1", 1),
+    "max_params": ("900", 900),
+    "max_macs": ("800", 800),
+    "max_size_bytes": ("4000", 4000),
+    "max_latency_ms": ("0.5", 0.5),
+    "importance": ("taylor", "taylor"),
+    "protect": ("output", ("output",)),
+    "min_units": ("4", 4),
+    "round_to": ("8", 8),
+    "recalibration_samples": ("64", 64),
     "threads": ("3", 3),
     "data_dir": ("data", Path("data")),
     "parent": ("parent.pt", Path("parent.pt")),
     "parent_epochs": ("3", 3),
     "out": ("out", Path("out")),
 }
-FLAGS = ("balanced", "inherit", "download", "quiet")
+FLAGS = ("prune_inputs", "balanced", "inherit", "download", "quiet")
 COMPANIONS = {  # what an option of the command line needs to go with it
     "loss_weights": ["--selection", "roulette"],
     "recombination_layers": ["--genome", "weights"],
@@ -92,12 +101,13 @@ def test_option_is_read(name):
 
 @pytest.mark.parametrize("name", FLAGS)
 def test_flag_is_read_and_can_be_taken_back(name, tmp_path):
-    assert getattr(parse(["run", "1", "a", f"--{name}"]), name) is True
+    flag = name.replace("_", "-")
+    assert getattr(parse(["run", "1", "a", f"--{flag}"]), name) is True
     file = tmp_path / "run.toml"
     file.write_text(f"{name} = true\n")
     words = ["run", "1", "a", "--config", str(file)]
     assert getattr(parse(words), name) is True
-    assert getattr(parse([*words, f"--no-{name}"]), name) is False
+    assert getattr(parse([*words, f"--no-{flag}"]), name) is False
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from torch import nn
 
 from ecomp_deap.cli import main, parse
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.export import save_child
+from ecomp_deap.exports import export
 from ecomp_deap.network import inspect, make_parent
 from tests.architectures import MAP_SHAPE, build
 from tests.test_cli import SLOW_TO_IMPORT, in_new_process
@@ -16,7 +16,7 @@ SHAPE = ",".join(map(str, MAP_SHAPE))
 @pytest.fixture
 def convolutional(tmp_path):
     """A file of a network with convolutions, with its manifest beside it."""
-    return save_child(build("visual"), tmp_path / "child.safetensors")
+    return export(build("visual"), tmp_path / "child.safetensors")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
@@ -31,7 +31,7 @@ def test_a_dense_parent_needs_no_manifest(tmp_path, capsys, suffix):
 
 
 def test_a_manifest_belongs_to_the_safetensors_alone(tmp_path, capsys):
-    save_child(build("visual"), tmp_path / "parent.safetensors")
+    export(build("visual"), tmp_path / "parent.safetensors")
     parent = make_parent((8, 5), n_inputs=12, n_outputs=3)
     torch.save(parent.state_dict(), tmp_path / "parent.pt")
     assert main(["inspect", str(tmp_path / "parent.pt")]) == 0
@@ -47,7 +47,7 @@ def test_a_child_is_read_by_its_manifest(convolutional, capsys):
 @pytest.mark.parametrize("option_first", [False, True])
 def test_an_example_gives_macs_of_convolutions(tmp_path, capsys, name, option_first):
     network = build(name)
-    path = save_child(network, tmp_path / "child.safetensors")
+    path = export(network, tmp_path / "child.safetensors")
     option = ["--example", SHAPE]
     words = [*option, str(path)] if option_first else [str(path), *option]
     assert main(["inspect", *words]) == 0
@@ -124,7 +124,7 @@ def test_files_that_cannot_be_read_are_refused_in_one_line(convolutional, tmp_pa
 @pytest.mark.parametrize("example", [[], ["--example", "4"]])
 @pytest.mark.parametrize("network", [nn.Sequential(nn.ReLU()), nn.Sequential(nn.Linear(4, 2))])
 def test_a_network_with_nothing_to_prune_is_refused(tmp_path, capsys, network, example):
-    path = save_child(network, tmp_path / "child.safetensors")
+    path = export(network, tmp_path / "child.safetensors")
     assert main(["inspect", str(path), *example]) == 2
     error = capsys.readouterr().err
     assert error.startswith("ecomp-deap: error: parent: expected at least one ")

@@ -24,6 +24,7 @@ FRONT = [
     "relative_width",
     "param_count",
     "mac_count",
+    "size_bytes",
     "widths",
 ]
 FINALISED_FRONT = [*FRONT[:3], "test_accuracy_before", *FRONT[3:]]
@@ -117,6 +118,22 @@ def test_children_load_and_give_what_the_front_says(finished, small_fashion):
         assert manifest["metadata"] == row
 
 
+@pytest.mark.parametrize("child", ["best", "knee"])
+def test_children_are_exported(finished, small_fashion, tmp_path, capsys, child):
+    out = tmp_path / "child.pt2"
+    assert main(["export", str(finished), "--child", child, "--out", str(out)]) == 0
+    identifier = capsys.readouterr().out.partition(": child ")[2][:3]
+    inputs, _ = load_fashion_mnist(small_fashion).test.batch(np.arange(50))
+    expected = load_child(finished / "children" / f"{identifier}.safetensors")(inputs)
+    assert torch.allclose(torch.export.load(out).module()(inputs), expected, atol=1e-5)
+    manifest = json.loads((finished / "children" / f"{identifier}.json").read_text())
+    assert list(map(len, manifest["kept"].values())) == [
+        int(width) for width in manifest["metadata"]["widths"].split("-")
+    ]
+    parent = json.loads((finished / "parent.json").read_text())
+    assert manifest["parent"]["sha256"] == parent["sha256"]
+
+
 def test_the_summary_has_its_keys(finished, small_fashion, small_parent_file):
     summary = summary_of(finished)
     assert set(summary["seconds"]) == {"search", "finalise"}
@@ -153,7 +170,7 @@ def test_the_logbook_has_a_row_for_each_generation(finished):
     assert [row["gen"] for row in rows] == [0, 1, 2]
     assert rows == read_logbook(finished / "logbook.json")
     for name, figure in product(
-        ("accuracy", "similarity_loss", "relative_width", "param_count", "mac_count"),
+        ("accuracy", "similarity_loss", "relative_width", "param_count", "mac_count", "size_bytes"),
         ("min", "mean", "max", "std"),
     ):
         assert all(isinstance(row[f"{name}_{figure}"], (int, float)) for row in rows)
@@ -253,9 +270,32 @@ def test_options_from_a_file(run, tmp_path, small_fashion, small_parent_file):
     assert found == read_logbook(again / "logbook.csv")
 
 
+def test_a_front_within_limits(run, tmp_path):
+    words = ["--max-params", "5000", "--max-macs", "4800", "--finalise-count", "0"]
+    folder = run(tmp_path, *words)
+    rows = read_front(folder / "front.csv")
+    assert rows
+    assert all(row["param_count"] <= 5000 and row["mac_count"] <= 4800 for row in rows)
+    assert read_logbook(folder / "logbook.csv")[0]["population_infeasible"] > 0
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["max_params"], config["max_size_bytes"]) == (5000, None)
+
+
+def test_latency_stands_where_it_is_not_promised_to_repeat(run, tmp_path):
+    words = ["--objectives", "accuracy,latency_ms", "--max-latency-ms", "1e6", "--generations", "1"]
+    folder = run(tmp_path, *words, "--finalise-count", "0")
+    assert columns_of(folder / "front.csv") == [*FRONT[:-1], "latency_ms", FRONT[-1]]
+    assert all(row["latency_ms"] > 0 for row in read_front(folder / "front.csv"))
+    figures = ["latency_ms_min", "latency_ms_mean", "latency_ms_max"]
+    assert columns_of(folder / "timings.csv") == ["generation", "seconds", *figures]
+    assert "latency" not in (folder / "logbook.csv").read_text()
+    assert summary_of(folder)["parent"]["latency_ms"] > 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--max-params", "9"], "max_params: expected at least"),
         (["--probe-layers", "layer_9_act"], "probe_layers: expected names among"),
         (["--batch-size", "99999"], "batch_size"),
         (["--batch-size", "37", "--balanced"], "batch_size: expected equally many"),

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from ecomp_deap.files import write_atomically
+from ecomp_deap.files import staged, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,26 @@ def test_readers_see_the_old_content_or_the_new(tmp_path):
     reader.join()
 
     assert seen <= versions
+
+
+def test_staged_files_take_the_place_of_old_ones(tmp_path):
+    (tmp_path / "a.bin").write_text("old")
+    (tmp_path / "other").write_text("left alone")
+    with staged(tmp_path / "a.bin") as path:
+        assert path.name == "a.bin"
+        path.write_text("new")
+        path.with_suffix(".json").write_text("{}")
+        assert (tmp_path / "a.bin").read_text() == "old"
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+        **{"a.bin": "new", "a.json": "{}", "other": "left alone"}
+    }
+
+
+def test_after_an_error_staged_files_are_gone(tmp_path):
+    (tmp_path / "a.bin").write_text("old")
+    with (
+        pytest.raises(UnicodeEncodeError, match="surrogates not allowed"),
+        staged(tmp_path / "a.bin") as path,
+    ):
+        path.write_text("\ud800")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]

@@ -24,7 +24,7 @@ LAYERS = (
     ("evaluation",),
     ("operators",),
     ("fitness",),
-    ("export",),
+    ("exports",),
     ("network",),
     ("similarity",),
     ("task",),

@@ -13,6 +13,7 @@ NUMBERS = {
     "relative_width": 0.5,
     "param_count": 120,
     "mac_count": 100,
+    "size_bytes": 480,
 }
 
 
@@ -21,7 +22,7 @@ def test_it_reads_like_a_mapping():
 
     assert dict(found) == {"accuracy": 0.9} | {k: v for k, v in NUMBERS.items() if k != "metric"}
     assert list(found) == ["accuracy", *list(NUMBERS)[1:]]
-    assert len(found) == len(list(found)) == 5
+    assert len(found) == len(list(found)) == 6
     assert found.failed is False
     assert found.reason == ""
 
@@ -74,3 +75,25 @@ def test_it_is_immutable_and_pickles():
     assert (loaded.failed, loaded.reason) == (True, "outputs are not finite")
     assert found != Measurement(**NUMBERS)
     assert hash(found) == hash(loaded)
+
+
+def test_a_latency_is_a_number_of_it_where_it_was_measured():
+    found = Measurement(**NUMBERS, latency_ms=0.5)
+    assert found["latency_ms"] == 0.5
+    assert list(found)[-1] == "latency_ms"
+    assert len(found) == len(list(found)) == 7
+    with pytest.raises(KeyError, match="latency_ms"):
+        Measurement(**NUMBERS)["latency_ms"]
+
+
+@pytest.mark.parametrize("name", ["latency_ms", "violation"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_limits_need_is_finite_as_well(name, value):
+    with pytest.raises(ArgumentError, match=f"{name}: expected a finite number, got"):
+        Measurement(**NUMBERS, **{name: value})
+
+
+def test_a_violation_is_no_number_to_select_by():
+    found = Measurement(**NUMBERS, violation=0.25)
+    assert found.violation == 0.25
+    assert "violation" not in found

@@ -75,7 +75,9 @@ def test_named_paths_exist():
 
 def test_named_options_exist():
     text = " ".join(blocks("bash")) + " ".join(re.findall(r"`([^`\n]*--[^`\n]*)`", README))
-    with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit):
-        cli.main(["run", "--help"])
+    out = io.StringIO()
+    for command in ("run", "inspect", "export"):
+        with contextlib.redirect_stdout(out), pytest.raises(SystemExit):
+            cli.main([command, "--help"])
     for option in set(re.findall(r"--[a-z][a-z-]+", text)):
         assert option in out.getvalue(), option

@@ -148,3 +148,23 @@ def test_a_failed_child_must_not_get_the_best_value():
         Metric(accuracy, "error", maximise=False)
     with pytest.raises(ArgumentError, match="worst: expected a finite number, got inf"):
         Metric(accuracy, "error", maximise=False, worst=float("inf"))
+
+
+def test_limits_are_those_that_are_given():
+    assert make_task().limits == {}
+    task = make_task(max_params=7, max_macs=6, max_size_bytes=5, max_latency_ms=0.5)
+    assert task.limits == {"param_count": 7, "mac_count": 6, "size_bytes": 5, "latency_ms": 0.5}
+    assert make_task(max_macs=3).limits == {"mac_count": 3}
+
+
+@pytest.mark.parametrize("name", ["max_params", "max_macs", "max_size_bytes", "latency_batch_size"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, "many"])
+def test_limits_are_positive(name, value):
+    with pytest.raises(ArgumentError, match=f"{name}: expected a whole number of at least 1"):
+        make_task(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "fast"])
+def test_a_limit_of_latency_is_a_positive_time(value):
+    with pytest.raises(ArgumentError, match="max_latency_ms: expected a finite number greater"):
+        make_task(max_latency_ms=value)

@@ -8,6 +8,7 @@ import numpy as np
 from ecomp_deap.checks import check_count
 
 __all__ = [
+    "CALIBRATION",
     "EPOCH",
     "FIRST_BATCH",
     "FIXED",
@@ -23,6 +24,7 @@ TRAINING = 0xC4E8_0A35
 FIXED = 0xE21B_96D9
 VALIDATION_DRAW = 0xA57F_3B43
 SEARCH_DRAW = 0xD806_C48B
+CALIBRATION = 0x8F21_6BD4
 
 
 def generator(seed: int, stream: int, index: int = 0) -> np.random.Generator:

@@ -132,6 +132,14 @@ class BatchSampler:
         self._check_shared("n", n)
         return np.sort(self._rows(_streams.generator(self.seed, _streams.FIXED), 1, n)[0])
 
+    def calibration(self, n: int) -> np.ndarray:
+        """Return ``n`` indices, ascending, of a set of its own that is the same throughout.
+
+        All indices if there are not as many.
+        """
+        rng = _streams.generator(self.seed, _streams.CALIBRATION)
+        return np.sort(rng.permutation(self.n_samples)[: check_count("n", n, minimum=0)])
+
     def _grouped(self, labels: Any) -> list[np.ndarray]:
         """Return the indices that a batch takes equal parts of: all, or those of each class."""
         if labels is None:

@@ -105,6 +105,8 @@ class _Chunk:
         self.context, self.genomes = context, genomes
         self.stack = DenseStack(context.parent, tuple(context.losses))
         self.parent = context.parent.state_dict()
+        # Children that read different inputs, or take their own statistics, have no common start.
+        self.shares = not context.structure.prunes_inputs and context.calibration is None
         self.segments = [
             [(n, self.parent[n]) for n in names if n in context.structure.tensors]
             for names in self.stack.tensor_names
@@ -129,10 +131,10 @@ class _Chunk:
         if self.context.training:
             return self._trained()
         for genome in self.genomes:
-            if isinstance(genome, MaskGenome) and genome.arrays is None:
+            if isinstance(genome, MaskGenome) and genome.arrays is None and self.shares:
                 self._masked(genome)
             else:
-                self._walk(self._tensors(genome))
+                self._walk(genome, self._tensors(genome))
         return [None] * len(self.genomes)
 
     def _trained(self) -> list[Mapping[str, np.ndarray] | None]:
@@ -144,16 +146,20 @@ class _Chunk:
             learning_rate=context.learning_rate,
         )
         learnt: list[Mapping[str, np.ndarray] | None] = []
-        for tensors in trainer.train(map(self._tensors, self.genomes)):
-            self._walk(tensors)
+        trained = trainer.train(map(self._tensors, self.genomes))
+        for genome, tensors in zip(self.genomes, trained, strict=True):
+            self._walk(genome, tensors)
             if not context.inherit:
                 learnt.append(None)
                 continue
             # A copy: a child that lives on shall not keep alive all that trained with it.
-            learnt.append({n: t.numpy(force=True).copy() for n, t in tensors.items()})
+            own = self.context.structure.tensors
+            learnt.append({n: tensors[n].numpy(force=True).copy() for n in own})
         return learnt
 
-    def _walk(self, tensors: Tensors) -> None:
+    def _walk(self, genome: Genome, tensors: Tensors) -> None:
+        if self.context.recalibrates(genome):
+            tensors = self.stack.recalibrated(tensors, self.context.calibration)
         walk = self.stack.walk(tensors, self.context.inputs)
         self._add(self._embedded(walk), walk)
 
@@ -162,8 +168,10 @@ class _Chunk:
         arrays = genome_arrays(genome, self.context.structure, self.context.arrays)
         tensors = {name: borrow(array) for name, array in arrays.items()}
         for name, tensor in tensors.items():
-            parent = self.parent[name]
-            if tensor.dtype != parent.dtype or parent.device.type != "cpu":
+            parent = self.parent.get(name)
+            if parent is None:  # places of inputs
+                tensors[name] = tensor.to(self.context.inputs.device)
+            elif tensor.dtype != parent.dtype or parent.device.type != "cpu":
                 tensors[name] = tensor.to(parent)
         return tensors
 

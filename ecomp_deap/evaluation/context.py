@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ecomp_deap.genomes import Structure
+from ecomp_deap.genomes import Genome, MaskGenome, Structure
 from ecomp_deap.measurement import Measurement
+from ecomp_deap.network.cost_model import CostModel
 from ecomp_deap.network.stack import Walk
 from ecomp_deap.similarity import TSNELoss
 from ecomp_deap.task import Metric
@@ -25,6 +26,7 @@ class Context:
         parent: The parent, in eval mode.
         structure: Its groups.
         arrays: Its arrays by name.
+        cost_model: Tells what children cost.
         losses: Similarity loss against the parent's embedding of the batch, by probe layer.
         inputs: The scoring batch.
         targets: Its targets.
@@ -37,6 +39,8 @@ class Context:
         threads: Torch threads of the loop engine, wherever that is.
         engine: Name of the engine that measures, see `ENGINES`.
         memory: Bytes that what an engine holds of several children at once may take.
+        calibration: Inputs that batch norms of children take their statistics from; None where
+            they keep the parent's.
         shared: What all children of masks share in a dense stack: the parent's activations in
             its first segment, see `DenseStack`.
     """
@@ -44,6 +48,7 @@ class Context:
     parent: nn.Module
     structure: Structure
     arrays: Mapping[str, np.ndarray]
+    cost_model: CostModel
     losses: Mapping[str, TSNELoss]
     inputs: Any
     targets: torch.Tensor
@@ -56,7 +61,17 @@ class Context:
     threads: int
     engine: str = "loop"
     memory: int = 2**30
+    calibration: Any = None
     shared: Walk | None = None
+
+    def recalibrates(self, genome: Genome) -> bool:
+        """Return whether a genome's child takes statistics of its own: not if it is the parent."""
+        same = (
+            isinstance(genome, MaskGenome)
+            and genome.arrays is None
+            and genome.widths == self.structure.widths
+        )
+        return self.calibration is not None and not (same and not self.training)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from torch import nn
 
 from ecomp_deap.checks import check_count
 from ecomp_deap.data import BatchSampler, Samples
-from ecomp_deap.defaults import BLOCK_SIZE, MEMORY
+from ecomp_deap.defaults import BLOCK_SIZE, IMPORTANCES, MEMORY
 from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.evaluation.batched import supports_batched
 from ecomp_deap.evaluation.context import Context, Outcome
+from ecomp_deap.evaluation.contribution import similarity_contribution
 from ecomp_deap.evaluation.engines import (
     Block,
     can_thread,
@@ -23,15 +24,21 @@ from ecomp_deap.evaluation.engines import (
     faster_route,
     faster_threads,
 )
+from ecomp_deap.evaluation.limits import Limits
+from ecomp_deap.evaluation.measuring import failed_measurement
 from ecomp_deap.evaluation.scoring import Scorer
 from ecomp_deap.evaluation.threads import available_cores, thread_map, torch_threads
-from ecomp_deap.genomes import Genome
+from ecomp_deap.genomes import Genome, WidthGenome
+from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.compile import compile_child, parent_arrays
-from ecomp_deap.network.cost import with_positions
+from ecomp_deap.network.cost_model import CostModel
 from ecomp_deap.network.embedding import embed, find_probe_layers
+from ecomp_deap.network.importance import unit_importance
+from ecomp_deap.network.recalibration import has_statistics, recalibrate
 from ecomp_deap.network.stack import DenseStack, Walk
 from ecomp_deap.network.structure import find_structure
 from ecomp_deap.network.training import to_device
+from ecomp_deap.seeding import RANKING_STREAM, generator
 from ecomp_deap.similarity import TSNELoss, check_perplexity, default_perplexity
 from ecomp_deap.task import Task
 
@@ -53,14 +60,23 @@ class Evaluator:
             other), ``"masked"`` (the parent computes them, masked, where nothing is trained) or
             ``"auto"``: batched where that applies, else the faster of the others, see `settle`.
         memory: Bytes that what engines hold of several children at once may take in all.
+        importance: How units are ranked where a genome or an operator asks for it: by the
+            ``"l1"`` or ``"l2"`` norm of their weights, the ``"variance"`` of their activations,
+            the loss without them to first order (``"taylor"``), or what the ``"similarity"`` loss
+            becomes without them, for as many evaluations as there are units. The last three on
+            the batch of generation 0. Or ``"random"``.
+        latency: Whether children are timed, even if the task does not limit their latency.
 
     Attributes:
+        cost_model: Tells what children cost.
+        limits: Tells by how much children exceed the task's limits.
         engine: The engine that is used.
         threads: The number of threads that is used.
 
     Raises:
         ArgumentError: A parent that cannot be pruned or has a dead probe layer, unknown probe
-            layers, a perplexity, batch size or engine that the data or the parent do not allow.
+            layers, a perplexity, batch size or engine that the data or the parent do not allow, a
+            limit that no child keeps.
     """
 
     def __init__(
@@ -72,6 +88,8 @@ class Evaluator:
         threads: int | None = None,
         engine: str = "auto",
         memory: int = MEMORY,
+        importance: str = "l1",
+        latency: bool = False,
     ) -> None:
         check_count("block_size", block_size, minimum=1)
         check_count("memory", memory, minimum=1)
@@ -81,7 +99,10 @@ class Evaluator:
             raise argument_error(
                 "train_steps", "0 for a parent whose parameters are all frozen", task.train_steps
             )
+        if importance not in IMPORTANCES:
+            raise argument_error("importance", f"one of {IMPORTANCES}", importance)
         self.task, self.seed, self.block_size = task, seed, block_size
+        self._importance = importance
         self.threads = threads or 1
         self._memory = memory // (threads or available_cores())
         # What is open for `settle` to choose.
@@ -93,12 +114,14 @@ class Evaluator:
         )
         # Two, as a norm without statistics of its own takes no single sample.
         two, _ = self._batch(np.arange(2))
-        self.structure = with_positions(
-            find_structure(task.parent, two, forward=task.apply),
+        self.structure = find_structure(
             task.parent,
             two,
-            n_samples=2,
             forward=task.apply,
+            protect=task.protect,
+            min_units=task.min_units,
+            round_to=task.round_to,
+            prune_inputs=task.prune_inputs,
         )
         self.probe_layers = find_probe_layers(
             task.parent, task.probe_layers, structure=self.structure, inputs=two, forward=task.apply
@@ -106,6 +129,15 @@ class Evaluator:
         batched = self.structure.is_stack and supports_batched(task, self.probe_layers, two)
         self.engine = check_engine(engine, batched=batched)
         self.arrays = parent_arrays(task.parent, self.structure)
+        self.cost_model = CostModel(
+            task.parent,
+            self.structure,
+            two,
+            n_samples=2,
+            forward=task.apply,
+            arrays=self.arrays,
+        )
+        self.limits = Limits(task, self.structure, self.cost_model, self.arrays, timed=latency)
         search = task.splits.search
         self._sampler = BatchSampler(
             len(search),
@@ -114,6 +146,10 @@ class Evaluator:
             labels=search.labels if task.balanced else None,
             balanced=task.balanced,
         )
+        self._calibration = None
+        if task.recalibration_samples and has_statistics(task.parent):
+            indices = self._sampler.calibration(task.recalibration_samples)
+            self._calibration, _ = self._batch(indices)
         self._fixed = self._sampler.fixed(task.batch_size) if task.evaluation == "fixed" else None
         self._context: tuple[int, Context] | None = None
         self.context(0)
@@ -126,6 +162,17 @@ class Evaluator:
     def batches_per_epoch(self) -> int:
         """Generations in which every search sample is scored on once."""
         return self._sampler.batches_per_epoch
+
+    @property
+    def worst(self) -> Measurement:
+        """The measurement of a child that failed: no other has worse numbers."""
+        found = failed_measurement(
+            "",
+            metric=self.task.metric,
+            costs=self.cost_model(self.structure.widths),
+            n_probes=len(self.probe_layers),
+        )
+        return self.limits.judge(found, self.structure.widths, lambda: self.task.parent)
 
     @property
     def torch_threads(self) -> int:
@@ -151,7 +198,7 @@ class Evaluator:
         if not genomes or not (self._any_engine or self._any_threads):
             return
         context = self.context(0)
-        blocks = self._blocks(genomes, [0] * len(genomes))
+        blocks = self._blocks([self.unfold(g) for g in genomes], [0] * len(genomes))
         if self._any_engine and self.engine == "loop":
             self.engine = faster_route(context, blocks[0])
         if self._any_threads:
@@ -184,6 +231,28 @@ class Evaluator:
             map_function: What spreads blocks over workers, called as ``map(function, blocks)``;
                 by default threads of this process.
         """
+        outcomes = self._outcomes(
+            genomes, generation, seeds, train=train, map_function=map_function
+        )
+        # Here and now, when no child is measured beside those that are timed.
+        for i, genome in enumerate(genomes if self.limits.matter else ()):
+            found = self.limits.judge(
+                outcomes[i].measurement, genome.widths, partial(self.compile, genome)
+            )
+            outcomes[i] = replace(outcomes[i], measurement=found)
+        return outcomes
+
+    def _outcomes(
+        self,
+        genomes: Sequence[Genome],
+        generation: int,
+        seeds: Sequence[int],
+        *,
+        train: bool,
+        map_function: Callable[..., Iterable[Any]] | None = None,
+    ) -> list[Outcome]:
+        """Return what the engines find, see `measure`."""
+        genomes = [self.unfold(genome) for genome in genomes]
         self.settle(genomes)
         context = self.context(generation)
         if not train and context.training:
@@ -205,9 +274,56 @@ class Evaluator:
             for i in range(0, len(genomes), size)
         ]
 
+    def unfold(self, genome: Genome) -> Genome:
+        """Return what engines take: of a `WidthGenome` the masks of its most important units."""
+        return genome.unfold(self.ranking) if isinstance(genome, WidthGenome) else genome
+
+    @cached_property
+    def importance(self) -> list[np.ndarray]:
+        """How much each unit matters, one array of shape ``(n_units,)`` per group."""
+        if self._importance == "random":
+            rng = generator(self.seed, RANKING_STREAM)
+            return [rng.random(group.n_units) for group in self.structure.groups]
+        if self._importance == "similarity":
+            return similarity_contribution(
+                self.structure,
+                lambda found: self._outcomes(found, 0, [0] * len(found), train=False),
+            )
+        context = self.context(0)
+        with torch_threads(self.torch_threads):
+            return unit_importance(
+                self._importance,
+                self.task.parent,
+                self.structure,
+                self.arrays,
+                inputs=context.inputs,
+                targets=context.targets,
+                loss_fn=context.loss_fn,
+                forward=context.forward,
+            )
+
+    @cached_property
+    def ranking(self) -> list[np.ndarray]:
+        """For each group the indices of its units, the most important first, ties by index."""
+        return [np.argsort(-values, kind="stable") for values in self.importance]
+
     def compile(self, genome: Genome) -> nn.Module:
-        """Return the child that ``genome`` describes, see `compile_child`."""
-        return compile_child(self.task.parent, self.structure, genome, arrays=self.arrays)
+        """Return the child that ``genome`` describes, with batch norms as it is measured.
+
+        See `compile_child`.
+        """
+        genome = self.unfold(genome)
+        child = compile_child(self.task.parent, self.structure, genome, arrays=self.arrays)
+        assert self._context is not None  # made at the start
+        if replace(self._context[1], training=[]).recalibrates(genome):
+            self.recalibrate(child)
+        return child
+
+    def recalibrate(self, child: nn.Module) -> None:
+        """Give a child's batch norms statistics of their own, if the task wants it (in place)."""
+        if self._calibration is not None:
+            with torch_threads(self.torch_threads):
+                recalibrate(child, self._calibration, forward=self.task.apply)
 
     def scorer(self, samples: Samples) -> Scorer:
         """Return a `Scorer` for whole data sets."""
@@ -215,6 +331,8 @@ class Evaluator:
             return Scorer(
                 self.task,
                 self.structure,
+                self.cost_model,
+                self.limits,
                 self.probe_layers,
                 samples,
                 dense=self.engine == "batched",
@@ -240,6 +358,7 @@ class Evaluator:
             parent=task.parent,
             structure=self.structure,
             arrays=self.arrays,
+            cost_model=self.cost_model,
             losses=losses,
             inputs=inputs,
             targets=targets,
@@ -252,6 +371,7 @@ class Evaluator:
             threads=self.threads,
             engine=self.engine,
             memory=self._memory,
+            calibration=self._calibration,
             shared=shared,
         )
 

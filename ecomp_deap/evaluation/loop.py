@@ -14,6 +14,7 @@ from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome
 from ecomp_deap.network.compile import compile_child, learnt_arrays
 from ecomp_deap.network.embedding import embed
+from ecomp_deap.network.recalibration import recalibrate
 from ecomp_deap.network.training import train
 
 __all__ = ["evaluate_block", "is_finite"]
@@ -48,6 +49,10 @@ def _evaluate(context: Context, genomes: Sequence[Genome], seeds: Sequence[int])
                 learning_rate=context.learning_rate,
                 seed=seed,
             )
+        keeps = context.inherit and context.training
+        learnt.append(learnt_arrays(child, context.structure) if keeps else None)
+        if context.recalibrates(genome):
+            recalibrate(child, context.calibration, forward=context.forward)
         with torch.no_grad():
             output, found = embed(
                 child, context.inputs, tuple(context.losses), forward=context.forward
@@ -56,8 +61,6 @@ def _evaluate(context: Context, genomes: Sequence[Genome], seeds: Sequence[int])
             embeddings[name].append(embedding)
         sound = is_finite(output)
         metrics.append(context.metric.function(output, context.targets) if sound else None)
-        keeps = context.inherit and context.training
-        learnt.append(learnt_arrays(child, context.structure) if keeps else None)
     losses = similarity_losses(context, embeddings)
     return outcomes(context, genomes, metrics, losses, learnt)
 

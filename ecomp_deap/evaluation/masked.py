@@ -37,10 +37,10 @@ def supports_masked(context: Context, genomes: Sequence[Genome]) -> bool:
     """Return whether `evaluate_masked` gives what the loop engine gives for these genomes.
 
     They must be masks without learnt arrays, on a sequential stack in eval mode in which samples
-    do not depend on each other, and without training steps. The task's ``forward`` may call the
-    network, but not look into it.
+    do not depend on each other, without training steps and statistics of their own. The task's
+    ``forward`` may call the network, but not look into it.
     """
-    if context.training or not context.structure.is_stack:
+    if context.training or context.calibration is not None or not context.structure.is_stack:
         return False
     if not all(isinstance(genome, MaskGenome) and genome.arrays is None for genome in genomes):
         return False

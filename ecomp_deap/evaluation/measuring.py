@@ -9,7 +9,7 @@ import torch
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.genomes import Genome, Structure
 from ecomp_deap.measurement import Measurement
-from ecomp_deap.network.cost import widths_cost
+from ecomp_deap.network.cost_model import CostModel, Costs
 from ecomp_deap.similarity import WORST_LOSS, TSNELoss, losses_of_children
 from ecomp_deap.task import Metric
 
@@ -22,6 +22,7 @@ def measure(
     *,
     metric: Metric,
     structure: Structure,
+    cost_model: CostModel,
     widths: Sequence[int],
     n_probes: int,
 ) -> Measurement:
@@ -32,21 +33,26 @@ def measure(
         similarity_loss: Summed over the probe layers.
         metric: The task's metric.
         structure: The parent's groups.
+        cost_model: Tells what children cost.
         widths: The child's units in each group.
         n_probes: Number of probe layers.
     """
     if value is None or not math.isfinite(value):
         what = "outputs are" if value is None else f"{metric.name} is"
         return failed_measurement(
-            f"{what} not finite", metric=metric, structure=structure, n_probes=n_probes
+            f"{what} not finite",
+            metric=metric,
+            costs=cost_model(structure.widths),
+            n_probes=n_probes,
         )
-    params, macs = widths_cost(structure, widths)
+    costs = cost_model(widths)
     return Measurement(
         metric=value,
         similarity_loss=similarity_loss,
         relative_width=structure.relative_width(widths),
-        param_count=params,
-        mac_count=macs,
+        param_count=costs.param_count,
+        mac_count=costs.mac_count,
+        size_bytes=costs.size_bytes,
         metric_name=metric.name,
     )
 
@@ -87,6 +93,7 @@ def outcomes(
                 sum(loss[i] for loss in losses.values()),
                 metric=context.metric,
                 structure=context.structure,
+                cost_model=context.cost_model,
                 widths=genome.widths,
                 n_probes=len(losses),
             ),
@@ -96,18 +103,23 @@ def outcomes(
     ]
 
 
-def failed_measurement(
-    reason: str, *, metric: Metric, structure: Structure, n_probes: int
-) -> Measurement:
-    """Return the finite worst measurement, for a child that could not be measured."""
+def failed_measurement(reason: str, *, metric: Metric, costs: Costs, n_probes: int) -> Measurement:
+    """Return the finite worst measurement, for a child that could not be measured.
+
+    Args:
+        reason: Why.
+        metric: The task's metric.
+        costs: The parent's.
+        n_probes: Number of probe layers.
+    """
     assert metric.worst is not None  # Metric has seen to it
-    params, macs = widths_cost(structure, structure.widths)
     return Measurement(
         metric=metric.worst,
         similarity_loss=WORST_LOSS * n_probes,
         relative_width=1.0,
-        param_count=params,
-        mac_count=macs,
+        param_count=costs.param_count,
+        mac_count=costs.mac_count,
+        size_bytes=costs.size_bytes,
         failed=True,
         reason=reason,
         metric_name=metric.name,

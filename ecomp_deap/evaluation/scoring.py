@@ -7,11 +7,13 @@ import torch
 
 from ecomp_deap.data import Samples, TensorSamples
 from ecomp_deap.errors import argument_error
+from ecomp_deap.evaluation.limits import Limits
 from ecomp_deap.evaluation.loop import is_finite
 from ecomp_deap.evaluation.measuring import measure
 from ecomp_deap.evaluation.threads import thread_map
 from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
+from ecomp_deap.network.cost_model import CostModel
 from ecomp_deap.network.embedding import embed
 from ecomp_deap.network.stack import DenseStack
 from ecomp_deap.network.training import predict, to_device
@@ -35,6 +37,8 @@ class Scorer:
     Args:
         task: What is asked.
         structure: The parent's groups.
+        cost_model: Tells what children cost.
+        limits: Tells by how much they exceed the task's limits.
         probe_layers: Where representations are compared.
         samples: The data set; the parent's tables for it are computed once, here.
         dense: Whether children are plain stacks of dense layers, see `DenseStack.supports`.
@@ -47,13 +51,16 @@ class Scorer:
         self,
         task: Task,
         structure: Structure,
+        cost_model: CostModel,
+        limits: Limits,
         probe_layers: tuple[str, ...],
         samples: Samples,
         *,
         dense: bool = False,
     ) -> None:
         self._stack = DenseStack(task.parent, probe_layers) if dense else None
-        self.task, self.structure, self.probe_layers = task, structure, probe_layers
+        self.task, self.structure, self.cost_model = task, structure, cost_model
+        self.limits, self.probe_layers = limits, probe_layers
         self.samples = samples
         self._table = min(task.batch_size, len(samples))
         highest = default_perplexity(self._table)
@@ -82,6 +89,9 @@ class Scorer:
             child: The child, in eval mode; it is not changed.
             widths: Its units kept in each group.
         """
+        return self._judged(self._score(child, widths), child, widths)
+
+    def _score(self, child: torch.nn.Module, widths: tuple[int, ...]) -> Measurement:
         total: float | None = 0.0
         tables = 0
         losses = dict.fromkeys(self.probe_layers, 0.0)
@@ -103,6 +113,7 @@ class Scorer:
             sum(losses.values()) / tables,
             metric=self.task.metric,
             structure=self.structure,
+            cost_model=self.cost_model,
             widths=widths,
             n_probes=len(losses),
         )
@@ -124,9 +135,18 @@ class Scorer:
             on_each: Called after each child.
         """
         threads = threads if type(self.samples) is TensorSamples else 1
-        return thread_map(
-            lambda child: self.score(*child), children, threads=threads, on_each=on_each
+        measurements = thread_map(
+            lambda child: self._score(*child), children, threads=threads, on_each=on_each
         )
+        return [
+            self._judged(found, child, widths)
+            for found, (child, widths) in zip(measurements, children, strict=True)
+        ]
+
+    def _judged(
+        self, found: Measurement, child: torch.nn.Module, widths: tuple[int, ...]
+    ) -> Measurement:
+        return self.limits.judge(found, widths, lambda: child)
 
     def _embed(self, child: torch.nn.Module, inputs: Any) -> tuple[Any, Mapping[str, torch.Tensor]]:
         """Return a child's outputs and embeddings."""

@@ -12,18 +12,25 @@ from ecomp_deap.logbook.rows import plain_value
 
 __all__ = ["statistics"]
 
-SIZE_AND_LOSS_CHAPTERS = ("similarity_loss", "relative_width", "param_count", "mac_count")
+SIZE_AND_LOSS_CHAPTERS = (
+    "similarity_loss",
+    "relative_width",
+    "param_count",
+    "mac_count",
+    "size_bytes",
+)
 
 
 def statistics(*, metric: str = "accuracy") -> tools.MultiStatistics:
     """Return the statistics of a population, for ``stats`` of any DEAP loop.
 
-    Chapters ``fitness``, ``metric``, ``similarity_loss``, ``relative_width``, ``param_count`` and
-    ``mac_count`` hold ``min``, ``mean``, ``max`` and ``std`` (population, ddof 0) over the
-    individuals that did not fail; the chapter ``population`` counts those that ``failed``, and the
-    ``duplicates`` that share the measurement of an equal individual.
+    Chapters ``fitness``, ``metric``, ``similarity_loss``, ``relative_width``, ``param_count``,
+    ``mac_count`` and ``size_bytes`` hold ``min``, ``mean``, ``max`` and ``std`` (population,
+    ddof 0) over the individuals that did not fail and keep the task's limits; the chapter
+    ``population`` counts those that ``failed``, the ``infeasible`` ones beyond the limits, and
+    the ``duplicates`` that share the measurement of an equal individual.
     Fitness statistics are numbers for a fitness of one value, else tuples with one number per
-    objective. Where everyone failed a statistic is None, never NaN.
+    objective. Where no one counts a statistic is None, never NaN.
 
     All values are Python numbers. Sums are `math.fsum`'s, exact before one rounding, so they do
     not depend on the order of the population.
@@ -42,12 +49,13 @@ def statistics(*, metric: str = "accuracy") -> tools.MultiStatistics:
         result.register(name, _over_scored, function)
     result["population"] = tools.Statistics(_measurement_of)
     result["population"].register("failed", _count_failed)
+    result["population"].register("infeasible", _count_infeasible)
     result["population"].register("duplicates", _count_duplicates)
     return result
 
 
 def _fitness_of(individual: Any) -> float | tuple[float, ...] | None:
-    if _has_failed(individual):
+    if not _counts(individual):
         return None
     values = tuple(float(value) for value in individual.fitness.values)
     if not values:
@@ -56,7 +64,7 @@ def _fitness_of(individual: Any) -> float | tuple[float, ...] | None:
 
 
 def _measured(name: str, individual: Any) -> Any:
-    if _has_failed(individual):
+    if not _counts(individual):
         return None
     try:
         return plain_value(individual.measurement[name])
@@ -72,12 +80,17 @@ def _measurement_of(individual: Any) -> Any:
     return measurement
 
 
-def _has_failed(individual: Any) -> bool:
-    return bool(_measurement_of(individual).failed)
+def _counts(individual: Any) -> bool:
+    measurement = _measurement_of(individual)
+    return not measurement.failed and measurement.violation == 0
 
 
 def _count_failed(measurements: Sequence[Any]) -> int:
     return sum(bool(measurement.failed) for measurement in measurements)
+
+
+def _count_infeasible(measurements: Sequence[Any]) -> int:
+    return sum(not m.failed and m.violation > 0 for m in measurements)
 
 
 def _count_duplicates(measurements: Sequence[Any]) -> int:

@@ -12,8 +12,9 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Genome, MaskGenome, Structure, WeightGenome
 from ecomp_deap.genomes.base import freeze
+from ecomp_deap.network.layers import HeadAttention, InputLinear
 
-__all__ = ["check_masks", "compile_child", "learnt_arrays", "parent_arrays"]
+__all__ = ["check_masks", "compile_child", "fit_to_tensors", "learnt_arrays", "parent_arrays"]
 
 
 def parent_arrays(parent: nn.Module, structure: Structure) -> Mapping[str, np.ndarray]:
@@ -26,6 +27,8 @@ def genome_arrays(
     genome: Genome, structure: Structure, arrays: Mapping[str, np.ndarray]
 ) -> Mapping[str, np.ndarray]:
     """Return the arrays of the child that ``genome`` describes, by ``state_dict`` name.
+
+    Where input features can be removed, the places of those that are read are among them.
 
     Raises:
         ArgumentError: A genome that does not fit the structure.
@@ -43,9 +46,8 @@ def genome_arrays(
         return child
     if isinstance(genome, MaskGenome):
         check_masks(genome, structure)
-        if genome.arrays is not None:
-            return genome.arrays
-        return structure.slice(arrays, genome.kept)
+        own = structure.slice(arrays, genome.kept) if genome.arrays is None else genome.arrays
+        return {**own, **structure.input_indices(genome.kept)} if structure.prunes_inputs else own
     raise argument_error("genome", "a MaskGenome or WeightGenome", type(genome).__name__)
 
 
@@ -99,7 +101,10 @@ def compile_child(
                 if isinstance(old, nn.Parameter):
                     tensor = nn.Parameter(tensor, old.requires_grad)
                 kind[key] = made.setdefault(id(old), tensor)
-        _resize(module)
+        read = own.get(f"{name}.input_indices")
+        if read is not None:
+            InputLinear.adopt(module, read)
+        fit_to_tensors(module)
     return child
 
 
@@ -109,18 +114,25 @@ def learnt_arrays(child: nn.Module, structure: Structure) -> dict[str, np.ndarra
     return {name: state[name].detach().cpu().numpy().copy() for name in structure.tensors}
 
 
-def _resize(module: nn.Module) -> None:
-    """Make a module's own idea of its size agree with its tensors (in place)."""
+def fit_to_tensors(module: nn.Module) -> None:
+    """Make a module's own idea of its size agree with its tensors (in place).
+
+    Its submodules are left alone. A grouped convolution is known by the sizes it had before.
+    """
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, _ConvTransposeNd):
         pass  # never cut
     elif isinstance(module, _ConvNd):
         n_outputs, n_inputs = module.weight.shape[:2]
-        if module.groups == module.in_channels:
+        if module.groups == module.in_channels > 1:
             # A depthwise one loses groups, any other one units of every group.
             module.groups = n_outputs * module.groups // module.out_channels
         module.out_channels, module.in_channels = n_outputs, n_inputs * module.groups
+    elif isinstance(module, nn.MultiheadAttention):
+        weight = module.in_proj_weight
+        if weight is not None and len(weight) != 3 * module.num_heads * module.head_dim:
+            HeadAttention.adopt(module)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = module.weight.numel()
     elif isinstance(module, _BatchNorm):

@@ -1,18 +1,19 @@
-"""Costs: what a network takes to store and to run."""
+"""Costs of a network: what it takes to store and to run."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-from torch.utils.flop_counter import FlopCounterMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from ecomp_deap.genomes import Structure
-from ecomp_deap.network.hooks import watching
+__all__ = ["mac_count", "param_count", "products", "size_bytes"]
 
-__all__ = ["mac_count", "param_count", "size_bytes", "widths_cost", "with_positions"]
+#: Whose products they are where that is no single one of the tensors asked for.
+REST = ""
 
 
 def param_count(module: nn.Module) -> int:
@@ -40,71 +41,64 @@ def mac_count(
 ) -> int:
     """Return multiply-accumulate operations for one sample: half of torch's counted FLOPs.
 
+    Matrix products and convolutions count, in layers, functions and attention.
+
     Args:
         module: The network.
         inputs: A batch of ``n_samples`` samples.
         n_samples: Size of the batch, which the count is divided by.
         forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
     """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(inputs) if forward is None else forward(module, inputs)
-    return counter.get_total_flops() // (2 * n_samples)
+    return products(module, inputs, {}, forward=forward)[REST] // n_samples
 
 
-def widths_cost(structure: Structure, widths: Sequence[int]) -> tuple[int, int]:
-    """Return (parameters, MACs for one sample) of a child, from its widths alone.
-
-    Running means and variances of batch norms are no parameters. The MACs of convolutions need
-    a structure that knows their positions, see `with_positions`.
-    """
-    params = macs = 0
-    # Of every child of every generation: no shapes are built.
-    for name, axes in structure.tensors.items():
-        if name.endswith((".running_mean", ".running_var")):
-            continue
-        size = 1
-        for n, axis in zip(structure.shapes[name], axes, strict=True):
-            size *= n if axis is None else axis.size(widths)
-        params += size
-        if len(axes) >= 2:
-            macs += size * structure.positions.get(name, 1)
-    return params, macs
-
-
-def with_positions(
-    structure: Structure,
-    parent: nn.Module,
+def products(
+    module: nn.Module,
     inputs: Any,
+    tensors: Mapping[str, torch.Tensor],
     *,
-    n_samples: int,
     forward: Callable[[nn.Module, Any], Any] | None = None,
-) -> Structure:
-    """Return the structure with the number of positions at which each weight is applied.
-
-    The parent is run once. Positions depend on the size of the inputs, and not on widths.
+) -> Counter[str]:
+    """Return the multiply-accumulate operations of one pass, by the tensor that they read.
 
     Args:
-        structure: The parent's groups; it is not changed.
-        parent: The parent, in eval mode.
-        inputs: A batch of ``n_samples`` samples; one is enough.
-        n_samples: Size of the batch.
+        module: The network.
+        inputs: A batch.
+        tensors: Of the network, by name. What reads no weight among them, or two, counts as `REST`.
         forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
     """
+    # A view, such as a transposed weight, has its tensor's memory.
+    names = {t.untyped_storage().data_ptr(): name for name, t in tensors.items() if t.ndim >= 2}
+    found: Counter[str] = Counter()
 
-    modules = dict(parent.named_modules())
-    # What no such layer holds makes no products of its own.
-    counts = {name: 0 for name, shape in structure.shapes.items() if len(shape) >= 2}
-    layers = [(name, modules.get(name.removesuffix(".weight"))) for name in counts]
+    def noting(flops_of: Callable[..., int]) -> Callable[..., int]:
+        def note(*args: Any, **kwargs: Any) -> int:
+            flops = flops_of(*args, **kwargs)
+            storages = [a.untyped_storage() for a in args if isinstance(a, torch.Tensor)]
+            read = [names[s.data_ptr()] for s in storages if s.data_ptr() in names]
+            found[read[0] if len(read) == 1 else REST] += flops // 2
+            return flops
 
-    def count(name: str, _module: nn.Module, output: torch.Tensor) -> None:
-        counts[name] += output.numel()
+        note._get_raw = True  # type: ignore[attr-defined]  # the tensors, not their shapes
+        return note
 
-    cut = [
-        (name, layer)
-        for name, layer in layers
-        if isinstance(layer, (nn.Linear, _ConvNd)) and not isinstance(layer, _ConvTransposeNd)
-    ]
-    with watching(cut, count), torch.no_grad():
-        parent(inputs) if forward is None else forward(parent, inputs)
-    found = {n: count // (n_samples * structure.shapes[n][0]) for n, count in counts.items()}
-    return replace(structure, positions={n: times for n, times in found.items() if times != 1})
+    mapping = {operation: noting(flops_of) for operation, flops_of in flop_registry.items()}
+    with (
+        _countable_attention(),
+        FlopCounterMode(display=False, custom_mapping=mapping),
+        torch.no_grad(),
+    ):
+        module(inputs) if forward is None else forward(module, inputs)
+    return found
+
+
+@contextmanager
+def _countable_attention() -> Iterator[None]:
+    """Let attention be computed by matrix products: torch counts no others on a processor."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -82,7 +82,7 @@ def weighted_layers(parent: nn.Module) -> list[tuple[str, nn.Linear | nn.Conv2d]
     return [(name, m) for name, m in stages(parent) if isinstance(m, (nn.Linear, nn.Conv2d))]
 
 
-def stack_structure(parent: nn.Module) -> Structure:
+def stack_structure(parent: nn.Module, *, prune_inputs: bool = False) -> Structure:
     """Return the groups of a sequential stack of dense and convolutional layers.
 
     Each `Linear` or `Conv2d` layer but the last makes one group, of its features or channels. It
@@ -95,10 +95,10 @@ def stack_structure(parent: nn.Module) -> Structure:
             depthwise, `BatchNorm1d`, `BatchNorm2d`, dropout, `MaxPool2d`, `AvgPool2d`,
             `AdaptiveAvgPool2d` and elementwise activations. `Flatten` stands between maps and a
             `Linear`, and like `Unflatten` it may stand before the first layer with weights.
+        prune_inputs: Whether the features that the first layer reads, a `Linear`, are a group too.
 
     Returns:
-        The groups, with one position per weight: see `with_positions` for the MACs of
-        convolutions.
+        The groups.
 
     Raises:
         ArgumentError: A module of another kind or out of place, a layer that reads another number
@@ -106,13 +106,18 @@ def stack_structure(parent: nn.Module) -> Structure:
             float32 nor float64, by name; or nothing to prune.
     """
     layers = weighted_layers(parent)
-    if len(layers) < 2:
+    if prune_inputs and not (layers and isinstance(layers[0][1], nn.Linear)):
+        first = type(layers[0][1]).__name__ if layers else "none"
+        raise argument_error(
+            "prune_inputs", "a Linear as the first layer with weights, to read fewer inputs", first
+        )
+    if len(layers) < 2 and not prune_inputs:
         raise argument_error(
             "parent",
             "at least one hidden Linear or Conv2d layer to prune",
             f"{len(layers)} Linear or Conv2d layers",
         )
-    finder = _Finder(last=layers[-1][0])
+    finder = _Finder(last=layers[-1][0], inputs_of=layers[0][0] if prune_inputs else None)
     for name, module in stages(parent):
         finder.visit(name, module)
     left_alone = {layers[-1][0]: OUTPUTS}
@@ -122,11 +127,11 @@ def stack_structure(parent: nn.Module) -> Structure:
 class _Finder:
     """The way through a stack: the groups found so far, and what the next module takes."""
 
-    def __init__(self, last: str) -> None:
+    def __init__(self, last: str, inputs_of: str | None) -> None:
         self.groups: list[Group] = []
         self.tensors: dict[str, tuple[Axis | None, ...]] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
-        self._last = last
+        self._last, self._inputs_of = last, inputs_of
         self._owners: dict[int, str] = {}
         # Of the activations that the next module takes: which units they belong to, whether they
         # are "maps" or "columns" (None: not known yet), and whether maps were just flattened.
@@ -175,6 +180,9 @@ class _Finder:
 
     def _weights(self, name: str, module: nn.Module, n_in: int, n_out: int) -> None:
         what = "in_channels" if isinstance(module, nn.Conv2d) else "in_features"
+        if name == self._inputs_of:
+            self.groups.append(Group("inputs", n_in, is_input=True))
+            self._axis = Axis(0)
         columns, self._axis = self._read(name, what, n_in), None
         if name != self._last:
             self.groups.append(Group(name, n_out))

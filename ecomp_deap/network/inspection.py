@@ -1,7 +1,7 @@
 """Inspection: what could be pruned from a parent, and what each group of units takes."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.genomes import Structure
-from ecomp_deap.network.cost import param_count, widths_cost, with_positions
+from ecomp_deap.network.cost_model import CostModel
 from ecomp_deap.network.structure import find_structure
 from ecomp_deap.task import default_forward
 
@@ -28,8 +28,8 @@ class GroupRow:
         n_units: Number of units in the parent.
         min_units: A child keeps at least so many.
         param_count: Parameters that the parent would lose with all of the group's units.
-        mac_count: Likewise, multiply-accumulate operations of layers for one sample; None where
-            the parent's are not known.
+        mac_count: Likewise, multiply-accumulate operations for one sample; None where they are
+            not known.
     """
 
     name: str
@@ -78,7 +78,16 @@ class Inspection:
         )
 
 
-def inspect(parent: nn.Module, example: Any = None) -> Inspection:
+def inspect(
+    parent: nn.Module,
+    example: Any = None,
+    *,
+    forward: Callable[[nn.Module, Any], Any] | None = None,
+    protect: Collection[str] = (),
+    min_units: int | Mapping[str, int] = 1,
+    round_to: int = 1,
+    prune_inputs: bool = False,
+) -> Inspection:
     """Return what could be pruned from a parent, without changing or training it.
 
     A group's parameters and MACs are what the parent would lose if all the group's units were
@@ -90,6 +99,11 @@ def inspect(parent: nn.Module, example: Any = None) -> Inspection:
         example: A batch of inputs, of at least one sample; a dict is passed on as keywords, a
             tuple or list as positions. Without it, the MACs of a parent with convolutions are
             not known.
+        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
+        protect: See `Task`, like the next three.
+        min_units: See there.
+        round_to: See there.
+        prune_inputs: See there.
 
     Raises:
         ArgumentError: A parent that `find_structure` refuses or in which it finds no group, or
@@ -106,11 +120,19 @@ def inspect(parent: nn.Module, example: Any = None) -> Inspection:
     if not isinstance(parent, nn.Module):
         raise argument_error("parent", "a torch.nn.Module", type(parent).__name__)
     network = copy.deepcopy(parent).eval()  # batch norms would learn from the example
-    n_samples = None if example is None else _n_samples(example)
-    structure = find_structure(network, example, forward=default_forward)
-    if n_samples is not None:
-        structure = _with_positions(structure, network, example, n_samples)
-    inspection = _inspection(structure, parent, macs_known=example is not None)
+    n_samples = 1 if example is None else _n_samples(example)
+    forward = default_forward if forward is None else forward
+    structure = find_structure(
+        network,
+        example,
+        forward=forward,
+        protect=protect,
+        min_units=min_units,
+        round_to=round_to,
+        prune_inputs=prune_inputs,
+    )
+    model = _cost_model(structure, network, example, n_samples, forward)
+    inspection = _inspection(structure, model, macs_known=example is not None)
     if not inspection.rows:
         raise ArgumentError(
             f"parent: expected at least one group of units to prune, got none:\n{inspection}"
@@ -118,13 +140,15 @@ def inspect(parent: nn.Module, example: Any = None) -> Inspection:
     return inspection
 
 
-def _with_positions(
-    structure: Structure, parent: nn.Module, example: Any, n_samples: int
-) -> Structure:
+def _cost_model(
+    structure: Structure,
+    parent: nn.Module,
+    example: Any,
+    n_samples: int,
+    forward: Callable[[nn.Module, Any], Any],
+) -> CostModel:
     try:
-        return with_positions(
-            structure, parent, example, n_samples=n_samples, forward=default_forward
-        )
+        return CostModel(parent, structure, example, n_samples=n_samples, forward=forward)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise ArgumentError(
             f"example: expected a batch that the parent takes, but {one_line(error)}"
@@ -145,24 +169,25 @@ def _n_samples(example: Any) -> int:
     raise argument_error("example", "a batch of at least one sample", got)
 
 
-def _inspection(structure: Structure, parent: nn.Module, *, macs_known: bool) -> Inspection:
+def _inspection(structure: Structure, model: CostModel, *, macs_known: bool) -> Inspection:
     macs_known = macs_known or all(len(shape) <= 2 for shape in structure.shapes.values())
-    params, macs = widths_cost(structure, structure.widths)
+    whole = model(structure.widths)
     rows = []
     for index, group in enumerate(structure.groups):
-        without = [0 if i == index else n for i, n in enumerate(structure.widths)]
-        params_left, macs_left = widths_cost(structure, without)
+        if group.is_fixed:
+            continue
+        left = model.formula([0 if i == index else n for i, n in enumerate(structure.widths)])
         rows.append(
             GroupRow(
                 group.name,
                 group.n_units,
                 group.min_units,
-                params - params_left,
-                macs - macs_left if macs_known else None,
+                whole.param_count - left.param_count,
+                whole.mac_count - left.mac_count if macs_known and model.is_exact else None,
             )
         )
-    total = macs if macs_known else None
-    return Inspection(tuple(rows), structure.left_alone, param_count(parent), total)
+    total = whole.mac_count if macs_known else None
+    return Inspection(tuple(rows), structure.left_alone, whole.param_count, total)
 
 
 def _with_share(count: int | None, total: int | None) -> tuple[str, str]:

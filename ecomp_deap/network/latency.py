@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,9 +19,14 @@ from torch import nn
 from ecomp_deap.checks import check_count
 from ecomp_deap.errors import ArgumentError, argument_error
 
-__all__ = ["Latency", "latency_ms", "speedup"]
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Measurement, Timer
+
+__all__ = ["Latency", "LatencyMeter", "latency_ms", "speedup"]
 
 _ONE_AT_A_TIME = threading.Lock()
+# Rounds of a meter, and seconds for which each of two networks is called in one.
+_METER_ROUNDS, _METER_SECONDS = 9, 0.005
 
 
 @dataclass(frozen=True)
@@ -69,33 +75,19 @@ def latency_ms(
         ArgumentError: There are no networks, one is in training mode, or a number is out of
             range.
     """
-    # Here, as torch looks for compilers when it imports its benchmarks, and logs what it misses.
-    from torch.utils.benchmark import Timer
-
     _check_modules(modules)
     repeats = check_count("repeats", repeats, minimum=1)
     threads = check_count("threads", threads, minimum=1)
     min_run_time_s = _check_seconds("min_run_time_s", min_run_time_s)
-    timers = {
-        name: Timer(
-            "module(inputs)" if forward is None else "forward(module, inputs)",
-            globals={"module": module, "inputs": inputs, "forward": forward},
-            num_threads=threads,
-        )
-        for name, module in modules.items()
-    }
-    rounds: dict[str, list[float]] = {name: [] for name in timers}
-    n_runs = dict.fromkeys(timers, 0)
+    timers = _timers(modules, inputs, threads, forward)
     with _alone(), torch.no_grad():
         for timer in timers.values():
             timer.timeit(1)
-        for i in range(repeats):
-            for name in timers if i % 2 == 0 else reversed(timers):
-                # It sizes its blocks by calls that do not count, and so warms the caches again.
-                found = timers[name].blocked_autorange(min_run_time=min_run_time_s)
-                rounds[name].append(1000 * found.median)
-                n_runs[name] += found.number_per_run * len(found.raw_times)
-    return {name: _over_rounds(rounds[name], n_runs[name]) for name in timers}
+        # It sizes its blocks by calls that do not count, and so warms the caches again.
+        return _in_turn(
+            repeats,
+            {n: partial(t.blocked_autorange, None, min_run_time_s) for n, t in timers.items()},
+        )
 
 
 def speedup(latencies: Mapping[str, Latency], child: str, parent: str) -> float:
@@ -117,6 +109,88 @@ def speedup(latencies: Mapping[str, Latency], child: str, parent: str) -> float:
     if len(slow) != len(fast):
         raise argument_error("latencies", "equally many rounds", (len(fast), len(slow)))
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+class LatencyMeter:
+    """Times children of one parent, so that they compare over a whole search; each widths once.
+
+    A child and the parent take turns, and the child's figure is its share of the parent's time,
+    times what the parent took at first: a machine that slows down slows down both.
+
+    Args:
+        parent: The parent, in eval mode.
+        widths: Its units in each group.
+        inputs: A batch, on the parent's device.
+        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
+
+    Attributes:
+        parent_ms: What the parent took at first, in milliseconds.
+    """
+
+    def __init__(
+        self,
+        parent: nn.Module,
+        widths: Sequence[int],
+        inputs: Any,
+        *,
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+    ) -> None:
+        self._parent, self._inputs, self._forward = parent, inputs, forward
+        self.parent_ms = self._time(parent=parent)["parent"].median_ms
+        self._found = {tuple(widths): self.parent_ms}
+
+    def __call__(self, widths: Sequence[int], make_child: Callable[[], nn.Module]) -> float:
+        """Return the milliseconds that a child takes for the batch.
+
+        Args:
+            widths: Its units in each group.
+            make_child: Makes the child, if none of these widths has been timed.
+        """
+        key = tuple(widths)
+        if key not in self._found:
+            found = self._time(child=make_child(), parent=self._parent)
+            self._found[key] = self.parent_ms / speedup(found, "child", "parent")
+        return self._found[key]
+
+    def _time(self, **modules: nn.Module) -> dict[str, Latency]:
+        timers = _timers(modules, self._inputs, 1, self._forward)
+        with _alone(), torch.no_grad():
+            # Blocks are sized once, and are short, so that many rounds take little time.
+            calls = {n: round(_METER_SECONDS / t.timeit(2).mean) or 1 for n, t in timers.items()}
+            return _in_turn(
+                _METER_ROUNDS, {n: partial(t.timeit, calls[n]) for n, t in timers.items()}
+            )
+
+
+def _timers(
+    modules: Mapping[str, nn.Module],
+    inputs: Any,
+    threads: int,
+    forward: Callable[[nn.Module, Any], Any] | None,
+) -> "dict[str, Timer]":
+    # Here, as torch looks for compilers when it imports its benchmarks, and logs what it misses.
+    from torch.utils.benchmark import Timer
+
+    return {
+        name: Timer(
+            "module(inputs)" if forward is None else "forward(module, inputs)",
+            globals={"module": module, "inputs": inputs, "forward": forward},
+            num_threads=threads,
+        )
+        for name, module in modules.items()
+    }
+
+
+def _in_turn(repeats: int, timings: "dict[str, Callable[[], Measurement]]") -> dict[str, Latency]:
+    """Return what is timed by turns, every other round backwards."""
+    rounds: dict[str, list[float]] = {name: [] for name in timings}
+    n_runs = dict.fromkeys(timings, 0)
+    for i in range(repeats):
+        for name in timings if i % 2 == 0 else reversed(timings):
+            found = timings[name]()
+            rounds[name].append(1000 * found.median)
+            n_runs[name] += found.number_per_run * len(found.raw_times)
+    return {name: _over_rounds(rounds[name], n_runs[name]) for name in timings}
 
 
 def _check_modules(modules: Mapping[str, nn.Module]) -> None:

@@ -130,6 +130,36 @@ class DenseStack:
                     found[name] = x
         return Walk(x, found)
 
+    def recalibrated(self, tensors: Tensors, inputs: torch.Tensor) -> Tensors:
+        """Return a child's tensors with statistics of batch norms that are those of ``inputs``.
+
+        As `network.recalibrate` gives them to a module.
+        """
+        found = dict(tensors)
+        x = inputs
+        for (name, module), (_, compute) in zip(self.stages, self._all_computed, strict=True):
+            if not isinstance(module, nn.BatchNorm1d):
+                x = compute(found, x)
+                continue
+            mean = torch.zeros_like(tensors[f"{name}.running_mean"])
+            variance = torch.ones_like(mean)
+            x = functional.batch_norm(
+                x,
+                mean,
+                variance,
+                tensors.get(f"{name}.weight"),
+                tensors.get(f"{name}.bias"),
+                training=True,
+                momentum=1.0,
+                eps=module.eps,
+            )
+            found[f"{name}.running_mean"], found[f"{name}.running_var"] = mean, variance
+        return found
+
+    @property
+    def _all_computed(self) -> list[tuple[str, "_Compute"]]:
+        return [stage for computed in self._computed for stage in computed]
+
     @property
     def stages(self) -> list[tuple[str, nn.Module]]:
         """All stages with their names, in order."""
@@ -153,6 +183,12 @@ def _is_plain(module: nn.Module) -> bool:
     return type(module) in _KNOWN or type(module).forward is nn.Sequential.forward
 
 
+def select_inputs(name: str, tensors: Tensors, x: torch.Tensor) -> torch.Tensor:
+    """Return what a linear layer reads of its input, see `InputLinear`."""
+    indices = tensors.get(f"{name}.input_indices")
+    return x if indices is None else x.index_select(-1, indices)
+
+
 # Takes a child's tensors and a stage's inputs.
 _Compute = Callable[[Tensors, torch.Tensor], torch.Tensor]
 
@@ -161,7 +197,9 @@ def _in_eval_mode(name: str, module: nn.Module) -> _Compute:
     """Return the function that a stage is in eval mode."""
     weight, bias = f"{name}.weight", f"{name}.bias"
     if isinstance(module, nn.Linear):
-        return lambda tensors, x: functional.linear(x, tensors[weight], tensors.get(bias))
+        return lambda tensors, x: functional.linear(
+            select_inputs(name, tensors, x), tensors[weight], tensors.get(bias)
+        )
     if isinstance(module, nn.BatchNorm1d):
         mean, variance, eps = f"{name}.running_mean", f"{name}.running_var", module.eps
         return lambda tensors, x: functional.batch_norm(

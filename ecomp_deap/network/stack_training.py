@@ -79,10 +79,16 @@ class StackTrainer:
             yield from self._train(group)
 
     def _train(self, children: Sequence[Tensors]) -> list[dict[str, torch.Tensor]]:
-        joint = _Joint(children, self._trainable)
-        if not joint.n_trainable:
-            return joint.children
-        stages = self._stages(joint)
+        # Places of inputs are no numbers to learn.
+        places = [{n: t for n, t in c.items() if not t.is_floating_point()} for c in children]
+        numbers = [{n: t for n, t in c.items() if t.is_floating_point()} for c in children]
+        joint = _Joint(numbers, self._trainable)
+        if joint.n_trainable:
+            self._take_steps(joint, places)
+        return [{**own, **fixed} for own, fixed in zip(joint.children, places, strict=True)]
+
+    def _take_steps(self, joint: "_Joint", places: Sequence[Tensors]) -> None:
+        stages = self._stages(joint, places)
         # No gradient is needed of what comes before.
         first = next(
             i for i, (_, m) in enumerate(self._modules) if any(True for _ in m.parameters())
@@ -92,18 +98,18 @@ class StackTrainer:
             x = inputs
             for stage in stages:
                 x = stage.forward(x)
-            gradient = self._gradient_of_loss(x, targets, classes, len(children))
+            gradient = self._gradient_of_loss(x, targets, classes, len(places))
             for i in reversed(range(first, len(stages))):
                 gradient = stages[i].backward(gradient, i > first)
             adam_step(self._learning_rate)
-        return joint.children
 
-    def _stages(self, joint: "_Joint") -> list["_Stage"]:
+    def _stages(self, joint: "_Joint", places: Sequence[Tensors]) -> list["_Stage"]:
         stages: list[_Stage] = []
         shared = True  # in front of the first layer the inputs are everyone's
         for name, module in self._modules:
             if isinstance(module, nn.Linear):
-                stages.append(_Linear(joint, name, shared=shared))
+                read = [own.get(f"{name}.input_indices") for own in places]
+                stages.append(_Linear(joint, name, shared=shared, read=read))
                 shared = False
             elif isinstance(module, (nn.Dropout, nn.Identity)):
                 stages.append(_Identity())
@@ -244,11 +250,14 @@ class _Stage(Protocol):
 class _Linear:
     """A linear layer: a product for each child, the loop's own, to the last bit."""
 
-    def __init__(self, joint: _Joint, name: str, *, shared: bool) -> None:
+    def __init__(
+        self, joint: _Joint, name: str, *, shared: bool, read: Sequence[torch.Tensor | None]
+    ) -> None:
         weight, bias = f"{name}.weight", f"{name}.bias"
         self._weights = joint.each(weight)
         self._transposed = [w.T for w in self._weights]
-        # In front of the first layer the inputs are everyone's.
+        # In front of the first layer the inputs are everyone's, who may each read others of them.
+        self._read = read
         self._n_inputs = None if shared else [w.shape[1] for w in self._weights]
         self._n_outputs = joint.widths[weight]
         self._biases = joint.each(bias) if bias in joint.values else None
@@ -283,8 +292,11 @@ class _Linear:
             return None
         if self._n_inputs is None:
             # Of a norm in front, which lets no children train together.
-            (of_y,), (weight,) = own, self._weights
-            return of_y @ weight
+            (of_y,), (weight,), (read,) = own, self._weights, self._read
+            of_x = of_y @ weight
+            if read is None:
+                return of_x
+            return of_x.new_zeros(self._of_all).index_copy_(1, read, of_x)
         of_inputs = gradient.new_empty(len(gradient), sum(self._n_inputs))
         outs = of_inputs.split(self._n_inputs, dim=1)
         for of_y, weight, out in zip(own, self._weights, outs, strict=True):
@@ -294,7 +306,8 @@ class _Linear:
     def _columns(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
         """Return each child's inputs."""
         if self._n_inputs is None:
-            return [x] * len(self._weights)
+            self._of_all = x.shape
+            return [x if read is None else x.index_select(1, read) for read in self._read]
         return x.split(self._n_inputs, dim=1)
 
 

@@ -81,6 +81,8 @@ def words(quantity: str) -> str:
         "relative_width": "Relative width (%)",
         "param_count": "Parameters",
         "mac_count": "Multiply-accumulates",
+        "size_bytes": "Size (bytes)",
+        "latency_ms": "Latency (ms)",
     }
     text = quantity.replace("_", " ")
     return named.get(quantity, text[:1].upper() + text[1:])
@@ -97,7 +99,7 @@ def set_value_axis(axis: Axis, quantity: str, *, ticks: int = 6) -> None:
     axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     if quantity in FRACTIONS:
         axis.set_major_formatter(percent_formatter())
-    elif quantity.endswith("_count"):
+    elif quantity.endswith(("_count", "_bytes")):
         axis.set_major_formatter(FuncFormatter(lambda value, _: count_text(value)))
 
 

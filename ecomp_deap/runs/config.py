@@ -59,11 +59,21 @@ tournament, got selection 'nsga2' (which takes --objectives)
     crossover_rate: float | None = None
     mutation_rate: float | None = None
     recombination_layers: tuple[str, ...] | None = None
+    importance: str = "l1"
     seed: int = 0
+
+    protect: tuple[str, ...] | None = None
+    min_units: int = 1
+    round_to: int = 1
+    prune_inputs: bool = False
 
     selection: str = "nsga2"
     objectives: tuple[str, ...] | None = None
     loss_weights: tuple[float, float, float] | None = None
+    max_params: int | None = None
+    max_macs: int | None = None
+    max_size_bytes: int | None = None
+    max_latency_ms: float | None = None
     probe_layers: tuple[str, ...] | None = None
     perplexity: float | None = None
     kernel: str = "gaussian"
@@ -73,6 +83,7 @@ tournament, got selection 'nsga2' (which takes --objectives)
     balanced: bool = False
     train_steps: int = 0
     learning_rate: float = 1e-3
+    recalibration_samples: int = 128
     inherit: bool = False
     finalise_count: int = FINALISE_COUNT
     finalise_epochs: int = FINALISE_EPOCHS
@@ -241,15 +252,19 @@ def _refuse_contradictions(config: RunConfig) -> None:
             f"at most 1 together with mutation_rate under selection {selection!r}",
             (config.crossover_rate, config.mutation_rate),
         )
-    if config.genome == "mask" and config.recombination_layers is not None:
+    if config.genome != "weights" and config.recombination_layers is not None:
         raise ArgumentError(
             "recombination_layers: expected only with --genome weights, whose cut-off crossover "
-            "they restrict, got genome 'mask'"
+            f"they restrict, got genome {config.genome!r}"
         )
-    if config.genome == "weights" and config.inherit:
+    if config.genome != "mask" and config.inherit:
         raise ArgumentError(
-            "inherit: expected only with --genome mask, got genome 'weights' "
-            "(which always carries its own)"
+            f"inherit: expected only with --genome mask, got genome {config.genome!r} "
+            "(weights always carry their own, widths none)"
+        )
+    if config.genome == "weights" and config.prune_inputs:
+        raise ArgumentError(
+            "prune_inputs: expected only with --genome mask or width, got genome 'weights'"
         )
     if _too_few_samples(config.batch_size, config.perplexity):
         raise argument_error(

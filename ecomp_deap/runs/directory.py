@@ -16,7 +16,7 @@ from ecomp_deap.logbook import export_logbook
 __all__ = ["RunDirectory", "read_front"]
 
 # Columns of front.csv that are no floats.
-_TEXT, _WHOLE = ("id", "widths"), ("param_count", "mac_count")
+_TEXT, _WHOLE = ("id", "widths"), ("param_count", "mac_count", "size_bytes")
 
 
 def read_front(path: Path) -> list[dict[str, Any]]:
@@ -81,6 +81,17 @@ class RunDirectory:
             except OSError as error:
                 raise DataError(f"out: cannot make {path} ({error.strerror})") from error
 
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """Return the folder that a run left behind.
+
+        Raises:
+            DataError: It holds no front.
+        """
+        if not (path / "front.csv").is_file():
+            raise DataError(f"{path}: expected the folder of a finished run, with front.csv")
+        return cls(path)
+
     @property
     def parent(self) -> Path:
         """Where the parent's tensors lie; its manifest is beside them."""
@@ -89,6 +100,37 @@ class RunDirectory:
     def child(self, identifier: str) -> Path:
         """Where a child's tensors lie; its manifest is beside them."""
         return self.path / "children" / f"{identifier}.safetensors"
+
+    def export(self, identifier: str, ending: str) -> Path:
+        """Where a child lies that was exported from here; makes the folder.
+
+        Raises:
+            DataError: The folder cannot be made.
+        """
+        folder = self.path / "exports"
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be made ({error.strerror})") from error
+        return folder / f"{identifier}.{ending}"
+
+    def front(self) -> list[dict[str, Any]]:
+        """Return the rows of ``front.csv``, see `read_front`."""
+        return read_front(self.path / "front.csv")
+
+    def best(self) -> str:
+        """Return the id of the best child, from ``summary.json``.
+
+        Raises:
+            DataError: The file is missing or damaged.
+        """
+        path = self.path / "summary.json"
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["best"]["id"])
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: expected a run's summary, but {error!r}") from error
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write ``config.json`` or ``summary.json``."""

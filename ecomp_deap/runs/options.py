@@ -13,6 +13,8 @@ from typing import Any
 from ecomp_deap.defaults import (
     ENGINES,
     GENERATIONS,
+    GENOMES,
+    IMPORTANCES,
     LOSS_WEIGHTS,
     PARETO_SELECTIONS,
     WEIGHTED_SELECTIONS,
@@ -39,7 +41,10 @@ __all__ = [
     "unknown_name_error",
 ]
 
-OBJECTIVES = ("accuracy", "similarity_loss", "relative_width", "param_count", "mac_count")
+OBJECTIVES = (
+    *("accuracy", "similarity_loss", "relative_width"),
+    *("param_count", "mac_count", "size_bytes", "latency_ms"),
+)
 
 DEFAULT_OBJECTIVES = ("accuracy", "similarity_loss", "param_count")
 
@@ -114,6 +119,7 @@ def unknown_name_error(what: str, name: str, known: Iterable[str]) -> ArgumentEr
 
 _WHAT = "what to run"
 _SEARCH = "search"
+_UNITS = "units that may go"
 _FITNESS = "fitness"
 _EVALUATION = "evaluation"
 _DATA = "data and parent"
@@ -129,7 +135,12 @@ _TABLE = (
         "a bundle of defaults; report is the protocol of the original EComp",
         unset="none",
     ),
-    Option("genome", _SEARCH, Choice(("mask", "weights")), "what evolves"),
+    Option(
+        "genome",
+        _SEARCH,
+        Choice(GENOMES),
+        "what evolves: a bit per unit, a number of units per group, or weights as in the original",
+    ),
     Option("population", _SEARCH, Integer(4), "individuals in a generation"),
     Option(
         "generations",
@@ -167,7 +178,17 @@ _TABLE = (
         "layers that crossover and mutation of --genome weights vary",
         unset="all",
     ),
+    Option(
+        "importance",
+        _SEARCH,
+        Choice(IMPORTANCES),
+        "which units go first, in the first population and in all of --genome width",
+    ),
     Option("seed", _SEARCH, Integer(0, 2**32 - 1), "what all randomness follows from"),
+    Option("protect", _UNITS, Names(), "layers whose units all stay", unset="none"),
+    Option("min_units", _UNITS, Integer(1), "units that every group keeps at least"),
+    Option("round_to", _UNITS, Integer(1), "groups keep a multiple of so many units, or all"),
+    Option("prune_inputs", _UNITS, Flag(), "let input features be removed too"),
     Option(
         "selection",
         _FITNESS,
@@ -187,6 +208,34 @@ _TABLE = (
         Weights(),
         "weights of accuracy, similarity loss and compression",
         unset=",".join(f"{weight:g}" for weight in LOSS_WEIGHTS),
+    ),
+    Option(
+        "max_params",
+        _FITNESS,
+        Integer(1),
+        "parameters that a child has at most; a child within the limits beats any beyond them",
+        unset="no limit",
+    ),
+    Option(
+        "max_macs",
+        _FITNESS,
+        Integer(1),
+        "multiply-accumulate operations for one sample at most",
+        unset="no limit",
+    ),
+    Option(
+        "max_size_bytes",
+        _FITNESS,
+        Integer(1),
+        "bytes of parameters and buffers at most",
+        unset="no limit",
+    ),
+    Option(
+        "max_latency_ms",
+        _FITNESS,
+        Number(above=0),
+        "milliseconds for a batch of 8 at most, in one thread of this machine",
+        unset="no limit",
     ),
     Option(
         "probe_layers",
@@ -216,6 +265,12 @@ _TABLE = (
     Option("balanced", _EVALUATION, Flag(), "draw as many samples of each class"),
     Option("train_steps", _EVALUATION, Integer(0), "gradient steps of a child before it is scored"),
     Option("learning_rate", _EVALUATION, Number(above=0), "size of these steps"),
+    Option(
+        "recalibration_samples",
+        _EVALUATION,
+        Integer(0),
+        "samples from which a child's batch norms take their statistics; 0: keep the parent's",
+    ),
     Option("inherit", _EVALUATION, Flag(), "let masks keep what their child learnt"),
     Option("finalise_count", _EVALUATION, Integer(0), "children of the front to train at the end"),
     Option("finalise_epochs", _EVALUATION, Integer(0), "epochs of this last training; 0: none"),

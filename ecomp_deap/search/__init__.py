@@ -8,7 +8,7 @@ found on the validation data, give chosen children a longer training and return 
 from ecomp_deap.search.archive import Archive
 from ecomp_deap.search.compress import Result, compress, evolve
 from ecomp_deap.search.finish import Child, Finisher
-from ecomp_deap.search.front import hypervolume, non_dominated, spread
+from ecomp_deap.search.front import hypervolume, knee, non_dominated, spread
 from ecomp_deap.search.parent import train_parent
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "compress",
     "evolve",
     "hypervolume",
+    "knee",
     "non_dominated",
     "spread",
     "train_parent",

@@ -14,7 +14,8 @@ class Archive:
     """Keeps copies of the individuals that no other dominates; takes the place of `ParetoFront`.
 
     Unlike `deap.tools.ParetoFront` it leaves failed individuals out, ranks with moocore, and
-    holds at most ``max_size``, the most crowded ones leaving first.
+    holds at most ``max_size``, the most crowded ones leaving first. One beyond the task's limits is
+    in it only until there is one within them, as its fitness is worse in every objective.
 
     Args:
         max_size: At most so many individuals are kept.

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from deap import algorithms, tools
@@ -44,6 +45,8 @@ class Result:
         seconds: ``search`` (evolution and scoring) and ``finalise`` (longer training, and scoring
             again).
         generation_seconds: Wall-clock time of each generation.
+        generation_latency_ms: ``min``, ``mean`` and ``max`` of the latency of each generation's
+            children that did not fail; empty where latency was not measured.
     """
 
     front: list[Child]
@@ -54,6 +57,7 @@ class Result:
     toolbox: Toolbox = field(repr=False)
     seconds: Mapping[str, float]
     generation_seconds: Sequence[float] = field(repr=False)
+    generation_latency_ms: Sequence[Mapping[str, float | None]] = field(repr=False, default=())
 
 
 def compress(
@@ -63,7 +67,7 @@ def compress(
     selection: str | None = None,
     objectives: Sequence[str] | None = None,
     loss_weights: Sequence[float] | None = None,
-    initialisation: str = "l1",
+    importance: str = "l1",
     recombination_layers: Sequence[str] | None = None,
     population: int = POPULATION,
     generations: int = GENERATIONS,
@@ -84,7 +88,7 @@ def compress(
         selection: See there.
         objectives: See there.
         loss_weights: See there.
-        initialisation: See there.
+        importance: See there.
         recombination_layers: See there.
         population: See `evolve`, like the next five.
         generations: See there.
@@ -108,7 +112,7 @@ def compress(
         selection=selection,
         objectives=objectives,
         loss_weights=loss_weights,
-        initialisation=initialisation,
+        importance=importance,
         recombination_layers=recombination_layers,
         seed=seed,
         engine=engine,
@@ -186,6 +190,7 @@ def evolve(
         toolbox=toolbox,
         seconds={"search": searched - started, "finalise": time.perf_counter() - searched},
         generation_seconds=watch.seconds,
+        generation_latency_ms=watch.latency_ms,
     )
 
 
@@ -233,7 +238,8 @@ def _run_deap(
             verbose=False,
         )
     else:
-        # The last generation alone is what a weighted search ends with, as in the original.
+        # The last generation alone is what a weighted search ends with, as in the original. It may
+        # have no child within the limits, so that the best of all is kept where there are some.
         individuals, logbook = algorithms.eaSimple(
             individuals,
             toolbox,
@@ -241,6 +247,7 @@ def _run_deap(
             mutpb=mutation_rate,
             ngen=generations,
             stats=watch,
+            halloffame=archive if toolbox.evaluator.task.limits else None,
             verbose=False,
         )
     return individuals, logbook, archive
@@ -255,17 +262,30 @@ class _Watch:
     def __init__(self, toolbox: Toolbox, n_generations: int, callback: Callback) -> None:
         self._statistics = statistics(metric=toolbox.evaluator.task.metric.name)
         self._callback, self._n_generations = callback, n_generations
+        self._timed = toolbox.evaluator.limits.times
         self._last = time.perf_counter()
         self.fields = self._statistics.fields
         self.seconds: list[float] = []
+        self.latency_ms: list[dict[str, float | None]] = []
 
     def compile(self, population: Sequence[Any]) -> dict[str, Any]:
         record = self._statistics.compile(population)
         now = time.perf_counter()
         self.seconds.append(now - self._last)
         self._last = now
+        # Not in the logbook, which is the same whenever a search is repeated.
+        found = [i.measurement.latency_ms for i in population if not i.measurement.failed]
+        if self._timed:
+            self.latency_ms.append(_range_of(found))
         logbook = tools.Logbook()
         logbook.record(**record)
         row = logbook_to_rows(logbook)[0]
         self._callback.on_generation(len(self.seconds) - 1, self._n_generations, row)
         return record
+
+
+def _range_of(figures: Sequence[float]) -> dict[str, float | None]:
+    """Return the figures' ``min``, ``mean`` and ``max``, each None if there are no figures."""
+    if not figures:
+        return dict.fromkeys(("min", "mean", "max"))
+    return {"min": min(figures), "mean": fmean(figures), "max": max(figures)}

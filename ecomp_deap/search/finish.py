@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,8 @@ from torch import nn
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.errors import EcompError
+from ecomp_deap.evaluation import Evaluator
+from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network import fit, train
 from ecomp_deap.search.front import non_dominated, spread
@@ -30,6 +32,9 @@ class Child:
         validation: Its measurement on the validation data.
         test: The metric on the test data, None without test data.
         test_before: The same before it was finalised, None where it was not.
+        kept: For each group, by name, the indices of the units kept; None for the parent, and
+            where weights evolve, whose units are none of the parent's.
+        parent: The network that it was cut from; None for the parent.
     """
 
     id: str
@@ -38,6 +43,8 @@ class Child:
     validation: Measurement
     test: float | None = None
     test_before: float | None = None
+    kept: Mapping[str, tuple[int, ...]] | None = field(default=None, repr=False)
+    parent: nn.Module | None = field(default=None, repr=False)
 
     def as_row(self) -> dict[str, Any]:
         """Return the child's row of ``front.csv``."""
@@ -52,6 +59,8 @@ class Child:
             "relative_width": found.relative_width,
             "param_count": found.param_count,
             "mac_count": found.mac_count,
+            "size_bytes": found.size_bytes,
+            **({} if found.latency_ms is None else {"latency_ms": found.latency_ms}),
             "widths": "-".join(map(str, self.widths)),
         }
 
@@ -93,7 +102,14 @@ class Finisher:
             on_each=self.callback.on_phase_step,
         )
         children = [
-            Child("", module, individual.widths, found)
+            Child(
+                "",
+                module,
+                individual.widths,
+                found,
+                kept=_kept(individual, self.evaluator),
+                parent=self.task.parent,
+            )
             for module, individual, found in zip(modules, unique, measurements, strict=True)
             if not found.failed
         ]
@@ -106,10 +122,17 @@ class Finisher:
     def front(self, children: Sequence[Child]) -> list[Child]:
         """Return the non-dominated children, from the smallest to the largest, numbered so.
 
-        A weighted fitness compares what has a weight above 0.
+        Those beyond the task's limits are left out. A weighted fitness compares what has a weight
+        above 0.
+
+        Raises:
+            EcompError: No child keeps the limits.
         """
-        costs = [self.toolbox.fitness.costs(child.validation) for child in children]
-        members = [children[i] for i in non_dominated(costs)]
+        feasible = [child for child in children if child.validation.violation == 0]
+        if children and not feasible:
+            raise self.evaluator.limits.unreached([child.validation for child in children])
+        costs = [self.toolbox.fitness.costs(child.validation) for child in feasible]
+        members = [feasible[i] for i in non_dominated(costs)]
         members.sort(key=lambda c: (c.validation.param_count, -c.validation.metric))
         return [replace(child, id=f"{i:03d}") for i, child in enumerate(members, start=1)]
 
@@ -181,3 +204,13 @@ class Finisher:
             learning_rate=context.learning_rate,
             seed=training_seed(self.evaluator.seed, generation + 1, index),
         )
+        self.evaluator.recalibrate(module)
+
+
+def _kept(genome: Genome, evaluator: Evaluator) -> dict[str, tuple[int, ...]] | None:
+    """Return the units of each group that a genome keeps, see `Child.kept`."""
+    masks = evaluator.unfold(genome)
+    if not isinstance(masks, MaskGenome):
+        return None
+    groups = evaluator.structure.groups
+    return {g.name: tuple(units.tolist()) for g, units in zip(groups, masks.kept, strict=True)}

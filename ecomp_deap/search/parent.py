@@ -12,7 +12,7 @@ from torch import nn
 from ecomp_deap._version import __version__
 from ecomp_deap.data import Splits, fingerprint
 from ecomp_deap.errors import DataError
-from ecomp_deap.export import load_child
+from ecomp_deap.exports import load_child
 from ecomp_deap.network import fit, make_parent
 from ecomp_deap.task import default_forward
 

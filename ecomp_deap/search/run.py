@@ -14,7 +14,7 @@ from ecomp_deap._version import __version__
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
 from ecomp_deap.evaluation.threads import torch_threads
-from ecomp_deap.export import save_child
+from ecomp_deap.exports import export
 from ecomp_deap.network import load_parent, make_parent
 from ecomp_deap.runs import RunConfig
 from ecomp_deap.runs.directory import RunDirectory
@@ -90,7 +90,8 @@ def _run(
     callback: Callback,
 ) -> RunResult:
     directory.write_json("config.json", config.to_json_dict())
-    save_child(parent.module, directory.parent, metadata=parent.metadata)
+    inputs = _example(toolbox)
+    export(parent.module, directory.parent, example=inputs, metadata=parent.metadata)
     result = evolve(
         toolbox,
         population=config.population,
@@ -101,7 +102,7 @@ def _run(
         finalise_epochs=config.finalise_epochs,
         callback=callback,
     )
-    _write(result, directory)
+    _write(result, directory, inputs)
     summary = _summary(result, config, parent)
     directory.write_json("summary.json", summary)
     callback.on_run_end(summary)
@@ -116,6 +117,7 @@ def _toolbox(config: RunConfig, parent: nn.Module, data: Splits) -> Toolbox:
         objectives=config.objectives,
         loss_weights=config.loss_weights,
         recombination_layers=config.recombination_layers,
+        importance=config.importance,
         seed=config.seed,
         engine=config.engine,
         threads=config.threads,
@@ -127,12 +129,21 @@ def _task(config: RunConfig, parent: nn.Module, data: Splits) -> Task:
         parent,
         data,
         probe_layers=config.probe_layers,
+        protect=config.protect or (),
+        min_units=config.min_units,
+        round_to=config.round_to,
+        prune_inputs=config.prune_inputs,
         batch_size=config.batch_size,
         balanced=config.balanced,
         evaluation=config.evaluation,
         train_steps=config.train_steps,
         learning_rate=config.learning_rate,
+        recalibration_samples=config.recalibration_samples,
         inherit=config.inherit,
+        max_params=config.max_params,
+        max_macs=config.max_macs,
+        max_size_bytes=config.max_size_bytes,
+        max_latency_ms=config.max_latency_ms,
         perplexity=config.perplexity,
         kernel=config.kernel,
     )
@@ -172,17 +183,32 @@ def _get_parent(config: RunConfig, data: Splits, callback: Callback) -> _Parent:
     return _Parent(module, metadata)
 
 
-def _write(result: Result, directory: RunDirectory) -> None:
+def _example(toolbox: Toolbox) -> Any:
+    """Return the inputs of two samples."""
+    inputs, _ = toolbox.evaluator.task.splits.search.batch(np.arange(2))
+    return inputs
+
+
+def _write(result: Result, directory: RunDirectory, inputs: Any) -> None:
     """Write logbook, front, timings and children."""
     directory.write_logbook(result.logbook)
     rows = _rows(result, result.front)
     directory.write_rows("front.csv", list(rows[0]), rows)
-    timings = [
+    timings = _timings(result)
+    directory.write_rows("timings.csv", list(timings[0]), timings)
+    for child, row in zip(result.front, rows, strict=True):
+        export(child, directory.child(child.id), example=inputs, metadata=row)
+
+
+def _timings(result: Result) -> list[dict[str, Any]]:
+    """Return what was timed of each generation."""
+    rows: list[dict[str, Any]] = [
         {"generation": i, "seconds": seconds} for i, seconds in enumerate(result.generation_seconds)
     ]
-    directory.write_rows("timings.csv", ["generation", "seconds"], timings)
-    for child, row in zip(result.front, rows, strict=True):
-        save_child(child.module, directory.child(child.id), metadata=row)
+    if result.generation_latency_ms:
+        for row, latency in zip(rows, result.generation_latency_ms, strict=True):
+            row |= {f"latency_ms_{name}": figure for name, figure in latency.items()}
+    return rows
 
 
 def _rows(result: Result, children: Sequence[Child]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from ecomp_deap.errors import SelectionError
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.fitness import Fitness
-from ecomp_deap.genomes import Genome, MaskGenome
+from ecomp_deap.genomes import Genome, MaskGenome, WeightGenome
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.operators import check_pairing, selNSGA2
 from ecomp_deap.operators.selection import bare
@@ -275,11 +275,12 @@ def _kept_streams() -> Iterator[None]:
 def _first_equal(genomes: Sequence[Genome], *, by_content: bool) -> list[int]:
     """Return for each genome the index of the first equal one.
 
-    Masks are cheap to compare. Weights are hashed only if children train, which costs far more.
+    Masks and widths are cheap to compare. Weights are hashed only if children train, which costs
+    far more.
     """
     seen: dict[bytes, int] = {}
     first = []
     for i, genome in enumerate(genomes):
-        cheap = isinstance(genome, MaskGenome) and genome.arrays is None
+        cheap = not isinstance(genome, WeightGenome) and getattr(genome, "arrays", None) is None
         first.append(seen.setdefault(genome.key(), i) if cheap or by_content else i)
     return first

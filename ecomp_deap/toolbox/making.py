@@ -1,9 +1,9 @@
 """`make_toolbox`: our types and operators, registered in a DEAP toolbox."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from ecomp_deap.defaults import (
@@ -15,20 +15,22 @@ from ecomp_deap.defaults import (
 )
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation import Evaluator
-from ecomp_deap.fitness import Fitness, ParetoFitness, WeightedFitness
-from ecomp_deap.genomes import WeightGenome
-from ecomp_deap.network.importance import l1_importance
+from ecomp_deap.fitness import ParetoFitness, WeightedFitness
+from ecomp_deap.genomes import WeightGenome, WidthGenome
 from ecomp_deap.operators import (
+    cxBlendWidths,
     cxCutoff,
     cxUniformUnits,
     initial_rates,
     mutFlipUnits,
     mutScaleWeights,
+    mutStepWidths,
     prune_masks,
     pruned_weight_genome,
+    pruned_widths,
     random_masks,
 )
-from ecomp_deap.operators.initialisation import HIGHEST_RATE, LOWEST_RATE
+from ecomp_deap.operators.initialisation import rate_range
 from ecomp_deap.operators.selection import make_selection
 from ecomp_deap.seeding import POPULATION_STREAM, draw_generator, generator, seed_stream
 from ecomp_deap.task import Task
@@ -39,8 +41,6 @@ __all__ = ["make_toolbox"]
 
 # Layers that cut-off crossover knows nothing of.
 _BEYOND_WEIGHTS = (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
-# One array of shape (n_units,) per group, or None where random units are pruned.
-Importance = Sequence[np.ndarray] | None
 
 
 def make_toolbox(
@@ -50,9 +50,10 @@ def make_toolbox(
     selection: str | None = None,
     objectives: Sequence[str] | None = None,
     loss_weights: Sequence[float] | None = None,
-    initialisation: str = "l1",
+    importance: str = "l1",
     recombination_layers: Sequence[str] | None = None,
     flip_probability: float = 0.02,
+    step_probability: float = 0.3,
     seed: int = 0,
     block_size: int = BLOCK_SIZE,
     engine: str = "auto",
@@ -70,17 +71,22 @@ def make_toolbox(
 
     Args:
         task: What is asked.
-        genome: ``"mask"`` (one bit per unit) or ``"weights"`` (the original EComp's).
+        genome: ``"mask"`` (one bit per unit), ``"width"`` (an integer per group; importance says
+            which units stay) or ``"weights"`` (the original EComp's).
         selection: Pareto: ``"nsga2"`` (default), ``"nsga3"``, ``"spea2"``; weighted:
             ``"roulette"`` (default with ``loss_weights``), ``"tournament"``.
         objectives: Pareto fitness: the metric's name and of similarity_loss, relative_width,
-            param_count, mac_count; by default the metric, similarity_loss and param_count.
+            param_count, mac_count, size_bytes, latency_ms; by default the metric, similarity_loss
+            and param_count.
         loss_weights: Weighted fitness: (accuracy, similarity, compression), by default (1, 2, 1).
-        initialisation: ``"l1"``: evenly spaced rates from 0.1 to 0.8 of the units with the
-            smallest incoming weights are pruned; ``"random"``: the same rates, random units.
+        importance: Which units go first, in the first population, of which evenly spaced rates
+            from 0.1 to 0.8 are pruned (or more, see `rate_range`, so that half of it keeps the
+            task's limits), and in all of widths; see `Evaluator`. ``"random"``: other units in
+            each individual of the first population; with widths the same in all.
         recombination_layers: With weights: the layers that are crossed and mutated, by default
             all.
         flip_probability: With masks: the probability that mutation flips a unit's bit.
+        step_probability: With widths: the probability that mutation changes a group's.
         seed: The run's seed.
         block_size: Children measured together, see `Evaluator`, like the next three.
         engine: See there.
@@ -93,21 +99,31 @@ def make_toolbox(
     """
     if genome not in GENOMES:
         raise argument_error("genome", f"one of {tuple(GENOMES)}", genome)
-    if initialisation not in ("l1", "random"):
-        raise argument_error("initialisation", "'l1' or 'random'", initialisation)
-    if genome == "mask" and recombination_layers is not None:
+    if genome != "weights" and recombination_layers is not None:
         raise argument_error(
             "recombination_layers", "genome='weights' to go with it", f"genome={genome!r}"
         )
-    if genome == "weights" and task.inherit:
-        raise argument_error("inherit", "genome='mask'; weight genomes vary by themselves", genome)
+    if genome != "mask" and task.inherit:
+        why = "weight genomes vary by themselves, and widths carry no weights"
+        raise argument_error("inherit", f"genome='mask'; {why}", genome)
+    if genome == "weights" and task.prune_inputs:
+        raise argument_error("prune_inputs", "genome='mask' or 'width'", genome)
     fitness = _make_fitness(task, selection, objectives, loss_weights)
     other = next((m for m in task.parent.modules() if isinstance(m, _BEYOND_WEIGHTS)), None)
     if genome == "weights" and other is not None:
         raise argument_error("genome", f"'mask' for a parent with {type(other).__name__}", genome)
     evaluator = Evaluator(
-        task, seed=seed, block_size=block_size, engine=engine, threads=threads, memory=memory
+        task,
+        seed=seed,
+        block_size=block_size,
+        engine=engine,
+        threads=threads,
+        memory=memory,
+        importance=importance,
+        latency="latency_ms" in (objectives or ()),
     )
+    if task.limits:
+        fitness = replace(fitness, worst=evaluator.worst)
     if genome == "weights" and not evaluator.structure.is_stack:
         raise argument_error("genome", "'mask' for a parent that is no sequential stack", genome)
     toolbox = Toolbox(evaluator, fitness, individual_class(GENOMES[genome], fitness.signs))
@@ -116,12 +132,9 @@ def make_toolbox(
     default = (PARETO_SELECTIONS if fitness.is_pareto else WEIGHTED_SELECTIONS)[0]
     select, options = make_selection(selection or default, len(fitness.signs))
     toolbox.register("select", select, **options)
-    _register_variation(toolbox, recombination_layers, flip_probability)
-    importance = (
-        l1_importance(evaluator.structure, evaluator.arrays) if initialisation == "l1" else None
-    )
-    toolbox.register("individual", _make_individual, toolbox, importance)
-    toolbox.register("population", _make_population, toolbox, importance)
+    _register_variation(toolbox, recombination_layers, flip_probability, step_probability)
+    toolbox.register("individual", _make_individual, toolbox, importance == "random")
+    toolbox.register("population", _make_population, toolbox, importance == "random")
     seed_stream(seed, 0)
     return toolbox
 
@@ -131,7 +144,7 @@ def _make_fitness(
     selection: str | None,
     objectives: Sequence[str] | None,
     loss_weights: Sequence[float] | None,
-) -> Fitness:
+) -> ParetoFitness | WeightedFitness:
     if objectives is not None and loss_weights is not None:
         raise argument_error(
             "objectives and loss_weights",
@@ -148,7 +161,10 @@ def _make_fitness(
 
 
 def _register_variation(
-    toolbox: Toolbox, layers: Sequence[str] | None, flip_probability: float
+    toolbox: Toolbox,
+    layers: Sequence[str] | None,
+    flip_probability: float,
+    step_probability: float,
 ) -> None:
     evaluator = toolbox.evaluator
     if issubclass(toolbox.individual_class, WeightGenome):
@@ -159,25 +175,37 @@ def _register_variation(
         toolbox.register("mate", cxCutoff, layers=layers)
         toolbox.register("mutate", mutScaleWeights, layers=layers)
         return
-    if not 0 <= flip_probability <= 1:
-        raise argument_error("flip_probability", "a number in [0, 1]", flip_probability)
+    for name, value in (
+        ("flip_probability", flip_probability),
+        ("step_probability", step_probability),
+    ):
+        if not 0 <= value <= 1:
+            raise argument_error(name, "a number in [0, 1]", value)
+    if issubclass(toolbox.individual_class, WidthGenome):
+        toolbox.register("mate", cxBlendWidths, structure=evaluator.structure)
+        toolbox.register(
+            "mutate", mutStepWidths, structure=evaluator.structure, indpb=step_probability
+        )
+        return
     shared = {"structure": evaluator.structure, "parent_arrays": evaluator.arrays}
     toolbox.register("mate", cxUniformUnits, **shared)
     toolbox.register("mutate", mutFlipUnits, indpb=flip_probability, **shared)
 
 
 def _make_individual(
-    toolbox: Toolbox, importance: Importance, rate: float | None = None, rng: Any = None
+    toolbox: Toolbox, random_units: bool, rate: float | None = None, rng: Any = None
 ) -> Any:
     """Return an individual pruned at ``rate``, by default a random one of the initial range."""
     rng = draw_generator() if rng is None else rng
-    rate = float(rng.uniform(LOWEST_RATE, HIGHEST_RATE)) if rate is None else rate
-    evaluator = toolbox.evaluator
-    if importance is None:
+    evaluator, cls = toolbox.evaluator, toolbox.individual_class
+    if rate is None:
+        rate = float(rng.uniform(*rate_range(evaluator.limits.feasible_rate)))
+    if issubclass(cls, WidthGenome):
+        return cls(pruned_widths(evaluator.structure, rate))
+    if random_units:
         masks = random_masks(evaluator.structure, rate, rng)
     else:
-        masks = prune_masks(evaluator.structure, importance, rate)
-    cls = toolbox.individual_class
+        masks = prune_masks(evaluator.structure, evaluator.importance, rate)
     if issubclass(cls, WeightGenome):
         return pruned_weight_genome(
             cls, masks, structure=evaluator.structure, arrays=evaluator.arrays
@@ -185,9 +213,10 @@ def _make_individual(
     return cls(masks)
 
 
-def _make_population(toolbox: Toolbox, importance: Importance, n: int) -> list[Any]:
+def _make_population(toolbox: Toolbox, random_units: bool, n: int) -> list[Any]:
     """Return n individuals pruned at evenly spaced rates; the same ones for the same seed."""
     if n < 1:
         raise argument_error("n", "at least 1 individual", n)
     rng = generator(toolbox.evaluator.seed, POPULATION_STREAM)
-    return [_make_individual(toolbox, importance, rate, rng) for rate in initial_rates(n)]
+    rates = initial_rates(n, toolbox.evaluator.limits.feasible_rate)
+    return [_make_individual(toolbox, random_units, rate, rng) for rate in rates]

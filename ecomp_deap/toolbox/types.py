@@ -5,12 +5,16 @@ from typing import Any
 
 from deap import base, creator
 
-from ecomp_deap.genomes import Genome, MaskGenome, WeightGenome
+from ecomp_deap.genomes import Genome, MaskGenome, WeightGenome, WidthGenome
 
 __all__ = ["GENOMES", "individual_class"]
 
 #: Genome classes by the names that `make_toolbox` knows.
-GENOMES: dict[str, type[Genome]] = {"mask": MaskGenome, "weights": WeightGenome}
+GENOMES: dict[str, type[Genome]] = {
+    "mask": MaskGenome,
+    "width": WidthGenome,
+    "weights": WeightGenome,
+}
 
 
 def individual_class(genome_class: type[Genome], signs: Sequence[float]) -> type[Any]:

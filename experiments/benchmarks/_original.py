@@ -113,6 +113,7 @@ class OriginalEvaluator(Evaluator):
             loss,
             metric=self.task.metric,
             structure=self.structure,
+            cost_model=self.cost_model,
             widths=genome.widths,
             n_probes=len(self.probe_layers),
         )
@@ -133,6 +134,7 @@ class OriginalScorer(Scorer):
 
     def __init__(self, evaluator: Evaluator, samples: Samples) -> None:
         self.task, self.structure, self.samples = evaluator.task, evaluator.structure, samples
+        self.cost_model, self.limits = evaluator.cost_model, evaluator.limits
         size = self.task.batch_size
         if len(samples) % size:
             raise SystemExit(f"{len(samples)} samples are no whole number of batches of {size}")
@@ -147,7 +149,7 @@ class OriginalScorer(Scorer):
                 for first in range(0, len(samples), size)
             ]
 
-    def score(self, child: nn.Module, widths: tuple[int, ...]) -> Measurement:
+    def _score(self, child: nn.Module, widths: tuple[int, ...]) -> Measurement:
         with torch.no_grad():
             metric, loss = np.mean([batch.compare(child) for batch in self.batches], axis=0)
         return measure(
@@ -155,6 +157,7 @@ class OriginalScorer(Scorer):
             float(loss),
             metric=self.task.metric,
             structure=self.structure,
+            cost_model=self.cost_model,
             widths=widths,
             n_probes=len(self.batches[0].tables),
         )

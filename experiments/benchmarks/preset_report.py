@@ -29,7 +29,7 @@ from _bench import Row, Timing, parser, take_turns, write_results
 from _original import BISECTED, OriginalEvaluator, agreement, check_agreement, worst
 from _tasks import ORIGINAL, Search, add_inputs, load_or_train
 
-from ecomp_deap import Splits, Task, evolve, save_child
+from ecomp_deap import Splits, Task, evolve, export
 from ecomp_deap.data import load_fashion_mnist, load_fashion_mnist_original
 from ecomp_deap.runs import RunConfig
 from ecomp_deap.search import Result
@@ -117,7 +117,7 @@ class Protocol:
         """Return the seconds of a run as the command does it, into a folder."""
         parent = folder / "parent.safetensors"
         if not parent.exists():
-            save_child(self.parent, parent)
+            export(self.parent, parent)
         given = {"parent": parent, "out": folder, "data_dir": self.data_dir}
         config = RunConfig.from_json_dict({**self.config.as_dict(), **given})
         start = time.perf_counter()

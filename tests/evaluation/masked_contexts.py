@@ -19,6 +19,8 @@ def context_for(network, *, dtype=torch.float64, **options):
     """What the children of a generation share, on random data."""
     network = network.to(dtype)
     data = (inputs_for(network, n=60, seed=5), torch.arange(60) % 2)
+    # Children with statistics of their own are not the masked parent.
+    options = {"recalibration_samples": 0, **options}
     return Evaluator(Task(network, data, batch_size=N, **options)).context(1)
 
 

@@ -72,6 +72,7 @@ def expected(weights, rate, inputs, targets, perplexity):
         "relative_width": sum(widths) / units,
         "param_count": sum(w.size + b.size for w, b in child.values()),
         "mac_count": sum(w.size for w, _ in child.values()),
+        "size_bytes": sum(w.nbytes + b.nbytes for w, b in child.values()),
     }
 
 

@@ -201,7 +201,8 @@ def both_ways(module, batch):
 @pytest.mark.parametrize("forward", [from_dict, both_ways])
 def test_a_forward_of_the_tasks_own_may_call_the_network(forward):
     network = build("pooled", seed=1).double()
-    task = Task(network, Dicts(inputs_for(network, n=60)), batch_size=N, forward=forward)
+    options = {"batch_size": N, "forward": forward, "recalibration_samples": 0}
+    task = Task(network, Dicts(inputs_for(network, n=60)), **options)
     context = Evaluator(task).context(1)
     found = assert_as_in_the_loop(context, genomes_for(context))
     assert len({measurement.similarity_loss for measurement in found}) > 1

@@ -19,7 +19,7 @@ phases = load("_phases")
 
 
 def measurement(accuracy=0.5, similarity_loss=0.1):
-    return Measurement(accuracy, similarity_loss, 1.0, 10, 10)
+    return Measurement(accuracy, similarity_loss, 1.0, 10, 10, 40)
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def measure(genome, metric="accuracy"):
         relative_width=share,
         param_count=10 * sum(genome),
         mac_count=20 * sum(genome),
+        size_bytes=40 * sum(genome),
         failed=not any(genome),
         metric_name=metric,
     )

@@ -13,8 +13,10 @@ from tests.logbook.populations import ParetoGenome, run_ea_simple, scored
 def test_rows_are_flat_and_in_order():
     rows = logbook_to_rows(run_ea_simple())
     names = ["fitness", "accuracy", "similarity_loss", "relative_width", "param_count"]
-    statistics_of = [f"{n}_{s}" for n in [*names, "mac_count"] for s in ("min", "mean", "max")]
-    expected = ["gen", "nevals", *statistics_of, "population_failed", "population_duplicates"]
+    names += ["mac_count", "size_bytes"]
+    statistics_of = [f"{n}_{s}" for n in names for s in ("min", "mean", "max")]
+    counts = ["population_failed", "population_infeasible", "population_duplicates"]
+    expected = ["gen", "nevals", *statistics_of, *counts]
     assert [c for c in rows[0] if not c.endswith("_std")] == expected
     assert all(list(row) == list(rows[0]) for row in rows)
     assert [row["gen"] for row in rows] == [0, 1, 2, 3, 4]
@@ -130,5 +132,5 @@ def test_columns_that_clash_are_refused():
 
 def test_rows_make_a_data_frame():
     frame = pandas.DataFrame(logbook_to_rows(run_ea_simple()))
-    assert frame.shape == (5, 2 + 6 * 4 + 2)
+    assert frame.shape == (5, 2 + 7 * 4 + 3)
     assert frame["accuracy_mean"].between(0, 1).all()

@@ -25,13 +25,14 @@ def test_statistics_cover_every_measured_quantity():
         "relative_width",
         "param_count",
         "mac_count",
+        "size_bytes",
         "population",
     ]
     assert record["accuracy"] == {"min": 0.25, "mean": 0.625, "max": 1.0, "std": 0.375}
     assert record["fitness"] == record["accuracy"]
     assert record["similarity_loss"] == {"min": 0.0, "mean": 0.375, "max": 0.75, "std": 0.375}
     assert record["param_count"] == {"min": 10, "mean": 25.0, "max": 40, "std": 15.0}
-    assert record["population"] == {"failed": 0, "duplicates": 0}
+    assert record["population"] == {"failed": 0, "infeasible": 0, "duplicates": 0}
 
 
 def test_failed_individuals_are_left_out_and_counted():
@@ -42,13 +43,13 @@ def test_failed_individuals_are_left_out_and_counted():
             genome.fitness.values = (-1e9,)
     record = statistics().compile(population)
     assert record["accuracy"]["min"] == record["fitness"]["min"] == 0.25
-    assert record["population"] == {"failed": 2, "duplicates": 0}
+    assert record["population"] == {"failed": 2, "infeasible": 0, "duplicates": 0}
 
 
 @pytest.mark.parametrize("kind", [Genome, ParetoGenome])
 def test_where_all_failed_each_statistic_is_none(kind):
     record = statistics().compile(scored([0, 0], [0, 0], kind=kind))
-    assert record.pop("population") == {"failed": 2, "duplicates": 0}
+    assert record.pop("population") == {"failed": 2, "infeasible": 0, "duplicates": 0}
     for chapter in record.values():
         assert chapter == {"min": None, "mean": None, "max": None, "std": None}
 
@@ -166,8 +167,20 @@ def test_mu_plus_lambda_records_a_pareto_fitness(capsys):
 def test_statistics_of_another_metric_name_the_right_one():
     individual = SimpleNamespace(
         fitness=SimpleNamespace(values=(1.0,)),
-        measurement=Measurement(0.5, 0.1, 0.5, 3, 2, metric_name="f1"),
+        measurement=Measurement(0.5, 0.1, 0.5, 3, 2, 12, metric_name="f1"),
     )
     with pytest.raises(ArgumentError, match="metric of statistics: expected 'f1', got 'accuracy'"):
         statistics().compile([individual])
     assert statistics(metric="f1").compile([individual])["f1"]["mean"] == 0.5
+
+
+def test_individuals_beyond_the_limits_are_left_out_and_counted():
+    population = scored([1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0])
+    for genome in population[1:]:
+        genome.measurement = replace(genome.measurement, violation=0.5)
+    record = statistics().compile(population)
+    assert record["accuracy"]["max"] == record["fitness"]["max"] == 0.25
+    assert record["param_count"]["max"] == 10
+    assert record["population"] == {"failed": 1, "infeasible": 2, "duplicates": 0}
+    record = statistics().compile(population[1:])
+    assert record["accuracy"] == {"min": None, "mean": None, "max": None, "std": None}

@@ -81,6 +81,44 @@ class Transformer(nn.Module):
         return self.last((x + self.mlp(x)).mean(dim=1))
 
 
+class Encoder(nn.Module):
+    """torch's own encoder, with a token that belongs to no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Conv2d(3, 8, 4, stride=4)
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        layer = nn.TransformerEncoderLayer(8, 4, 12, dropout=0.1, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.tokens(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1)
+        return self.last(self.encoder(x)[:, 0])
+
+
+class Handwritten(nn.Module):
+    """Attention of a user's own, whose heads no layer knows of, beside an MLP."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Linear(12, 8)
+        self.qkv = nn.Linear(8, 24)
+        self.out = nn.Linear(8, 8)
+        self.hidden = nn.Linear(8, 16)
+        self.back = nn.Linear(16, 8)
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.tokens(x.reshape(len(x), 16, 12))
+        q, k, v = self.qkv(x).unflatten(-1, (3, 2, -1)).permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(q, k, v)
+        x = x + self.out(attended.transpose(1, 2).flatten(2))
+        x = x + self.back(functional.gelu(self.hidden(x)))
+        return self.last(x.mean(dim=1))
+
+
 class Tied(nn.Module):
     """Two layers with one weight, and two of their own."""
 
@@ -127,7 +165,10 @@ class Fading(nn.Module):
 
 NETWORKS = {
     cls.__name__: cls
-    for cls in (Residual, Concatenation, InputBeside, Grouped, Transformer, Tied, ZeroHead)
+    for cls in (
+        *(Residual, Concatenation, InputBeside, Grouped, Transformer, Encoder, Handwritten),
+        *(Tied, ZeroHead),
+    )
 }
 
 

@@ -229,3 +229,11 @@ def test_hooks_and_attributes_of_the_parent_are_kept():
     child = compile_child(network, find_structure(network), MaskGenome([np.arange(5) < 2]))
     assert child.purpose == "testing"
     assert child[1] is not network[1]
+
+
+def test_a_convolution_of_one_channel_is_no_depthwise_one():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)).eval()
+    genome = MaskGenome([np.array([True, False, False, True])])
+    child = compile_child(network, find_structure(network), genome)
+    assert (child[0].groups, child[0].in_channels, child[0].out_channels) == (1, 1, 2)
+    assert child(torch.zeros(5, 1, 3, 3)).shape == (5, 2)

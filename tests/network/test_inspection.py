@@ -12,6 +12,7 @@ import ecomp_deap.network.inspection
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network import (
+    CostModel,
     GroupRow,
     Inspection,
     find_structure,
@@ -19,14 +20,13 @@ from ecomp_deap.network import (
     mac_count,
     make_parent,
     param_count,
-    widths_cost,
-    with_positions,
 )
 from ecomp_deap.network.groups import OUTPUTS
 from tests.architectures import (
     ALL,
     ARCHITECTURES,
     CONVOLUTIONAL,
+    MAP_SHAPE,
     build,
     equal_states,
     inputs_for,
@@ -35,18 +35,16 @@ from tests.architectures import (
 from tests.network.dense_stacks import batch_for, dense_stacks
 
 
-def losses(structure):
+def losses(model, widths):
     """Parameters and MACs that are lost with each group, from the costs of children: a slow twin.
 
     No child is without a group; its cost is found all the same, as costs are products of widths.
     """
-    whole = widths_cost(structure, structure.widths)
+    whole = model(widths)
     found = []
-    for index in range(len(structure.groups)):
-        widths = [0 if i == index else n for i, n in enumerate(structure.widths)]
-        found.append(
-            tuple(a - b for a, b in zip(whole, widths_cost(structure, widths), strict=True))
-        )
+    for index in range(len(widths)):
+        left = model.formula([0 if i == index else n for i, n in enumerate(widths)])
+        found.append((whole.param_count - left.param_count, whole.mac_count - left.mac_count))
     return found
 
 
@@ -67,11 +65,14 @@ def test_the_originals_parent():
 def test_rows_are_what_is_lost_with_each_group(name):
     network = build(name)
     inputs = inputs_for(network)
-    structure = with_positions(find_structure(network), network, inputs, n_samples=len(inputs))
+    structure = find_structure(network)
+    model = CostModel(network, structure, inputs, n_samples=len(inputs))
     found = inspect(network, inputs)
-    assert [(row.param_count, row.mac_count) for row in found.rows] == losses(structure)
+    assert [(row.param_count, row.mac_count) for row in found.rows] == losses(
+        model, structure.widths
+    )
     assert [(row.name, row.n_units, row.min_units) for row in found.rows] == [
-        dataclasses.astuple(group) for group in structure.groups
+        (group.name, group.n_units, group.min_units) for group in structure.groups
     ]
     assert found.left_alone == structure.left_alone
     assert found.param_count == param_count(network)
@@ -83,7 +84,10 @@ def test_dense_stacks_need_no_example(stack, n):
     found = inspect(stack)
     inputs, _ = batch_for(stack, n)
     assert found == inspect(stack, inputs)
-    assert [(r.param_count, r.mac_count) for r in found.rows] == losses(find_structure(stack))
+    structure = find_structure(stack)
+    assert [(r.param_count, r.mac_count) for r in found.rows] == losses(
+        CostModel(stack, structure), structure.widths
+    )
     assert found.mac_count == mac_count(stack, inputs, n_samples=n)
 
 
@@ -240,3 +244,23 @@ def test_every_dense_architecture_has_a_table():
         network = build(name)
         lines = str(inspect(network)).splitlines()
         assert len(lines) == 1 + len(find_structure(network).groups) + 1 + 1
+
+
+def test_what_may_go_can_be_limited():
+    parent = make_parent((20, 12), n_inputs=30, n_outputs=3)
+    found = inspect(parent, protect=["layer_2_linear"], round_to=8, prune_inputs=True)
+    assert [(row.name, row.n_units, row.min_units) for row in found.rows] == [
+        ("inputs", 30, 1),
+        ("layer_1_linear", 20, 1),
+    ]
+    assert found.rows[0].param_count == 30 * 20
+    assert found.left_alone["layer_2_linear"] == "protected"
+    # The table's last row is the whole parent.
+    assert str(found).splitlines()[3].startswith("parent ")
+
+
+def test_a_forward_of_ones_own_is_used():
+    network = build("visual")
+    flat = inputs_for(network, n=2).flatten(1)
+    found = inspect(network, flat, forward=lambda module, x: module(x.unflatten(1, MAP_SHAPE)))
+    assert found.rows == inspect(network, flat.unflatten(1, MAP_SHAPE)).rows

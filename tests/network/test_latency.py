@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.network import Latency, latency_ms, speedup
+from ecomp_deap.network import Latency, LatencyMeter, latency_ms, speedup
 
 QUICK = {"repeats": 3, "min_run_time_s": 0.002}
 
@@ -223,3 +223,50 @@ def test_no_networks_are_refused():
 def test_bad_numbers_are_refused_by_name(name, value):
     with pytest.raises(ArgumentError, match=f"{name}: expected a"):
         latency_ms({"a": nn.Identity().eval()}, None, **{name: value})
+
+
+def test_a_meter_gives_a_childs_share_of_the_parents_time(own_lock):
+    meter = LatencyMeter(Sleeper(0.003).eval(), (9,), None)
+    assert meter.parent_ms >= 3.0
+    found = meter((3,), lambda: Sleeper(0.001).eval())
+    assert found < meter.parent_ms / 1.3
+
+
+def test_a_meter_times_each_width_once_and_the_parents_not_again(own_lock):
+    made = []
+
+    def make():
+        made.append(1)
+        return Sleeper(0.0).eval()
+
+    meter = LatencyMeter(Sleeper(0.001).eval(), (9,), None)
+    assert meter((9,), make) == meter.parent_ms
+    assert made == []
+    assert meter((3,), make) == meter([3], make)
+    assert made == [1]
+
+
+def test_a_meter_takes_a_tenth_of_a_second(own_lock):
+    meter = LatencyMeter(nn.Linear(4, 4).eval(), (4,), torch.zeros(8, 4))
+    began = time.perf_counter()
+    meter((2,), lambda: nn.Linear(4, 2).eval())
+    assert time.perf_counter() - began < 1.0
+
+
+def test_a_meter_takes_turns_and_the_given_forward(own_lock):
+    log = []
+    networks = {"parent": named(log, "parent"), "child": named(log, "child")}
+    calls = []
+
+    def forward(module, inputs):
+        calls.append(1)
+        time.sleep(0.001)
+        return module(inputs)
+
+    meter = LatencyMeter(networks["parent"], (2,), None, forward=forward)
+    log.clear()
+    calls.clear()
+    meter((1,), lambda: networks["child"])
+    assert len(calls) == len(log)
+    turns = turns_of(log)
+    assert min(turns.count("parent"), turns.count("child")) >= 4

@@ -9,9 +9,12 @@ from ecomp_deap.runs.directory import RunDirectory
 
 COLUMNS = (
     *("id", "validation_accuracy", "test_accuracy", "similarity_loss", "relative_width"),
-    *("param_count", "mac_count", "widths"),
+    *("param_count", "mac_count", "size_bytes", "widths"),
 )
-CHAPTERS = ("fitness", "accuracy", "similarity_loss", "relative_width", "param_count", "mac_count")
+CHAPTERS = (
+    *("fitness", "accuracy", "similarity_loss"),
+    *("relative_width", "param_count", "mac_count", "size_bytes"),
+)
 
 
 @pytest.fixture
@@ -20,7 +23,8 @@ def folder(tmp_path):
     directory = RunDirectory.create(tmp_path, "first")
 
     def row(name, accuracy, param_count):
-        values = (name, accuracy, accuracy, 0.1, 0.5, param_count, param_count, "5-5")
+        costs = (param_count, param_count, 4 * param_count)
+        values = (name, accuracy, accuracy, 0.1, 0.5, *costs, "5-5")
         return dict(zip(COLUMNS, values, strict=True))
 
     directory.write_rows("front.csv", COLUMNS, [row("001", 0.7, 100), row("002", 0.8, 300)])

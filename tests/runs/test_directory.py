@@ -10,7 +10,7 @@ from ecomp_deap.errors import DataError
 from ecomp_deap.logbook import read_logbook
 from ecomp_deap.runs.directory import RunDirectory, read_front
 
-COLUMNS = ("id", "test_accuracy", "param_count", "mac_count", "widths")
+COLUMNS = ("id", "test_accuracy", "param_count", "mac_count", "size_bytes", "widths")
 
 
 def test_runs_take_the_first_free_number(tmp_path):
@@ -41,6 +41,34 @@ def test_files_have_their_places(tmp_path):
     directory = RunDirectory(tmp_path)
     assert directory.parent == tmp_path / "parent.safetensors"
     assert directory.child("007") == tmp_path / "children" / "007.safetensors"
+    assert directory.export("007", "onnx") == tmp_path / "exports" / "007.onnx"
+
+
+def test_a_file_in_the_way_of_exports_is_named(tmp_path):
+    (tmp_path / "exports").write_text("")
+    with pytest.raises(DataError, match=r"exports: cannot be made \(File exists"):
+        RunDirectory(tmp_path).export("007", "onnx")
+
+
+def test_finished_runs_are_opened(tmp_path):
+    with pytest.raises(DataError, match="expected the folder of a finished run, with front"):
+        RunDirectory.open(tmp_path)
+    rows = [{"id": "001", "param_count": 3}]
+    RunDirectory(tmp_path).write_rows("front.csv", ("id", "param_count"), rows)
+    directory = RunDirectory.open(tmp_path)
+    assert directory.path == tmp_path
+    assert directory.front() == rows
+    directory.write_json("summary.json", {"best": {"id": "001"}})
+    assert directory.best() == "001"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"best": null}', '{"best": {}}'])
+def test_a_damaged_summary_is_refused(tmp_path, content):
+    with pytest.raises(DataError, match=r"summary\.json: cannot be read"):
+        RunDirectory(tmp_path).best()
+    (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(DataError, match=r"summary\.json: expected a run's summary, but"):
+        RunDirectory(tmp_path).best()
 
 
 def test_json_is_written_as_it_is_read(tmp_path):
@@ -64,6 +92,7 @@ rows = st.fixed_dictionaries(
         "test_accuracy": st.none() | st.floats(allow_nan=False, allow_infinity=False),
         "param_count": st.integers(0, 10**12),
         "mac_count": st.integers(0, 10**12),
+        "size_bytes": st.integers(0, 10**12),
         "widths": st.lists(st.integers(1, 999), min_size=1).map(lambda w: "-".join(map(str, w))),
     }
 )

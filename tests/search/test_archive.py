@@ -30,7 +30,7 @@ def make(toolbox, accuracy, param_count, *, failed=False, unit=0):
     mask = np.zeros(30, dtype=bool)
     mask[[unit, 29]] = True
     individual = toolbox.individual_class([mask])
-    found = Measurement(accuracy, 0.0, 0.5, param_count, 1)
+    found = Measurement(accuracy, 0.0, 0.5, param_count, 1, 4)
     individual.measurement = replace(found, failed=failed)
     individual.fitness.values = (accuracy, param_count)
     return individual
@@ -122,7 +122,19 @@ def test_it_serves_as_deaps_hall_of_fame(tiny_task):
 
 def test_a_failed_measurement_is_what_the_archive_leaves_out(tiny_task):
     evaluator = Evaluator(tiny_task())
-    found = failed_measurement(
-        "broken", metric=evaluator.task.metric, structure=evaluator.structure, n_probes=2
-    )
+    costs = evaluator.cost_model(evaluator.structure.widths)
+    found = failed_measurement("broken", metric=evaluator.task.metric, costs=costs, n_probes=2)
     assert found.failed
+
+
+def test_individuals_beyond_the_limits_stay_until_there_is_one_within(tiny_task):
+    toolbox = make_toolbox(tiny_task(max_params=100), objectives=("accuracy", "param_count"))
+    everyone = [toolbox.individual(rate=rate) for rate in (0.0, 0.2, 0.9)]
+    values = toolbox.map(toolbox.evaluate, everyone)
+    for individual, found in zip(everyone, values, strict=True):
+        individual.fitness.values = found
+    archive = Archive()
+    archive.update(everyone[:2])
+    assert [item.key() for item in archive] == [everyone[1].key()]
+    archive.update(everyone)
+    assert [item.key() for item in archive] == [everyone[2].key()]

@@ -188,7 +188,7 @@ def test_callbacks_are_told_of_everything_in_order(tiny_task):
         {},
         {"genome": "weights", "loss_weights": (1, 2, 1)},
         {"genome": "weights", "mutation_rate": 0.5, "crossover_rate": 0.5},
-        {"selection": "nsga3", "initialisation": "random"},
+        {"selection": "nsga3", "importance": "random"},
         {"selection": "spea2", "objectives": ("accuracy", "mac_count")},
         {"selection": "tournament"},
     ],

@@ -12,7 +12,7 @@ from tests.architectures import equal_states, state_of
 
 
 def child(name, metric, param_count, *, loss=0.1, metric_name="accuracy"):
-    found = Measurement(metric, loss, param_count / 100, param_count, 1, metric_name=metric_name)
+    found = Measurement(metric, loss, param_count / 100, param_count, 1, 4, metric_name=metric_name)
     return Child(name, nn.Identity(), (param_count,), found)
 
 
@@ -63,6 +63,27 @@ def test_equal_individuals_are_scored_once_and_failed_ones_left_out(tiny_task):
     assert [found.widths for found in children] == [first.widths, second.widths]
 
 
+@pytest.mark.parametrize("genome", ["mask", "width"])
+def test_children_know_which_units_they_kept_of_which_parent(tiny_task, genome):
+    toolbox = make_toolbox(tiny_task(), genome=genome)
+    individual = toolbox.population(n=3)[-1]
+    finish = Finisher(toolbox, Callback())
+    (found,) = finish.finalise(finish.front(finish.score([individual])), n=1, epochs=1)
+    weight, parent = found.module.layer_1_linear.weight, found.parent.layer_1_linear.weight
+    assert [*found.kept] == [group.name for group in toolbox.evaluator.structure.groups]
+    assert tuple(map(len, found.kept.values())) == found.widths
+    unfinished = finish.score([individual])[0].module.layer_1_linear.weight
+    assert (unfinished == parent[list(found.kept["layer_1_linear"])]).all()
+    assert weight.shape == unfinished.shape
+    assert (finish.parent().kept, finish.parent().parent) == (None, None)
+
+
+def test_children_of_weights_keep_no_units_of_the_parent(tiny_task):
+    toolbox = make_toolbox(tiny_task(), genome="weights", loss_weights=(1, 2, 1))
+    (found,) = Finisher(toolbox, Callback()).score(toolbox.population(n=1))
+    assert found.kept is None
+
+
 def test_finalising_leaves_the_children_it_was_given_alone(tiny_task):
     toolbox = make_toolbox(tiny_task())
     finish = Finisher(toolbox, Callback())
@@ -100,6 +121,7 @@ def test_rows_name_the_metric():
         "relative_width",
         "param_count",
         "mac_count",
+        "size_bytes",
         "widths",
     ]
     assert row["widths"] == "3"

@@ -4,7 +4,7 @@ import torch
 
 from ecomp_deap.data import Splits, TensorSamples
 from ecomp_deap.errors import DataError
-from ecomp_deap.export import save_child
+from ecomp_deap.exports import export
 from ecomp_deap.search import train_parent
 from ecomp_deap.search.parent import find_trained_parent, parent_recipe
 from tests.architectures import equal_states, state_of
@@ -19,7 +19,7 @@ def leave_behind(out, name, parent, recipe):
     folder = out / name
     folder.mkdir(parents=True)
     metadata = {"source": "trained", "recipe": recipe}
-    return save_child(parent, folder / "parent.safetensors", metadata=metadata)
+    return export(parent, folder / "parent.safetensors", metadata=metadata)
 
 
 def test_training_reaches_what_the_data_allow(tiny_splits):

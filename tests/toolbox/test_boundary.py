@@ -153,7 +153,11 @@ def test_equal_genomes_are_measured_once_and_get_the_same(training, tiny_task):
     population = [one, other, toolbox.clone(one), toolbox.clone(other), toolbox.clone(one)]
     score(toolbox, population)
     assert (toolbox.counters.evaluations, toolbox.counters.duplicates) == (2, 3)
-    assert statistics().compile(population)["population"] == {"failed": 0, "duplicates": 3}
+    assert statistics().compile(population)["population"] == {
+        "failed": 0,
+        "infeasible": 0,
+        "duplicates": 3,
+    }
     assert one.measurement == population[2].measurement == population[4].measurement
     assert other.measurement == population[3].measurement != one.measurement
     if training.get("inherit"):

@@ -144,6 +144,7 @@ def test_a_number_that_is_not_finite_never_enters(name, value):
         "relative_width": 0.5,
         "param_count": 10,
         "mac_count": 10,
+        "size_bytes": 40,
     }
     Measurement(**numbers)
     with pytest.raises(ValueError, match="expected a finite number"):

@@ -12,16 +12,19 @@ from ecomp_deap import make_toolbox
 from ecomp_deap.operators import initial_rates
 from tests.architectures import masked_outputs
 
-genomes = pytest.mark.parametrize("genome", ["mask", "weights"])
+genomes = pytest.mark.parametrize("genome", ["mask", "width", "weights"])
 
 
-@genomes
-@pytest.mark.parametrize("initialisation", ["l1", "random"])
-def test_a_child_computes_what_the_masked_parent_does(genome, initialisation, tiny_task):
+# Random units are others in every individual of masks and the same in all of widths.
+@pytest.mark.parametrize(
+    ("genome", "importance"),
+    [("mask", "l1"), ("width", "l1"), ("weights", "l1"), ("mask", "random"), ("weights", "random")],
+)
+def test_a_child_computes_what_the_masked_parent_does(genome, importance, tiny_task):
     task = tiny_task()
-    options = {"initialisation": initialisation, "seed": 8}
+    options = {"importance": importance, "seed": 8}
     toolbox = make_toolbox(task, genome=genome, **options)
-    # Both genomes begin with the same units for the same seed.
+    # All genomes begin with the same units for the same seed.
     same = make_toolbox(task, genome="mask", **options).population(n=10)
     masks = [[mask.copy() for mask in individual.masks] for individual in same]
     inputs = torch.randn(50, 12, generator=torch.Generator().manual_seed(0))
@@ -77,10 +80,10 @@ def test_l1_keeps_the_units_with_the_largest_incoming_weights(tiny_task):
             assert norms[mask].min() > norms[~mask].max()
 
 
-def test_random_initialisation_follows_the_seed(tiny_task):
+def test_random_importance_follows_the_seed(tiny_task):
     def draw(seed):
         random.seed()
-        toolbox = make_toolbox(tiny_task(), initialisation="random", seed=seed)
+        toolbox = make_toolbox(tiny_task(), importance="random", seed=seed)
         return [individual.key() for individual in toolbox.population(n=6)]
 
     assert draw(1) == draw(1) != draw(2)

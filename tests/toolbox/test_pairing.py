@@ -146,8 +146,8 @@ def test_a_penalty_on_the_evaluation_is_honoured_when_survivors_are_scored_again
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"genome": "width"}, r"genome: expected one of \('mask', 'weights'\), got 'width'"),
-        ({"initialisation": "l2"}, "initialisation: expected 'l1' or 'random', got 'l2'"),
+        ({"genome": "widths"}, r"genome: expected one of .*, got 'widths'"),
+        ({"importance": "l3"}, "importance: expected one of .*, got 'l3'"),
         ({"selection": "best"}, "selection: expected one of .* got 'best'"),
         ({"recombination_layers": ["output"]}, "recombination_layers: expected genome='weights'"),
         (

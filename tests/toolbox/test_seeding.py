@@ -82,7 +82,7 @@ def test_individuals_made_one_by_one_follow_the_seed_too(tiny_task):
     keys = []
     for disturbance in (1, 2):
         random.seed(disturbance)
-        toolbox = make_toolbox(tiny_task(), seed=5, initialisation="random")
+        toolbox = make_toolbox(tiny_task(), seed=5, importance="random")
         population = tools.initRepeat(list, toolbox.individual, 6)
         keys.append([individual.key() for individual in population])
     assert keys[0] == keys[1]

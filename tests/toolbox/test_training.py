@@ -121,7 +121,7 @@ def test_training_leaves_the_genome_alone_where_children_do_not_keep_it(tiny_tas
 def test_training_helps(tiny_parent, tiny_splits):
     def mean_accuracy(**options):
         task = Task(tiny_parent, tiny_splits, batch_size=60, evaluation="fixed", **options)
-        toolbox = make_toolbox(task, initialisation="random")
+        toolbox = make_toolbox(task, importance="random")
         values = toolbox.map(toolbox.evaluate, toolbox.population(n=10))
         return np.mean([accuracy for accuracy, *_ in values])
 

@@ -1,0 +1,113 @@
+"""Graphs: networks that need no code of their own to run, by `torch.export` and as ONNX."""
+
+import contextlib
+import importlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecomp_deap.errors import ArgumentError
+
+__all__ = ["check_packages", "read_onnx", "read_pt2", "trace", "write_onnx", "write_pt2"]
+
+_METADATA = "ecomp_deap"
+_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def check_packages() -> None:
+    """Check that the packages are there which ONNX takes.
+
+    Raises:
+        ArgumentError: One is missing, with the command that installs it.
+    """
+    for name in _ONNX_PACKAGES:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ArgumentError(
+                f"format: onnx needs the package {name!r}: pip install 'ecomp-deap[onnx]'"
+            ) from error
+
+
+def trace(module: nn.Module, example: Any, *, any_size: bool) -> Any:
+    """Return a network as a graph, a `torch.export.ExportedProgram`.
+
+    Args:
+        module: The network, in eval mode.
+        example: A batch of inputs, see `default_forward`.
+        any_size: Whether the graph must take any number of samples; else as many as the example.
+    """
+    arguments: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = {}
+    if isinstance(example, Mapping):
+        keywords = dict(example)
+    else:
+        arguments = tuple(example) if isinstance(example, Sequence) else (example,)
+    shapes: Any = None
+    if any_size:
+        batch = {0: torch.export.Dim("batch")}
+        shapes = dict.fromkeys(keywords, batch) or tuple(batch for _ in arguments)
+    with _quietly(), torch.no_grad():
+        return torch.export.export(module, arguments, keywords, dynamic_shapes=shapes)
+
+
+def write_pt2(program: Any, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a graph as `torch.export.save` does, with an extra file ``ecomp_deap``."""
+    with _quietly():
+        torch.export.save(program, path, extra_files={_METADATA: json.dumps(metadata)})
+
+
+def read_pt2(path: Path) -> Callable[..., Any]:
+    """Return what runs the graph in a ``.pt2`` file; it is called like the network."""
+    with _quietly():
+        module: nn.Module = torch.export.load(path).module()
+    return module
+
+
+def write_onnx(program: Any, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a graph as ONNX, with an entry ``ecomp_deap`` of its metadata."""
+    with _quietly():
+        exported: Any = torch.onnx.export(program, dynamo=True, verbose=False)
+    model = exported.model_proto
+    model.metadata_props.add(key=_METADATA, value=json.dumps(metadata))
+    path.write_bytes(model.SerializeToString())
+
+
+def read_onnx(path: Path) -> Callable[..., Any]:
+    """Return what runs the graph in a ``.onnx`` file; it is called like the network."""
+    session = importlib.import_module("onnxruntime").InferenceSession(
+        str(path), providers=["CPUExecutionProvider"]
+    )
+    names = [entry.name for entry in session.get_inputs()]
+
+    def run(*arguments: torch.Tensor, **keywords: torch.Tensor) -> list[torch.Tensor]:
+        feed = dict(zip(names, arguments, strict=False)) | keywords
+        outputs = session.run(None, {name: feed[name].numpy() for name in names})
+        return [torch.from_numpy(array) for array in outputs]
+
+    return run
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what torch's exporters tell of their own work off the terminal; errors still come."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    sink = io.StringIO()
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

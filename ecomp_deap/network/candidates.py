@@ -1,0 +1,91 @@
+"""Candidates: units that might be a group, before anything is proven of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from ecomp_deap.genomes import Axis, Group, MixedAxis, Structure
+
+__all__ = ["FLOATS", "Candidate", "structure_of"]
+
+#: What tensors that are cut may hold.
+FLOATS = (torch.float32, torch.float64)
+
+
+@dataclass
+class Candidate:
+    """Units that might be a group.
+
+    Attributes:
+        name: The layer that makes them.
+        n_units: How many there are.
+        entries: For each tensor and dimension, which entry belongs to which unit.
+        problem: Why they must stay, if that is known.
+    """
+
+    name: str
+    n_units: int
+    entries: dict[tuple[str, int], list[tuple[int, int]]] = field(default_factory=dict)
+    problem: str | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether some layer takes the units as its inputs."""
+        return any(dim > 0 for _, dim in self.entries)
+
+    @property
+    def makers(self) -> list[str]:
+        """The layers that put out the units."""
+        layers = [tensor.rpartition(".")[0] for tensor, dim in self.entries if dim == 0]
+        return list(dict.fromkeys([self.name, *layers]))
+
+
+def structure_of(
+    parent: nn.Module, candidates: Sequence[Candidate], left_alone: Mapping[str, str]
+) -> Structure:
+    """Return the structure of candidates, with every parameter of the parent in it."""
+    owned: dict[tuple[str, int], list[tuple[int, list[tuple[int, int]]]]] = {}
+    for index, candidate in enumerate(candidates):
+        for key, pairs in candidate.entries.items():
+            owned.setdefault(key, []).append((index, pairs))
+    state = {
+        name: value
+        for name, value in (*parent.named_parameters(), *parent.named_buffers())
+        if value.dtype in FLOATS
+        and (isinstance(value, nn.Parameter) or any((name, d) in owned for d in range(value.ndim)))
+    }
+    tensors = {
+        name: tuple(_axis(owned.get((name, dim)), size) for dim, size in enumerate(value.shape))
+        for name, value in state.items()
+    }
+    return Structure(
+        tuple(Group(candidate.name, candidate.n_units) for candidate in candidates),
+        tensors,
+        {name: tuple(value.shape) for name, value in state.items()},
+        left_alone=dict(left_alone),
+        is_stack=False,
+    )
+
+
+def _axis(
+    owned: Sequence[tuple[int, Sequence[tuple[int, int]]]] | None, size: int
+) -> Axis | MixedAxis | None:
+    if owned is None:
+        return None
+    owners, units = np.full(size, -1), np.full(size, -1)
+    for index, pairs in owned:
+        entries, own = np.array(pairs).T
+        owners[entries], units[entries] = index, own
+    first = int(owners[0])
+    block = int(np.count_nonzero(units == units[0]))
+    if (
+        len(owned) == 1
+        and first >= 0
+        and (owners == first).all()
+        and (np.array_equal(units, np.arange(size) // block))
+    ):
+        return Axis(first, block)
+    return MixedAxis(tuple(owners.tolist()), tuple(units.tolist()))

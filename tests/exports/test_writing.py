@@ -1,0 +1,155 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from ecomp_deap.errors import ArgumentError, DataError
+from ecomp_deap.exports import export, load_child
+from tests.architectures import build, equal_states, inputs_for, state_of
+from tests.network.networks import build_network, images
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "written"),
+    [
+        ("a.safetensors", None, "a.safetensors"),
+        ("a.safetensors", "safetensors", "a.safetensors"),
+        ("a", "safetensors", "a.safetensors"),
+        ("resnet_0.5", "safetensors", "resnet_0.5.safetensors"),
+    ],
+)
+def test_the_name_or_the_format_says_what_to_write(tmp_path, name, format, written):
+    path = export(build("no bias"), tmp_path / name, format=format)
+    assert path == tmp_path / written
+    assert names(tmp_path) == sorted([written, f"{written.removesuffix('.safetensors')}.json"])
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "message"),
+    [
+        ("a.pt", None, r"path: expected a name ending in \.safetensors, \.pt2, \.onnx, or a form"),
+        ("a", None, "path: expected a name ending in"),
+        ("a", "pickle", "format: expected one of safetensors, pt2, onnx, got 'pickle'"),
+        ("a.onnx", "pt2", r"path: expected a name ending in \.pt2, as is the format"),
+    ],
+)
+def test_other_names_and_formats_are_refused(tmp_path, name, format, message):
+    with pytest.raises(ArgumentError, match=message):
+        export(build("no bias"), tmp_path / name, format=format, example=torch.zeros(2, 6))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("child", [3, {"module": nn.ReLU()}, [nn.Linear(2, 2)], None])
+def test_what_is_no_child_is_refused(tmp_path, child):
+    with pytest.raises(ArgumentError, match="child: expected a child of a search, or a torch"):
+        export(child, tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("metadata", [{"loss": float("nan")}, {"tensor": torch.zeros(1)}])
+def test_metadata_that_json_cannot_hold_are_refused(tmp_path, metadata):
+    with pytest.raises(ArgumentError, match=r"metadata: expected JSON's types \("):
+        export(build("no bias"), tmp_path / "a.safetensors", metadata=metadata)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "example", [3, [], torch.zeros(()), torch.zeros(0, 6), [torch.zeros(2), torch.zeros(3)], ["a"]]
+)
+def test_examples_that_are_no_batch_are_refused(tmp_path, example):
+    with pytest.raises(ArgumentError, match="example: expected a batch of inputs, a tensor or a"):
+        export(build("no bias"), tmp_path / "a.safetensors", example=example)
+
+
+def test_graphs_need_an_example(tmp_path):
+    with pytest.raises(ArgumentError, match=r"example: expected a batch of inputs, which \.pt2 t"):
+        export(build("no bias"), tmp_path / "a.pt2")
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"none/a\.safetensors: cannot be written \(No such file"):
+        export(build("no bias"), tmp_path / "none" / "a.safetensors")
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt2"])
+def test_exporting_leaves_the_child_as_it_is(tmp_path, ending):
+    network = build_network("Residual").train()
+    network.stem.eval()
+    before = state_of(network)
+    example = images(2)
+    export(network, tmp_path / f"a.{ending}", example=example)
+    assert network.training
+    assert not network.stem.training
+    assert equal_states(state_of(network), before)
+    assert torch.equal(example, images(2))
+
+
+class Forgetting(nn.Module):
+    """A network with a tensor that no file holds, which matters."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 2)
+        self.register_buffer("scale", torch.rand(2), persistent=False)
+
+    def forward(self, x):
+        return self.layer(x) * self.scale
+
+
+def test_outputs_that_do_not_come_back_are_told_and_nothing_is_left(tmp_path):
+    network, example = Forgetting(), torch.randn(3, 6)
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(
+        DataError, match=r"a\.safetensors: what load_child gives is not the child: output 0 is off"
+    ):
+        export(network, path, factory=Forgetting, example=example)
+    assert names(tmp_path) == []
+    export(network, path, example=example)
+    assert torch.equal(load_child(path, network)(example), network(example))
+
+
+def test_tensors_that_do_not_come_back_are_told(tmp_path):
+    class Resetting(nn.Linear):
+        def __setattr__(self, name, value):
+            if name == "bias" and isinstance(value, nn.Parameter):
+                nn.init.zeros_(value)
+            super().__setattr__(name, value)
+
+    network = Resetting(6, 2)
+    nn.init.ones_(network.bias)
+    with pytest.raises(DataError, match="what load_child gives is not the child: 'bias' has other"):
+        export(network, tmp_path / "a.safetensors")
+    assert names(tmp_path) == []
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    path = export(build("no bias"), tmp_path / "a.safetensors")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(DataError, match="is not the child"):
+        export(Forgetting(), path, factory=Forgetting, example=torch.randn(3, 6))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_outputs_that_are_not_finite_come_back(tmp_path):
+    network = build("no bias")
+    with torch.no_grad():
+        network[0].weight[0, 0] = torch.nan
+        network[2].weight[0, 0] = torch.inf
+    path = export(network, tmp_path / "a.safetensors", example=inputs_for(network))
+    assert load_child(path)[0].weight[0, 0].isnan()
+
+
+def test_the_manifest_is_easy_to_read(tmp_path):
+    metadata = {
+        "texts": ["[\n  1,\n  2\n]", "[  1,   2 ]"],
+        "widths": [1, 2.5, None],
+        "rows": [[], [1, 2]],
+    }
+    path = export(build("no bias"), tmp_path / "a.safetensors", metadata=metadata)
+    text = path.with_suffix(".json").read_text()
+    assert json.loads(text)["metadata"] == metadata
+    assert '"widths": [1, 2.5, null],\n' in text
