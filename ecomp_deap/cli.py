@@ -6,14 +6,13 @@ Only the standard library is imported until the work starts, so that help and er
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ecomp_deap._version import __version__
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.errors import ArgumentError, EcompError, argument_error, one_line
 from ecomp_deap.runs.config import RunConfig, load_toml
-from ecomp_deap.runs.kinds import Choice, Flag, Location
+from ecomp_deap.runs.kinds import Choice, Code, Flag, Location
 from ecomp_deap.runs.options import OPTIONS, Option, unknown_name_error
 
 __all__ = ["main", "parse"]
@@ -110,13 +109,20 @@ def _run(config: RunConfig) -> None:
 
 
 def _inspect(words: Mapping[str, Any], rest: Sequence[str]) -> None:
-    _refuse(rest, ["--example"], "PARENT")
-    path = Location().parse("PARENT", words["parent"])
+    _refuse(rest, ["--example", "--factory"], "PARENT")
+    path = None if words["parent"] is None else Location().parse("PARENT", words["parent"])
     shape = None if words["example"] is None else _shape(words["example"])
+    code = None if words["factory"] is None else Code().parse("--factory", words["factory"])
+    if path is None and code is None:
+        raise ArgumentError("PARENT is missing, and there is no --factory that would make one")
 
     from ecomp_deap.network import inspect
+    from ecomp_deap.search.code import network_from_code
+    from ecomp_deap.search.parent import given_parent
 
-    parent = _load(path)
+    parent: Any = None if code is None else network_from_code(code)
+    if path is not None:
+        parent = given_parent(path, parent)
     print(inspect(parent, None if shape is None else _zeros(parent, shape)))
 
 
@@ -129,9 +135,12 @@ def _export(words: Mapping[str, Any], rest: Sequence[str]) -> None:
         raise ArgumentError("--format is missing, and there is no --out whose name would tell it")
     Choice(_FORMATS).check("--format" if words["format"] else "--out: the ending", format)
 
-    from ecomp_deap.search.exporting import export_from_run, network_from_code
+    code = None if words["factory"] is None else Code().parse("--factory", words["factory"])
 
-    factory = None if words["factory"] is None else network_from_code(words["factory"])
+    from ecomp_deap.search.code import network_from_code
+    from ecomp_deap.search.exporting import export_from_run
+
+    factory = None if code is None else network_from_code(code)
     child, written = export_from_run(run, words["child"], format=format, out=out, factory=factory)
     print(f"{written.path}: child {child} of {run}")
     print(f"checked: {written.checked}")
@@ -147,16 +156,6 @@ def _shape(word: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise argument_error("--example", "integers of at least 1, such as 1,28,28", word)
     return shape
-
-
-def _load(path: Path) -> Any:
-    """Return the network in a file: by its manifest if one lies beside it, else a dense stack."""
-    from ecomp_deap.exports import load_child
-    from ecomp_deap.network import load_parent
-
-    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
-        return load_child(path)
-    return load_parent(path)
 
 
 def _zeros(parent: Any, shape: tuple[int, ...]) -> Any:
@@ -222,10 +221,17 @@ def _add_inspect(commands: Any) -> None:
     )
     inspect.add_argument(
         "parent",
+        nargs="?",
         metavar="PARENT",
         help="a .safetensors file with its manifest beside it, as runs leave them; or a "
         ".safetensors, .pt or .pth file with the weights of a dense ReLU network, as run --parent "
-        "takes it",
+        "takes it; with --factory, the weights of such a network",
+    )
+    inspect.add_argument(
+        "--factory",
+        metavar=Code.metavar,
+        help="what makes a network like the parent, such as its class, in a module or a file, "
+        "my_models.py:LeNet5; its code is run (default: none)",
     )
     inspect.add_argument(
         "--example",
@@ -263,7 +269,7 @@ def _add_export(commands: Any) -> None:
     export.add_argument("--out", metavar="FILE", help="where to (default: RUN/exports/ID.FORMAT)")
     export.add_argument(
         "--factory",
-        metavar="MODULE:NAME",
+        metavar=Code.metavar,
         help="for networks of a class of your own: what makes one like the parent, such as the "
         "class, in a module or a file, my_models.py:LeNet5; its code is run (default: none)",
     )

@@ -52,10 +52,11 @@ WORDS = {
     "threads": ("3", 3),
     "data_dir": ("data", Path("data")),
     "parent": ("parent.pt", Path("parent.pt")),
+    "factory": ("models.py:LeNet5", "models.py:LeNet5"),
     "parent_epochs": ("3", 3),
     "out": ("out", Path("out")),
 }
-FLAGS = ("prune_inputs", "balanced", "inherit", "download", "quiet")
+FLAGS = ("prune_inputs", "images", "balanced", "inherit", "download", "quiet")
 COMPANIONS = {  # what an option of the command line needs to go with it
     "loss_weights": ["--selection", "roulette"],
     "recombination_layers": ["--genome", "weights"],

@@ -12,7 +12,7 @@ from torch import nn
 from ecomp_deap.checks import check_count
 from ecomp_deap.data import BatchSampler, Samples
 from ecomp_deap.defaults import BLOCK_SIZE, IMPORTANCES, MEMORY
-from ecomp_deap.errors import ArgumentError, argument_error
+from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.evaluation.batched import supports_batched
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.evaluation.contribution import similarity_contribution
@@ -114,6 +114,7 @@ class Evaluator:
         )
         # Two, as a norm without statistics of its own takes no single sample.
         two, _ = self._batch(np.arange(2))
+        self._check_that_it_runs(two)
         self.structure = find_structure(
             task.parent,
             two,
@@ -153,6 +154,19 @@ class Evaluator:
         self._fixed = self._sampler.fixed(task.batch_size) if task.evaluation == "fixed" else None
         self._context: tuple[int, Context] | None = None
         self.context(0)
+
+    def _check_that_it_runs(self, inputs: Any) -> None:
+        try:
+            with torch.no_grad():
+                self.task.apply(self.task.parent, inputs)
+        except Exception as error:  # whatever the network's own code raises
+            leaves = torch.utils._pytree.tree_leaves(inputs)
+            shapes = [tuple(leaf.shape[1:]) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+            taken = " and ".join(map(str, shapes))
+            raise ArgumentError(
+                f"parent: expected a network that takes samples of shape {taken}, as the data "
+                f"have them, but {type(error).__name__}: {one_line(error)}"
+            ) from error
 
     def batch_id(self, generation: int) -> int:
         """Return what tells this generation's scoring batch from others'."""

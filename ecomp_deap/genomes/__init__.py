@@ -7,7 +7,7 @@ copies, and is told from others by `key()`. With a DEAP ``fitness`` attached it 
 
 from ecomp_deap.genomes.base import Genome
 from ecomp_deap.genomes.mask import MaskGenome, realign
-from ecomp_deap.genomes.structure import Axis, Group, MixedAxis, Structure
+from ecomp_deap.genomes.structure import Axis, Group, MixedAxis, Structure, making_dim
 from ecomp_deap.genomes.weights import WeightGenome
 from ecomp_deap.genomes.widths import WidthGenome
 
@@ -20,5 +20,6 @@ __all__ = [
     "Structure",
     "WeightGenome",
     "WidthGenome",
+    "making_dim",
     "realign",
 ]

@@ -1,7 +1,7 @@
 """Groups of units, and where they lie in the parent's tensors: plain records."""
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,7 +9,20 @@ import numpy as np
 
 from ecomp_deap.errors import argument_error
 
-__all__ = ["Axis", "Group", "MixedAxis", "Structure"]
+__all__ = ["Axis", "Group", "MixedAxis", "Structure", "making_dim"]
+
+
+def making_dim(tensor: str, tables: Collection[str]) -> int:
+    """Return the dimension of a tensor whose entries are the units that its layer makes.
+
+    An embedding looks up rows of its weight, so that its units are the columns, and it reads none.
+    A layer of any other kind makes its rows, and reads along dimension 1 if there is one.
+
+    Args:
+        tensor: Its name.
+        tables: The names of embeddings' weights.
+    """
+    return 1 if tensor in tables else 0
 
 
 @dataclass(frozen=True)
@@ -177,6 +190,7 @@ class Structure:
         left_alone: Layers whose outputs are never cut, by name, and why.
         is_stack: Whether the parent is a plain sequential stack, so that a unit is known by
             where its layer stands.
+        tables: Names of the weights of embeddings, whose columns are units, see `making_dim`.
     """
 
     groups: tuple[Group, ...]
@@ -185,6 +199,7 @@ class Structure:
     positions: Mapping[str, int] = field(default_factory=dict)
     left_alone: Mapping[str, str] = field(default_factory=dict)
     is_stack: bool = True
+    tables: frozenset[str] = frozenset()
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -205,13 +220,24 @@ class Structure:
         free = (i for i, g in enumerate(self.groups) if not (g.is_input or g.is_fixed))
         return tuple(free)
 
+    def made_along(self, tensor: str) -> Axis | MixedAxis | None:
+        """Return the axis of the units that a tensor's layer makes, None if all of them stay."""
+        axes = self.tensors[tensor]
+        return axes[making_dim(tensor, self.tables)] if axes else None
+
+    def read_along(self, tensor: str) -> Axis | MixedAxis | None:
+        """Return the axis of the units that a tensor's layer reads, None if none of them can go."""
+        axes = self.tensors[tensor]
+        return axes[1] if len(axes) > 1 and making_dim(tensor, self.tables) == 0 else None
+
     @cached_property
     def _input_readers(self) -> Mapping[str, Axis | MixedAxis]:
         """The axes along which layers read input features that can be removed, by layer."""
+        axes = {name.removesuffix(".weight"): self.read_along(name) for name in self.tensors}
         return {
-            name.removesuffix(".weight"): axes[1]
-            for name, axes in self.tensors.items()
-            if len(axes) > 1 and axes[1] is not None and self.groups[axes[1].groups[0]].is_input
+            layer: axis
+            for layer, axis in axes.items()
+            if axis is not None and self.groups[axis.groups[0]].is_input
         }
 
     @property

@@ -1,7 +1,6 @@
 """`WidthGenome`: how many units of each group a child keeps; importance says which."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 

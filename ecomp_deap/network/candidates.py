@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ecomp_deap.genomes import Axis, Group, MixedAxis, Structure
+from ecomp_deap.genomes import Axis, Group, MixedAxis, Structure, making_dim
 
 __all__ = ["FLOATS", "Candidate", "structure_of"]
 
@@ -24,23 +24,25 @@ class Candidate:
         n_units: How many there are.
         entries: For each tensor and dimension, which entry belongs to which unit.
         problem: Why they must stay, if that is known.
+        tables: Which of the tensors are weights of embeddings.
     """
 
     name: str
     n_units: int
     entries: dict[tuple[str, int], list[tuple[int, int]]] = field(default_factory=dict)
     problem: str | None = None
+    tables: set[str] = field(default_factory=set)
 
     @property
     def is_read(self) -> bool:
         """Whether some layer takes the units as its inputs."""
-        return any(dim > 0 for _, dim in self.entries)
+        return any(dim != making_dim(tensor, self.tables) for tensor, dim in self.entries)
 
     @property
     def makers(self) -> list[str]:
         """The layers that put out the units."""
-        layers = [tensor.rpartition(".")[0] for tensor, dim in self.entries if dim == 0]
-        return list(dict.fromkeys([self.name, *layers]))
+        made = [t for t, dim in self.entries if dim == making_dim(t, self.tables)]
+        return list(dict.fromkeys([self.name, *(tensor.rpartition(".")[0] for tensor in made)]))
 
 
 def structure_of(
@@ -67,6 +69,7 @@ def structure_of(
         {name: tuple(value.shape) for name, value in state.items()},
         left_alone=dict(left_alone),
         is_stack=False,
+        tables=frozenset().union(*(candidate.tables for candidate in candidates)),
     )
 
 

@@ -133,6 +133,8 @@ def fit_to_tensors(module: nn.Module) -> None:
         weight = module.in_proj_weight
         if weight is not None and len(weight) != 3 * module.num_heads * module.head_dim:
             HeadAttention.adopt(module)
+    elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        module.embedding_dim = module.weight.shape[1]
     elif isinstance(module, nn.PReLU):
         module.num_parameters = module.weight.numel()
     elif isinstance(module, _BatchNorm):

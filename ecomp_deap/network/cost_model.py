@@ -264,7 +264,7 @@ def _tensors(parent: nn.Module, structure: Structure) -> dict[str, torch.Tensor]
 
 def _input_axes(structure: Structure) -> Iterator[Axis | MixedAxis]:
     """Yield the axis of each weight that reads a group of input features."""
-    for axes in structure.tensors.values():
-        axis = axes[1] if len(axes) > 1 else None
+    for tensor in structure.tensors:
+        axis = structure.read_along(tensor)
         if axis is not None and any(structure.groups[group].is_input for group in axis.groups):
             yield axis

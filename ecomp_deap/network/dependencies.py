@@ -30,6 +30,8 @@ from ecomp_deap.task import default_forward
 
 __all__ = ["traced_structure"]
 
+# Layers that make units, and read others or look rows up.
+_MAKERS = (nn.Linear, _ConvNd, nn.Embedding, nn.EmbeddingBag)
 _NORMS_ACROSS = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
 # What a reason that is no single layer's stands under.
 _NETWORK = "(the network)"
@@ -79,7 +81,7 @@ def traced_structure(
     proven.sort(key=lambda candidate: order[candidate.name])
     cut = {name for candidate in proven for name in candidate.makers}
     for name, module in names.items():
-        if isinstance(module, (nn.Linear, _ConvNd)) and name not in cut:
+        if isinstance(module, _MAKERS) and name not in cut:
             left_alone.setdefault(name, "nothing says what reads its units")
     if not proven:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_alone.items())
@@ -116,11 +118,16 @@ def _graph_candidates(parent: nn.Module, example: Any, forward: Forward) -> list
         # What follows is a graph whose paths multiply until no memory is left.
         warnings.filterwarnings("error", message="Maximum recursive depth reached")
         graph = torch_pruning.DependencyGraph().build_dependency(
-            network, example_inputs=example, forward_fn=forward, verbose=False
+            network,
+            example_inputs=example,
+            forward_fn=forward,
+            # It knows embeddings, but not that bags of them are some.
+            customized_pruners={nn.EmbeddingBag: torch_pruning.function.EmbeddingPruner()},
+            verbose=False,
         )
         return [
             _candidate(group, names, graph.is_out_channel_pruning_fn)
-            for group in graph.get_all_groups()
+            for group in graph.get_all_groups(root_module_types=_MAKERS)
         ]
 
 
@@ -151,6 +158,11 @@ def _collect(found: Candidate, name: str, module: nn.Module, item: Any, makes: b
     elif isinstance(module, nn.PReLU):
         if module.num_parameters > 1:
             found.entries.setdefault((f"{name}.weight", 0), []).extend(pairs)
+    elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        if module.max_norm is not None:
+            found.problem = f"{type(module).__name__} {name!r} limits the norm over its units"
+        found.tables.add(f"{name}.weight")
+        found.entries.setdefault((f"{name}.weight", 1), []).extend(pairs)
     elif isinstance(module, _ConvTransposeNd) or not isinstance(module, (nn.Linear, _ConvNd)):
         if own:
             found.problem = f"{type(module).__name__} {name!r} is not cut"
@@ -234,6 +246,7 @@ def _merge(
     sets: dict[tuple[str, int], dict[int, int]] = {}
     for candidate, offset in zip(candidates, offsets, strict=True):
         merged.problem = merged.problem or candidate.problem
+        merged.tables |= candidate.tables
         for unit in range(candidate.n_units):
             root = units.root(offset + unit)
             number.setdefault(root, len(number))
@@ -255,7 +268,7 @@ def _judge(candidates: Sequence[Candidate], parent: nn.Module) -> None:
     for name, value in state.items():
         same.setdefault(id(value), []).append(name)
     for candidate in candidates:
-        layers = [n for n in candidate.makers if isinstance(modules[n], (nn.Linear, _ConvNd))]
+        layers = [n for n in candidate.makers if isinstance(modules[n], _MAKERS)]
         candidate.name = min(layers, key=order.__getitem__, default=candidate.name)
         for (tensor, _), pairs in candidate.entries.items():
             counts = np.bincount([unit for _, unit in pairs], minlength=candidate.n_units)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.genomes import Structure
+from ecomp_deap.genomes import Structure, making_dim
 from ecomp_deap.network.attention import with_open_heads
 from ecomp_deap.network.hooks import intercepting
 
@@ -83,7 +83,8 @@ def unit_importance(
 def l1_importance(structure: Structure, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Return, for each group, the L1 norm of each unit's incoming weights, without the bias.
 
-    Units that no layer makes, as the input features, count by their outgoing weights.
+    A unit of an embedding counts by its column. Units that no layer makes, as the input features,
+    count by their outgoing weights.
 
     Args:
         structure: The parent's groups.
@@ -210,7 +211,8 @@ def _weight_sums(
             rows = sizes.reshape(-1, sizes.shape[-1]).sum(axis=0)[None]
             for index, sums, _ in _by_unit(structure, tensor, rows, dim):
                 group = structure.groups[index]
-                if dim == 1 if group.is_input else dim == 0 and _layer(tensor) == group.name:
+                is_maker = dim == making_dim(tensor, structure.tables)
+                if not is_maker if group.is_input else is_maker and _layer(tensor) == group.name:
                     found[index] += sums[0]
     return found
 
@@ -221,8 +223,8 @@ def _layer(tensor: str) -> str:
 
 def _readers(parent: nn.Module, structure: Structure) -> Iterator[tuple[str, nn.Module]]:
     """Yield the layers that read units, each under the name of its weight."""
-    for tensor, axes in structure.tensors.items():
-        if len(axes) >= 2 and axes[1] is not None:
+    for tensor in structure.tensors:
+        if structure.read_along(tensor) is not None:
             yield tensor, parent.get_submodule(_layer(tensor))
 
 

@@ -1,5 +1,6 @@
 """The original's parent: 784-256-256-10 with ReLU and named layers; made, or loaded from a file."""
 
+import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,39 +40,55 @@ def make_parent(
     return nn.Sequential(layers)
 
 
-def load_parent(path: str | Path) -> nn.Sequential:
-    """Return the dense ReLU parent whose weights a file holds; the widths are read from it.
+def load_parent(path: str | Path, network: nn.Module | None = None) -> nn.Module:
+    """Return the parent whose weights a file holds.
 
     Args:
         path: A ``.safetensors`` file, or a ``.pt`` or ``.pth`` file with a state dict, which is
             read with ``weights_only=True``.
+        network: A network that the weights are for, which is not changed; by default they are a
+            dense ReLU stack's, whose widths are read from the file.
+
+    Returns:
+        The parent in eval mode.
 
     Raises:
-        DataError: No such file, unreadable, or tensors that make no such stack, by name.
+        DataError: No such file, unreadable, or tensors that do not fit, by name.
         ArgumentError: Another suffix.
     """
-    path = Path(path)
+    state = _read(Path(path))
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise DataError(f"parent: {path} holds no state dict of tensors")
+    if network is None:
+        return _from_state(state, Path(path))
+    parent = copy.deepcopy(network)
+    try:
+        parent.load_state_dict(state)
+    except RuntimeError as error:
+        name = type(network).__name__
+        raise DataError(f"parent: {path} does not fit {name}: {one_line(error)}") from error
+    return parent.eval()
+
+
+def _read(path: Path) -> object:
+    """Return what a file of weights holds."""
     if path.suffix not in (".safetensors", ".pt", ".pth"):
         raise argument_error("parent", "a .safetensors, .pt or .pth file", str(path))
     if not path.is_file():
         raise DataError(f"parent: no such file: {path}")
     try:
         if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, SafetensorError, ValueError, EOFError, KeyError) as error:
         raise DataError(f"parent: cannot read {path}: {one_line(error)}") from error
     except Exception as error:  # pickle.UnpicklingError and whatever a damaged archive raises
         raise DataError(
             f"parent: cannot read {path} with weights only: {one_line(error)}"
         ) from error
-    return _from_state(state, path)
 
 
-def _from_state(state: object, path: Path) -> nn.Sequential:
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise DataError(f"parent: {path} holds no state dict of tensors")
+def _from_state(state: dict[str, torch.Tensor], path: Path) -> nn.Sequential:
     for name, tensor in state.items():
         if tensor.ndim not in (1, 2):
             raise DataError(

@@ -137,10 +137,11 @@ def masked_parent(
     tensors = dict(parent.named_parameters())
     # The others are shared.
     memo: dict[int, Any] = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
-    for name, axes in structure.tensors.items():
-        if len(axes) >= 2 and axes[1] is not None:
+    for name in structure.tensors:
+        axis = structure.read_along(name)
+        if axis is not None:
             removed = np.ones(structure.shapes[name][1], dtype=bool)
-            removed[axes[1].entries(kept)] = False
+            removed[axis.entries(kept)] = False
             values = tensors[name].detach().clone()
             values[:, torch.from_numpy(removed)] = 0
             memo[id(tensors[name])] = nn.Parameter(values)

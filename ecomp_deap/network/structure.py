@@ -115,9 +115,10 @@ def _constrained(
 def _makers(structure: Structure) -> list[list[str]]:
     """Return for each group the names of the layers that put out its units."""
     makers: list[list[str]] = [[group.name] for group in structure.groups]
-    for tensor, axes in structure.tensors.items():
+    for tensor in structure.tensors:
         layer = tensor.rpartition(".")[0]
-        for index in axes[0].groups if axes and axes[0] is not None else ():
+        axis = structure.made_along(tensor)
+        for index in () if axis is None else axis.groups:
             if layer not in makers[index]:
                 makers[index].append(layer)
     return makers

@@ -93,6 +93,8 @@ tournament, got selection 'nsga2' (which takes --objectives)
     data_dir: Path | None = None
     download: bool = False
     parent: Path | None = None
+    factory: str | None = None
+    images: bool = False
     parent_epochs: int = 10
 
     out: Path = Path("results")

@@ -15,6 +15,7 @@ from ecomp_deap.errors import argument_error
 
 __all__ = [
     "Choice",
+    "Code",
     "Flag",
     "FolderName",
     "Integer",
@@ -215,6 +216,21 @@ class Location(Kind):
         if not isinstance(value, (str, Path)) or value == "" or "\0" in str(value):
             raise ValueError
         return Path(value)
+
+
+class Code(Kind):
+    """What names something in a user's own code."""
+
+    metavar = "MODULE:NAME"
+    expected = "MODULE:NAME or FILE.py:NAME"
+
+    def accept(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        source, _, name = value.rpartition(":")
+        if not (source and name):
+            raise ValueError
+        return value
 
 
 class FolderName(Kind):

@@ -22,6 +22,7 @@ from ecomp_deap.defaults import (
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.runs.kinds import (
     Choice,
+    Code,
     Flag,
     FolderName,
     Integer,
@@ -302,6 +303,15 @@ _TABLE = (
         "weights of the network to compress, .safetensors or .pt",
         unset="train one",
     ),
+    Option(
+        "factory",
+        _DATA,
+        Code(),
+        "what makes a network like the parent, such as its class, in a module or a file, "
+        "my_models.py:LeNet5; its code is run",
+        unset="784-256-256-10, or as --parent tells",
+    ),
+    Option("images", _DATA, Flag(), "give networks images of 1 × 28 × 28, not 784 numbers"),
     Option("parent_epochs", _DATA, Integer(1), "epochs to train the parent, if none is given"),
     Option("out", _OUTPUT, Location(), "folder that receives the run directories"),
     Option("quiet", _OUTPUT, Flag(), "print nothing but errors"),

@@ -1,17 +1,12 @@
 """Exporting the children of finished runs."""
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from ecomp_deap.errors import DataError, EcompError, argument_error, one_line
+from ecomp_deap.errors import DataError, argument_error
 from ecomp_deap.exports import load_child
-from ecomp_deap.exports.child import Factory, made_by
+from ecomp_deap.exports.child import Factory
 from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.exports.samples import make_example
 from ecomp_deap.exports.writing import Written, place, write
@@ -19,7 +14,7 @@ from ecomp_deap.files import staged
 from ecomp_deap.runs.directory import RunDirectory
 from ecomp_deap.search.front import knee
 
-__all__ = ["export_from_run", "network_from_code"]
+__all__ = ["export_from_run"]
 
 # A graph is fixed to no number of samples if it is traced with several.
 _N_SAMPLES = 2
@@ -67,29 +62,6 @@ def export_from_run(
     )
 
 
-def network_from_code(text: str) -> nn.Module:
-    """Return the network that ``MODULE:NAME`` or ``FILE.py:NAME`` names or makes: code is run.
-
-    Modules are also looked for in the current folder.
-
-    Raises:
-        ArgumentError: It names nothing, the code fails, or makes something else.
-    """
-    source, colon, name = text.rpartition(":")
-    if not (colon and source and name):
-        raise argument_error("--factory", "MODULE:NAME or FILE.py:NAME", text)
-    try:
-        found: Any = _from_file(Path(source)) if source.endswith(".py") else _by_name(source)
-        for part in name.split("."):
-            found = getattr(found, part)
-        return made_by(found)
-    except EcompError:
-        raise
-    except Exception as error:  # whatever the code raises
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise argument_error("--factory", f"code that makes a network ({reason})", text) from error
-
-
 def _find(directory: RunDirectory, child: str) -> str:
     """Return the id of the child that is meant."""
     if child == "best":
@@ -124,20 +96,3 @@ def _copy(source: Path, path: Path, factory: Factory | None) -> Written:
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error
     return Written(path, "SHA-256 and names of the tensors, by load_child")
-
-
-def _from_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None  # there is one for every .py
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _by_name(name: str) -> Any:
-    sys.path.insert(0, "")
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove("")

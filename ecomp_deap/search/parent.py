@@ -1,5 +1,7 @@
 """Training the parent, and finding one that was trained before."""
 
+import copy
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,32 +15,30 @@ from ecomp_deap._version import __version__
 from ecomp_deap.data import Splits, fingerprint
 from ecomp_deap.errors import DataError
 from ecomp_deap.exports import load_child
-from ecomp_deap.network import fit, make_parent
+from ecomp_deap.network import fit, load_parent, make_parent
 from ecomp_deap.task import default_forward
 
-__all__ = ["find_trained_parent", "parent_recipe", "train_parent"]
+__all__ = ["find_trained_parent", "given_parent", "parent_recipe", "train_parent"]
 
 
 def train_parent(
     data: Splits,
+    network: nn.Module | None = None,
     *,
     epochs: int = 10,
     seed: int = 0,
     on_epoch: Callable[[], None] | None = None,
-) -> nn.Sequential:
-    """Return the original's parent, 784-256-256-10 with ReLU, trained on the search data.
+) -> nn.Module:
+    """Return a classifier trained on the search data, by default the original's parent.
 
     Args:
-        data: Splits of flattened images; search data alone are trained on.
+        data: Splits; search data alone are trained on, flattened images for the original's parent.
+        network: What is trained, which is not changed; by default 784-256-256-10 with ReLU.
         epochs: Passes over them.
         seed: Of the initial weights and the order of the samples.
         on_epoch: Called after each epoch.
     """
-    inputs, _ = data.search.batch(np.array([0]))
-    labels = data.search.labels
-    if labels is None or not isinstance(inputs, torch.Tensor) or inputs.ndim != 2:
-        raise DataError("data: expected flat images with class labels to train a parent on")
-    parent = make_parent(n_inputs=inputs.shape[1], n_outputs=int(labels.max()) + 1, seed=seed)
+    parent = _original(data, seed) if network is None else copy.deepcopy(network)
     fit(
         parent,
         data.search,
@@ -51,9 +51,40 @@ def train_parent(
     return parent
 
 
-def parent_recipe(data: Splits, *, epochs: int, seed: int) -> dict[str, Any]:
-    """Return what a trained parent depends on: equal recipes make equal parents."""
-    return {
+def _original(data: Splits, seed: int) -> nn.Module:
+    """Return the original's parent for the data, untrained."""
+    inputs, _ = data.search.batch(np.array([0]))
+    labels = data.search.labels
+    if labels is None or not isinstance(inputs, torch.Tensor) or inputs.ndim != 2:
+        raise DataError("data: expected flat images with class labels to train a parent on")
+    return make_parent(n_inputs=inputs.shape[1], n_outputs=int(labels.max()) + 1, seed=seed)
+
+
+def given_parent(path: Path, network: nn.Module | None = None) -> nn.Module:
+    """Return the network in a file: by its manifest if one lies beside it, else by its weights.
+
+    Args:
+        path: See `load_child` and `load_parent`.
+        network: A network of its architecture, where that is not to be read from the file.
+    """
+    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
+        return load_child(path, network)
+    return load_parent(path, network)
+
+
+def parent_recipe(
+    data: Splits, network: nn.Module | None = None, *, epochs: int, seed: int
+) -> dict[str, Any]:
+    """Return what a trained parent depends on: equal recipes make equal parents.
+
+    Args:
+        data: See `train_parent`, like the others.
+        network: See there; it is known by its class and its initial weights.
+        epochs: See there.
+        seed: See there.
+    """
+    made = {} if network is None else {"network": _describe(network)}
+    return made | {
         "data": fingerprint(data.search),
         "epochs": epochs,
         "seed": seed,
@@ -62,8 +93,21 @@ def parent_recipe(data: Splits, *, epochs: int, seed: int) -> dict[str, Any]:
     }
 
 
+def _describe(network: nn.Module) -> str:
+    digest = hashlib.sha256(repr(network).encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return f"{type(network).__name__} {digest.hexdigest()}"
+
+
 def find_trained_parent(
-    out: Path, name: str, recipe: dict[str, Any], *, tell: Callable[[str], None]
+    out: Path,
+    name: str,
+    recipe: dict[str, Any],
+    *,
+    tell: Callable[[str], None],
+    network: nn.Module | None = None,
 ) -> nn.Module | None:
     """Return a parent that an earlier run ``OUT/NAME_K`` trained by the same recipe, if any.
 
@@ -72,6 +116,7 @@ def find_trained_parent(
         name: Their name.
         recipe: What `parent_recipe` gives.
         tell: Called with a line on what was found; also if it is damaged and of no use.
+        network: What was trained, see `train_parent`.
     """
     for path in sorted(out.glob(f"{name}_*/parent.safetensors")):
         if not path.parent.name.removeprefix(f"{name}_").isdigit():
@@ -79,7 +124,7 @@ def find_trained_parent(
         try:
             manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             if manifest["metadata"]["recipe"] == recipe:
-                parent = load_child(path)
+                parent = load_child(path, network)
                 tell(f"parent: {path}, trained before")
                 return parent
         except (OSError, ValueError, KeyError, TypeError, DataError) as error:

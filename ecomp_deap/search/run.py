@@ -15,12 +15,18 @@ from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
 from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.exports import export
-from ecomp_deap.network import load_parent, make_parent
+from ecomp_deap.network import make_parent
 from ecomp_deap.runs import RunConfig
 from ecomp_deap.runs.directory import RunDirectory
+from ecomp_deap.search.code import network_from_code
 from ecomp_deap.search.compress import Result, evolve
 from ecomp_deap.search.finish import Child
-from ecomp_deap.search.parent import find_trained_parent, parent_recipe, train_parent
+from ecomp_deap.search.parent import (
+    find_trained_parent,
+    given_parent,
+    parent_recipe,
+    train_parent,
+)
 from ecomp_deap.task import Task
 from ecomp_deap.toolbox import Toolbox, make_toolbox
 
@@ -64,7 +70,7 @@ def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator
     """
     callback = Callback() if callback is None else callback
     config = config.resolved()
-    data = load_fashion_mnist(config.data_dir, download=config.download)
+    data = load_fashion_mnist(config.data_dir, download=config.download, flatten=not config.images)
     callback.on_message(data.source)
     # The one number that needs no mention in the recipe.
     with torch_threads(1):
@@ -72,7 +78,9 @@ def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator
     for index in range(config.n_runs):
         seed = config.seed + index
         if config.preset == "report":
-            data = load_fashion_mnist_original(config.data_dir, download=config.download, seed=seed)
+            data = load_fashion_mnist_original(
+                config.data_dir, download=config.download, flatten=not config.images, seed=seed
+            )
         # Whatever is wrong with the parent shows here, before a folder is made.
         toolbox = _toolbox(replace(config, seed=seed), parent.module, data)
         toolbox.settle(config.population)
@@ -167,18 +175,26 @@ def _as_used(config: RunConfig, toolbox: Toolbox) -> RunConfig:
 
 
 def _get_parent(config: RunConfig, data: Splits, callback: Callback) -> _Parent:
+    network = None
+    if config.factory is not None:
+        network = network_from_code(config.factory, seed=config.seed)
     if config.parent is not None:
-        return _Parent(load_parent(config.parent), {"source": str(config.parent)})
+        return _Parent(given_parent(config.parent, network), {"source": str(config.parent)})
     # Whatever is wrong with the options shows here, before a parent is trained.
-    _toolbox(config, make_parent(), data)
-    recipe = parent_recipe(data, epochs=config.parent_epochs, seed=config.seed)
+    _toolbox(config, make_parent() if network is None else network, data)
+    recipe = parent_recipe(data, network, epochs=config.parent_epochs, seed=config.seed)
     metadata = {"source": "trained", "recipe": recipe}
-    found = find_trained_parent(config.out, config.name, recipe, tell=callback.on_message)
+    found = find_trained_parent(
+        config.out, config.name, recipe, tell=callback.on_message, network=network
+    )
     if found is not None:
         return _Parent(found, metadata)
     callback.on_phase("training the parent", config.parent_epochs)
     module = train_parent(
-        data, epochs=config.parent_epochs, seed=config.seed, on_epoch=callback.on_phase_step
+        *(data, network),
+        epochs=config.parent_epochs,
+        seed=config.seed,
+        on_epoch=callback.on_phase_step,
     )
     return _Parent(module, metadata)
 

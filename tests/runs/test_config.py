@@ -136,6 +136,8 @@ BAD = [
     *[("data_dir", value) for value in (1, "")],
     *[("download", value) for value in (1, "no")],
     *[("parent", value) for value in (1, "")],
+    *[("factory", value) for value in (1, "LeNet5", ":LeNet5", "models.py:")],
+    *[("images", value) for value in (1, "no")],
     *[("parent_epochs", value) for value in ("10", 0)],
     *[("out", value) for value in (1, "", None)],
     *[("quiet", value) for value in (1, "no")],
