@@ -1,7 +1,7 @@
 """Candidates: units that might be a group, before anything is proven of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -43,6 +43,22 @@ class Candidate:
         """The layers that put out the units."""
         made = [t for t, dim in self.entries if dim == making_dim(t, self.tables)]
         return list(dict.fromkeys([self.name, *(tensor.rpartition(".")[0] for tensor in made)]))
+
+    def flattened_by_position(self, parent: nn.Module) -> "Candidate | None":
+        """Return the same units, read with all those of one position side by side, as of tokens.
+
+        A graph takes what is flattened for maps, where the entries of one unit lie side by side, or
+        it sees the first position alone. None if no layer can read more than one position.
+        """
+        n, flat = self.n_units, {}
+        for (tensor, dim), pairs in self.entries.items():
+            if dim == making_dim(tensor, self.tables):
+                continue
+            size = parent.get_parameter(tensor).shape[dim]
+            as_maps = [(entry, entry * n // len(pairs)) for entry in range(len(pairs))]
+            if size > n and size % n == 0 and pairs == as_maps:
+                flat[tensor, dim] = [(entry, entry % n) for entry in range(size)]
+        return replace(self, entries={**self.entries, **flat}) if flat else None
 
 
 def structure_of(

@@ -30,8 +30,8 @@ from ecomp_deap.task import default_forward
 
 __all__ = ["traced_structure"]
 
-# Layers that make units, and read others or look rows up.
-_MAKERS = (nn.Linear, _ConvNd, nn.Embedding, nn.EmbeddingBag)
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_MAKERS = (nn.Linear, _ConvNd, *_EMBEDDINGS)
 _NORMS_ACROSS = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
 # What a reason that is no single layer's stands under.
 _NETWORK = "(the network)"
@@ -63,6 +63,7 @@ def traced_structure(
     if example is None:
         raise argument_error("example", "a batch, as the parent is no sequential stack", None)
     forward = default_forward if forward is None else forward
+    parent = _with_steady_tables(parent)
     left_alone: dict[str, str] = {}
     candidates = list(_candidates(parent, example, forward, left_alone))
     ready = _joined(candidates, parent)
@@ -87,6 +88,17 @@ def traced_structure(
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_alone.items())
         raise argument_error("parent", "at least one layer to prune", f"none ({reasons})")
     return structure_of(parent, proven, left_alone)
+
+
+def _with_steady_tables(parent: nn.Module) -> nn.Module:
+    """Return the parent, or a copy with tables of its own if a forward pass scales their rows."""
+    tables = (m for m in parent.modules() if isinstance(m, _EMBEDDINGS) and m.max_norm is not None)
+    weights = (m._parameters["weight"] for m in tables if "weight" in m._parameters)
+    scaled = {id(w): nn.Parameter(w.detach().clone()) for w in weights if w is not None}
+    if not scaled:
+        return parent
+    shared = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
+    return copy.deepcopy(parent, {**shared, **scaled})
 
 
 # Finding candidates
@@ -117,12 +129,14 @@ def _graph_candidates(parent: nn.Module, example: Any, forward: Forward) -> list
 
         # What follows is a graph whose paths multiply until no memory is left.
         warnings.filterwarnings("error", message="Maximum recursive depth reached")
+        # It knows embeddings, but not that bags of them are some.
+        pruner = torch_pruning.function.EmbeddingPruner()
+        bags = {type(m): pruner for m in network.modules() if isinstance(m, nn.EmbeddingBag)}
         graph = torch_pruning.DependencyGraph().build_dependency(
             network,
             example_inputs=example,
             forward_fn=forward,
-            # It knows embeddings, but not that bags of them are some.
-            customized_pruners={nn.EmbeddingBag: torch_pruning.function.EmbeddingPruner()},
+            customized_pruners=bags,
             verbose=False,
         )
         return [
@@ -158,7 +172,9 @@ def _collect(found: Candidate, name: str, module: nn.Module, item: Any, makes: b
     elif isinstance(module, nn.PReLU):
         if module.num_parameters > 1:
             found.entries.setdefault((f"{name}.weight", 0), []).extend(pairs)
-    elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+    elif isinstance(module, _MAKERS) and "weight" not in own:
+        found.problem = f"the weight of {name!r} is computed from others"
+    elif isinstance(module, _EMBEDDINGS):
         if module.max_norm is not None:
             found.problem = f"{type(module).__name__} {name!r} limits the norm over its units"
         found.tables.add(f"{name}.weight")
@@ -270,12 +286,14 @@ def _judge(candidates: Sequence[Candidate], parent: nn.Module) -> None:
     for candidate in candidates:
         layers = [n for n in candidate.makers if isinstance(modules[n], _MAKERS)]
         candidate.name = min(layers, key=order.__getitem__, default=candidate.name)
-        for (tensor, _), pairs in candidate.entries.items():
+        for (tensor, dim), pairs in candidate.entries.items():
             counts = np.bincount([unit for _, unit in pairs], minlength=candidate.n_units)
             twins = same[id(state[tensor])]
             if candidate.problem is not None:
                 break
-            if counts.min() != counts.max():
+            if pairs[-1][0] >= state[tensor].shape[dim]:
+                candidate.problem = f"its units would own entries that {tensor!r} does not have"
+            elif counts.min() != counts.max():
                 candidate.problem = f"its units own different numbers of entries of {tensor!r}"
             elif len(twins) > 1:
                 candidate.problem = f"{' and '.join(twins)} are one tensor"

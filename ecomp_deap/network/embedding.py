@@ -59,9 +59,13 @@ def spread_probe_layers(
         forward: ``(module, inputs) -> outputs``.
     """
     seen: dict[str, nn.Module] = {}
+    leaves = torch.utils._pytree.tree_leaves(inputs)
+    n_samples = {len(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.ndim}
 
     def note(name: str, module: nn.Module, output: Any) -> None:
-        if isinstance(output, torch.Tensor) and output.ndim in (2, 3, 4):
+        # Positions are embedded once for all samples.
+        is_of_samples = not isinstance(module, nn.Embedding) or len(output) in n_samples
+        if isinstance(output, torch.Tensor) and output.ndim in (2, 3, 4) and is_of_samples:
             seen.pop(name, None)  # a module that is used again is known by its last use
             seen[name] = module
 
@@ -71,7 +75,8 @@ def spread_probe_layers(
     activations = tuple(kind for kind in ELEMENTWISE if kind not in (nn.Dropout, nn.Identity))
     found = [name for name, module in seen.items() if isinstance(module, activations)]
     if not found:
-        makers = {group.name for group in structure.groups}
+        tables = (tensor.removesuffix(".weight") for tensor in structure.tables)
+        makers = {group.name for group in structure.groups} | set(tables)
         found = [name for name in seen if name in makers]
     n = min(_MAX_PROBES, len(found))
     return tuple(found[(i + 1) * len(found) // n - 1] for i in range(n))

@@ -75,8 +75,11 @@ def proven_candidates(
     alone = []
     for candidate in candidates:
         reason = _failure(parent, [candidate], example, forward)
+        other = candidate.flattened_by_position(parent)
         if reason is None:
             alone.append(candidate)
+        elif other is not None and _failure(parent, [other], example, forward) is None:
+            alone.append(other)
         else:
             left_alone.update(dict.fromkeys(candidate.makers, reason))
     if not alone or _failure(parent, alone, example, forward) is None:

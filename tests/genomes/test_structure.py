@@ -117,6 +117,20 @@ def test_overlaying_equals_the_entry_by_entry_twin(data):
             assert found[index] == of_source.get(place, value)
 
 
+def test_units_are_made_by_rows_and_read_by_columns_but_for_tables():
+    structure = Structure(
+        (Group("table", 2), Group("dense", 3)),
+        {"table.weight": (None, Axis(0)), "dense.weight": (Axis(1), Axis(0)), "scale": ()},
+        {"table.weight": (9, 2), "dense.weight": (3, 2), "scale": ()},
+        tables=frozenset({"table.weight"}),
+    )
+    assert structure.made_along("table.weight") == Axis(0)
+    assert structure.read_along("table.weight") is None
+    assert structure.made_along("dense.weight") == Axis(1)
+    assert structure.read_along("dense.weight") == Axis(0)
+    assert structure.made_along("scale") is structure.read_along("scale") is None
+
+
 def test_widths():
     assert FLATTENED.widths == (2, 2)
     assert FLATTENED.relative_width((1, 2)) == 0.75

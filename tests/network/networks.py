@@ -172,10 +172,125 @@ NETWORKS = {
 }
 
 
+class Bag(nn.Module):
+    """A text classifier of a bag of tokens."""
+
+    def __init__(self, mode="mean", **options):
+        super().__init__()
+        self.bag = nn.EmbeddingBag(20, 8, mode=mode, padding_idx=0, **options)
+        self.hidden = nn.Linear(8, 6)
+        self.last = nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.last(self.hidden(self.bag(x)).relu())
+
+
+class Positions(nn.Module):
+    """Tokens and their positions, to which a layer adds, read at each position."""
+
+    def __init__(self):
+        super().__init__()
+        self.positions = nn.Embedding(7, 8)
+        self.tokens = nn.Embedding(20, 8)
+        self.inner = nn.Linear(8, 8)
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.tokens(x) + self.positions(torch.arange(x.shape[1]))
+        return self.last((x + self.inner(x).relu()).mean(dim=1))
+
+
+class Fields(nn.Module):
+    """Two embeddings of their own widths side by side, and a third that is read by convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Embedding(20, 4), nn.Embedding(20, 3)
+        self.text = nn.Embedding(20, 6, padding_idx=0)
+        self.convolution = nn.Conv1d(6, 5, 2)
+        self.last = nn.Linear(12, 5)
+
+    def forward(self, x):
+        maps = self.convolution(self.text(x[:, 2:]).transpose(1, 2)).relu()
+        return self.last(torch.cat([self.left(x[:, 0]), self.right(x[:, 1]), maps.amax(2)], dim=1))
+
+
+class Tokens(nn.Module):
+    """Tokens to which an MLP adds, behind a norm if there is one."""
+
+    def __init__(self, norm=None, **options):
+        super().__init__()
+        self.tokens = nn.Embedding(20, 8, **options)
+        self.norm = nn.Identity() if norm is None else norm
+        self.hidden, self.back = nn.Linear(8, 6), nn.Linear(6, 8)
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.tokens(x)
+        return self.last((x + self.back(self.hidden(self.norm(x)).relu())).mean(dim=1))
+
+
+class TiedTokens(Tokens):
+    """A language model, whose outputs are weighted by its own tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(8, 20, bias=False)
+        self.last.weight = self.tokens.weight
+
+
+class Flattened(nn.Module):
+    """Tokens that are told apart by where they stand, and read one by one too."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Embedding(20, 4)
+        self.beside = nn.Linear(4, 3)
+        self.hidden = nn.Linear(28, 6)
+        self.last = nn.Linear(9, 5)
+
+    def forward(self, x):
+        x = self.tokens(x)
+        beside = self.beside(x).relu().mean(dim=1)
+        return self.last(torch.cat([self.hidden(x.flatten(1)).relu(), beside], dim=1))
+
+
+class WeightedBag(Bag):
+    """Tokens that count as much as another layer finds, as no graph of layers shows."""
+
+    def __init__(self):
+        super().__init__("sum")
+        self.weights = nn.Linear(7, 7)
+
+    def forward(self, x):
+        weights = self.weights(x.float()).sigmoid()
+        return self.last(self.hidden(self.bag(x, per_sample_weights=weights)).relu())
+
+
+# Of token ids, unlike all others.
+TEXTS = {
+    "Bag": Bag,
+    "BagOfSums": lambda: Bag("sum", sparse=True),
+    "BagOfMaxima": lambda: Bag("max"),
+    "LimitedBag": lambda: Bag(max_norm=1.0),
+    "WeightedBag": WeightedBag,
+    "Stack": lambda: nn.Sequential(
+        *(nn.EmbeddingBag(20, 8), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 5)),
+    ),
+    "Positions": Positions,
+    "Fields": Fields,
+    "Flattened": Flattened,
+    "Tokens": lambda: Tokens(padding_idx=0, scale_grad_by_freq=True),
+    "NormedTokens": lambda: Tokens(nn.LayerNorm(8)),
+    "LimitedTokens": lambda: Tokens(max_norm=1.0),
+    "TiedTokens": TiedTokens,
+}
+
+
 def build_network(name, seed=0):
     """Return a network of that name in eval mode, with batch norms that have seen something."""
     torch.manual_seed(seed)
-    network = NETWORKS[name]()
+    network = (NETWORKS | TEXTS)[name]()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.3)
@@ -188,3 +303,8 @@ def build_network(name, seed=0):
 def images(n=3, size=8, seed=0):
     """Return inputs of shape ``(n, 3, size, size)``."""
     return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def tokens(n=3, seed=0):
+    """Return token ids of shape ``(n, 7)``."""
+    return torch.randint(20, (n, 7), generator=torch.Generator().manual_seed(seed))

@@ -18,14 +18,16 @@ from ecomp_deap.network import (
     find_probe_layers,
     find_structure,
     l1_importance,
+    mac_count,
     param_count,
+    size_bytes,
 )
 from ecomp_deap.network.compile import parent_arrays
 from ecomp_deap.network.groups import OUTPUTS
 from ecomp_deap.network.proof import masked_parent
 from ecomp_deap.task import default_forward
 from tests.architectures import equal_states, random_masks, state_of
-from tests.network.networks import NETWORKS, build_network, images
+from tests.network.networks import NETWORKS, TEXTS, build_network, images, tokens
 
 # Of each network its groups, and the layers that stay with a part of the reason.
 EXPECTED = {
@@ -49,7 +51,34 @@ EXPECTED = {
     "Handwritten": ({"tokens": 8, "hidden": 16}, {"qkv": "different numbers of entries"}),
     "Tied": ({"hidden": 9}, {"first": "are one tensor", "last": OUTPUTS}),
     "ZeroHead": ({"stem.0": 8, "inner": 6}, {"last": OUTPUTS}),
+    "Bag": ({"bag": 8, "hidden": 6}, {"last": OUTPUTS}),
+    "BagOfSums": ({"bag": 8, "hidden": 6}, {"last": OUTPUTS}),
+    "BagOfMaxima": ({"bag": 8, "hidden": 6}, {"last": OUTPUTS}),
+    "LimitedBag": ({"hidden": 6}, {"bag": "EmbeddingBag 'bag' limits the norm over its units"}),
+    "WeightedBag": ({"hidden": 6}, {"bag": "entries that 'weights.weight' does not have"}),
+    "Stack": ({"0": 8, "1": 6}, {"3": OUTPUTS}),
+    "Positions": ({"positions": 8}, {"last": OUTPUTS}),
+    "Fields": ({"left": 4, "right": 3, "text": 6, "convolution": 5}, {"last": OUTPUTS}),
+    "Flattened": ({"tokens": 4, "beside": 3, "hidden": 6}, {"last": OUTPUTS}),
+    "Tokens": ({"tokens": 8, "hidden": 6}, {"last": OUTPUTS}),
+    "NormedTokens": ({"hidden": 6}, {"tokens": "mixes its units", "back": "mixes its units"}),
+    "LimitedTokens": ({"hidden": 6}, {"tokens": "Embedding 'tokens' limits the norm"}),
+    "TiedTokens": ({"hidden": 6}, {"tokens": "tokens.weight and last.weight are one tensor"}),
 }
+# What embeddings there make units of, besides those of other layers.
+TABLES = {
+    "Stack": ["0"],
+    "Positions": ["positions", "tokens"],
+    "Fields": ["left", "right", "text"],
+    "Flattened": ["tokens"],
+    "Tokens": ["tokens"],
+    **{name: ["bag"] for name in ("Bag", "BagOfSums", "BagOfMaxima")},
+}
+ALL = sorted(NETWORKS | TEXTS)
+
+
+def inputs_for(name, n=3, seed=0):
+    return tokens(n, seed) if name in TEXTS else images(n, seed=seed)
 
 
 def assert_exact(network, structure, masks, inputs):
@@ -65,22 +94,23 @@ def assert_exact(network, structure, masks, inputs):
 def test_groups_are_found_and_what_stays_has_a_reason(name):
     network = build_network(name)
     state = state_of(network)
-    structure = find_structure(network, images())
+    structure = find_structure(network, inputs_for(name))
     groups, left_alone = EXPECTED[name]
     assert {group.name: group.n_units for group in structure.groups} == groups
     for layer, reason in left_alone.items():
         assert reason in structure.left_alone[layer]
     assert not structure.is_stack
+    assert structure.tables == {f"{layer}.weight" for layer in TABLES.get(name, ())}
     assert equal_states(state_of(network), state)
     assert not any(module._forward_hooks for module in network.modules())
 
 
-@given(name=st.sampled_from(sorted(NETWORKS)), seed=st.integers(0, 10**6))
+@given(name=st.sampled_from(ALL), seed=st.integers(0, 10**6))
 def test_children_are_the_masked_parent_exactly(name, seed):
     network = build_network(name, seed=seed % 3)
-    structure = find_structure(network, images())
+    structure = find_structure(network, inputs_for(name))
     masks = random_masks(structure.widths, seed)
-    child = assert_exact(network, structure, masks, images(5, seed=seed))
+    child = assert_exact(network, structure, masks, inputs_for(name, 5, seed))
     assert type(child) is type(network)
     widths = [int(mask.sum()) for mask in masks]
     assert CostModel(network, structure)(widths).param_count == param_count(child)
@@ -96,16 +126,84 @@ def test_tied_tensors_stay_tied():
     assert child.first.weight is not network.first.weight
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_masks_of_everything_give_the_parent(name):
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_costs_of_children_of_texts_follow_from_their_widths(name):
+    network, inputs = build_network(name), tokens()
+    structure = find_structure(network, inputs)
+    model = CostModel(network, structure, inputs, n_samples=3)
+    assert model.is_exact
+    for seed in range(3):
+        masks = random_masks(structure.widths, seed)
+        child = compile_child(network, structure, MaskGenome(masks))
+        found = model([int(mask.sum()) for mask in masks])
+        assert found.param_count == param_count(child)
+        assert found.mac_count == mac_count(child, inputs, n_samples=3)
+        assert found.size_bytes == size_bytes(child)
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_embeddings_know_their_new_size(name):
     network = build_network(name)
-    structure = find_structure(network, images())
+    structure = find_structure(network, tokens())
+    masks = random_masks(structure.widths, 0)
+    child = compile_child(network, structure, MaskGenome(masks))
+    for layer in TABLES[name]:
+        embedding, old = child.get_submodule(layer), network.get_submodule(layer)
+        assert embedding.embedding_dim == embedding.weight.shape[1] < old.embedding_dim
+        assert embedding.num_embeddings == len(embedding.weight) == old.num_embeddings
+        assert embedding.padding_idx == old.padding_idx
+
+
+class Lookup(nn.EmbeddingBag):
+    """A bag of a user's own class."""
+
+
+def test_bags_of_another_class_are_bags():
+    network = nn.Sequential(Lookup(20, 8), nn.Linear(8, 5))
+    structure = find_structure(network, tokens())
+    assert [group.name for group in structure.groups] == ["0"]
+    child = assert_exact(network, structure, random_masks(structure.widths, 0), tokens(5))
+    assert type(child[0]) is Lookup
+
+
+class Factorisation(nn.Module):
+    """Products of embeddings, which no layer reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.users, self.items = nn.Embedding(20, 8), nn.Embedding(20, 8)
+
+    def forward(self, x):
+        return (self.users(x[:, 0]) * self.items(x[:, 1])).sum(dim=1)
+
+
+def test_embeddings_that_no_layer_reads_stay():
+    with pytest.raises(ArgumentError, match=f"none .users: {OUTPUTS}; items: {OUTPUTS}"):
+        find_structure(Factorisation(), tokens())
+
+
+@pytest.mark.parametrize(
+    ("layer", "groups"),
+    [("text", ["left", "right", "convolution"]), ("convolution", ["left", "right"])],
+)
+def test_weights_that_are_computed_from_others_stay_whole(layer, groups):
+    network = build_network("Fields")
+    nn.utils.parametrizations.orthogonal(network.get_submodule(layer))
+    structure = find_structure(network, tokens())
+    assert [group.name for group in structure.groups] == groups
+    assert structure.left_alone["text"] == f"the weight of {layer!r} is computed from others"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_masks_of_everything_give_the_parent(name):
+    network, inputs = build_network(name), inputs_for(name)
+    structure = find_structure(network, inputs)
     child = compile_child(
         network, structure, MaskGenome([np.ones(n, dtype=bool) for n in structure.widths])
     )
     assert equal_states(state_of(child), state_of(network))
     with torch.no_grad():
-        assert torch.equal(child(images()), network(images()))
+        assert torch.equal(child(inputs), network(inputs))
 
 
 def test_importance_of_a_grouped_unit_is_that_of_its_channels():
@@ -137,12 +235,12 @@ def test_structures_of_branches_can_be_pickled():
     assert pickle.loads(pickle.dumps(structure)) == structure
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", ALL)
 def test_probes_of_any_network_are_few_and_run(name):
-    network = build_network(name)
-    structure = find_structure(network, images())
+    network, inputs = build_network(name), inputs_for(name)
+    structure = find_structure(network, inputs)
     probes = find_probe_layers(
-        network, None, structure=structure, inputs=images(), forward=default_forward
+        network, None, structure=structure, inputs=inputs, forward=default_forward
     )
     assert 1 <= len(probes) <= 4
     assert set(probes) <= {name for name, _ in network.named_modules()}

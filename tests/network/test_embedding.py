@@ -11,6 +11,7 @@ from ecomp_deap.network import (
     make_parent,
 )
 from tests.architectures import CONVOLUTIONAL, build, inputs_for, layers
+from tests.network.networks import build_network, tokens
 
 
 def call(module, inputs):
@@ -98,6 +99,16 @@ def test_default_probes_of_the_originals_parent():
 def test_linear_layers_in_a_row_are_their_own_probes():
     network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
     assert default_probe_layers(network) == ("0", "2")
+
+
+def test_positions_are_no_probe_as_they_are_of_no_sample():
+    network = build_network("Positions")
+    structure = find_structure(network, tokens())
+    assert [group.name for group in structure.groups] == ["positions"]
+    probes = find_probe_layers(network, None, structure=structure, inputs=tokens(), forward=call)
+    assert probes == ("tokens",)
+    _, found = embed(network, tokens(), probes, forward=call)
+    torch.testing.assert_close(found["tokens"], network.tokens(tokens()).mean(dim=1))
 
 
 def test_chosen_probes_are_kept_in_order():

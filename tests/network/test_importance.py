@@ -20,7 +20,7 @@ from ecomp_deap.network.importance import (
 from ecomp_deap.network.proof import masked_parent
 from ecomp_deap.task import default_forward
 from tests.architectures import equal_states, state_of
-from tests.network.networks import NETWORKS, build_network, images
+from tests.network.networks import NETWORKS, TEXTS, build_network, images, tokens
 
 TARGETS = torch.tensor([0, 3, 1, 4, 2, 0])
 
@@ -44,7 +44,7 @@ def strength_derivatives(network, structure, inputs, targets):
     strengths = [torch.ones(n, requires_grad=True) for n in structure.widths]
     weights = dict(network.named_parameters())
     for tensor, axes in structure.tensors.items():
-        if len(axes) < 2 or axes[1] is None:
+        if len(axes) < 2 or axes[1] is None or tensor in structure.tables:
             continue
         size = structure.shapes[tensor][1]
         factors = torch.ones(size)
@@ -99,6 +99,28 @@ def test_norms_of_input_features_are_those_of_their_outgoing_weights():
     assert inputs.tolist() == [7.0, 0.5]
     assert first.tolist() == [3.0, 4.5]
     assert l2_importance(structure, arrays)[0].tolist() == [5.0, 0.5]
+
+
+def test_norms_of_an_embedding_are_those_of_its_columns():
+    network = nn.Sequential(nn.EmbeddingBag(3, 2), nn.Linear(2, 2))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[3.0, 0.0], [-4.0, 1.0], [0.0, -2.0]]))
+        network[1].weight.fill_(100.0)
+    structure = find_structure(network, torch.tensor([[0, 1], [2, 1]]))
+    arrays = parent_arrays(network, structure)
+    assert l1_importance(structure, arrays)[0].tolist() == [7.0, 3.0]
+    assert l2_importance(structure, arrays)[0].tolist() == pytest.approx([5.0, 5.0**0.5])
+
+
+def test_variance_of_an_embedding_is_that_of_what_layers_read_of_it():
+    network, x = build_network("Positions"), tokens(6)
+    structure = find_structure(network, x)
+    (found,) = variance(network, structure, x)
+    with torch.no_grad():
+        first = network.tokens(x) + network.positions.weight
+        second = (first + network.inner(first).relu()).mean(dim=1)
+    read = [y.double().numpy().reshape(-1, 8).var(axis=0) for y in (first, second)]
+    np.testing.assert_allclose(found, sum(read), rtol=1e-6)
 
 
 def test_variance_is_that_of_what_is_read():
@@ -156,9 +178,9 @@ def test_variance_behind_a_concatenation_is_that_of_the_own_part():
     np.testing.assert_allclose(found[of(structure, "right")], read[4:], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(NETWORKS | TEXTS))
 def test_taylor_is_the_derivative_by_the_strength_at_which_units_are_read(name):
-    network, inputs = build_network(name), images(6)
+    network, inputs = build_network(name), tokens(6) if name in TEXTS else images(6)
     structure = find_structure(network, inputs)
     each = [
         strength_derivatives(network, structure, inputs[i : i + 1], TARGETS[i : i + 1])

@@ -33,6 +33,7 @@ from tests.architectures import (
     state_of,
 )
 from tests.network.dense_stacks import batch_for, dense_stacks
+from tests.network.networks import build_network, tokens
 
 
 def losses(model, widths):
@@ -46,6 +47,14 @@ def losses(model, widths):
         left = model.formula([0 if i == index else n for i, n in enumerate(widths)])
         found.append((whole.param_count - left.param_count, whole.mac_count - left.mac_count))
     return found
+
+
+def test_an_embedding_holds_parameters_but_takes_no_operations():
+    text = build_network("Bag")
+    assert inspect(text, tokens()).rows == (
+        GroupRow("bag", 8, 1, 20 * 8 + 8 * 6, 8 * 6),
+        GroupRow("hidden", 6, 1, 8 * 6 + 6 + 6 * 5, 8 * 6 + 6 * 5),
+    )
 
 
 def test_the_originals_parent():

@@ -7,7 +7,7 @@ from ecomp_deap.errors import ArgumentError
 from ecomp_deap.genomes import MaskGenome
 from ecomp_deap.network import compile_child, find_structure
 from tests.architectures import build, inputs_for
-from tests.network.networks import build_network, images
+from tests.network.networks import build_network, images, tokens
 
 
 def free(structure):
@@ -27,6 +27,14 @@ def test_protected_layers_stay_whole():
     assert structure.left_alone["inner"] == "protected"
     # A group goes with any of its layers.
     assert free(find_structure(network, images(), protect=["outer"])) == ["inner"]
+
+
+def test_an_embedding_is_one_of_its_groups_layers():
+    network = build_network("Positions")
+    with pytest.raises(ArgumentError, match=r"none \(.*tokens: protected"):
+        find_structure(network, tokens(), protect=["tokens"])
+    structure = find_structure(network, tokens(), min_units={"tokens": 5})
+    assert [(group.name, group.min_units) for group in structure.groups] == [("positions", 5)]
 
 
 def test_protected_layers_of_a_stack_stay_whole():

@@ -6,18 +6,18 @@ from torch import nn
 
 from ecomp_deap import ArgumentError, Task, compress, make_toolbox
 from ecomp_deap.network import param_count
-from tests.network.networks import build_network, images
+from tests.network.networks import TEXTS, build_network, images, tokens
 
 
 def task_for(name, **options):
     network = build_network(name)
-    inputs = images(240)
+    inputs = tokens(240) if name in TEXTS else images(240)
     with torch.no_grad():
         targets = network(inputs).argmax(dim=1)
     return Task(network, (inputs, targets), batch_size=40, **options)
 
 
-@pytest.mark.parametrize("name", ["Residual", "Grouped", "Transformer"])
+@pytest.mark.parametrize("name", ["Residual", "Grouped", "Transformer", "Bag", "Positions"])
 def test_a_front_of_smaller_networks_of_the_parents_class(name):
     task = task_for(name, train_steps=1, inherit=True)
     results = [
@@ -30,7 +30,7 @@ def test_a_front_of_smaller_networks_of_the_parents_class(name):
     for child in front:
         assert type(child.module) is type(task.parent)
         assert child.validation.param_count == param_count(child.module) <= whole
-        assert child.module(images(2)).shape == (2, 5)
+        assert child.module(task.splits.validation.span(0, 2)[0]).shape == (2, 5)
     assert min(child.validation.param_count for child in front) < whole
 
 
