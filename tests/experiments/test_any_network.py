@@ -98,7 +98,14 @@ def test_a_seed_makes_the_same_network_and_leaves_the_stream_alone():
 def arguments(small_fashion):
     numbers = {
         **{"images": 300, "epochs": 1, "population": 6, "generations": 1, "train-steps": 1},
-        **{"finalise-count": 2, "finalise-epochs": 1, "threads": 1, "share": 0.3, "largest": 0.6},
+        **{
+            "finalise-count": 2,
+            "finalise-epochs": 1,
+            "threads": 1,
+            "rounds": 1,
+            "share": 0.3,
+            "largest": 0.6,
+        },
     }
     given = [f"--{name}={value}" for name, value in numbers.items()]
     return [*given, "--networks", "lenet5", "--data-dir", small_fashion]

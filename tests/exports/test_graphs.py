@@ -17,7 +17,7 @@ from ecomp_deap.exports import export, load_child
 from ecomp_deap.genomes import MaskGenome
 from ecomp_deap.network import compile_child, find_structure
 from tests.architectures import build, inputs_for
-from tests.network.networks import build_network, images
+from tests.network.networks import TEXTS, build_network, images, tokens
 
 
 class Pair(nn.Module):
@@ -60,31 +60,39 @@ def run_onnx(path, inputs):
     return session.run(None, dict(zip(names, [i.numpy() for i in inputs], strict=True)))
 
 
+def inputs_of(name, n):
+    return tokens(n) if name in TEXTS else images(n)
+
+
 def child_of(name):
     network = build_network(name)
-    structure = find_structure(network, images())
+    structure = find_structure(network, inputs_of(name, 3))
     masks = [np.arange(n) % 3 != 1 for n in structure.widths]
     return compile_child(network, structure, MaskGenome(masks))
 
 
-@pytest.mark.parametrize("name", ["Residual", "Concatenation", "Grouped", "Transformer"])
+@pytest.mark.parametrize(
+    "name", ["Residual", "Concatenation", "Grouped", "Transformer", "Encoder", "Positions"]
+)
 def test_torch_runs_any_number_of_samples(tmp_path, name):
     child = child_of(name)
-    path = export(child, tmp_path / "child.pt2", example=images(1))
+    path = export(child, tmp_path / "child.pt2", example=inputs_of(name, 1))
     graph = torch.export.load(path).module()
     for n in (1, 2, 7):
-        assert torch.allclose(graph(images(n)), child(images(n)), rtol=1e-5, atol=1e-6)
+        inputs = inputs_of(name, n)
+        assert torch.allclose(graph(inputs), child(inputs), rtol=1e-5, atol=1e-6)
     assert [file.name for file in tmp_path.iterdir()] == ["child.pt2"]
 
 
-@pytest.mark.parametrize("name", ["Grouped", "Transformer"])
+@pytest.mark.parametrize("name", ["Grouped", "Transformer", "Encoder", "Positions"])
 def test_onnx_runtime_runs_any_number_of_samples(tmp_path, name, capfd):
     child = child_of(name)
-    path = export(child, tmp_path / "child.onnx", example=images(2))
+    path = export(child, tmp_path / "child.onnx", example=inputs_of(name, 2))
     assert capfd.readouterr() == ("", "")
     for n in (1, 2, 7):
-        (found,) = run_onnx(path, [images(n)])
-        assert np.allclose(found, child(images(n)).detach(), rtol=1e-4, atol=1e-4)
+        inputs = inputs_of(name, n)
+        (found,) = run_onnx(path, [inputs])
+        assert np.allclose(found, child(inputs).detach(), rtol=1e-4, atol=1e-4)
     assert [file.name for file in tmp_path.iterdir()] == ["child.onnx"]
 
 

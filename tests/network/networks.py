@@ -94,7 +94,7 @@ class Encoder(nn.Module):
 
     def forward(self, x):
         x = self.tokens(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1)
         return self.last(self.encoder(x)[:, 0])
 
 
