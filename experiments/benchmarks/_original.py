@@ -24,7 +24,7 @@ from ecomp_deap.evaluation.measuring import measure
 from ecomp_deap.evaluation.scoring import Scorer
 from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome
-from ecomp_deap.network.embedding import embed
+from ecomp_deap.network.embedding import Probe, embed
 
 # Losses agree to so much of themselves; or, where they are next to nothing, to so many nats.
 # scikit-learn's bisection ends within 1e-5 nats of the entropy that the perplexity stands for,
@@ -48,7 +48,7 @@ class OneBatch:
 
     Args:
         task: What is asked.
-        probe_layers: Where representations are compared.
+        probes: Where representations are compared.
         perplexity: Of all tables.
         inputs: Of the batch.
         targets: Of the batch.
@@ -57,19 +57,19 @@ class OneBatch:
     def __init__(
         self,
         task: Task,
-        probe_layers: Sequence[str],
+        probes: Sequence[Probe],
         perplexity: float,
         inputs: Any,
         targets: torch.Tensor,
     ) -> None:
-        self.task, self.perplexity = task, perplexity
+        self.task, self.probes, self.perplexity = task, probes, perplexity
         self.inputs, self.targets = inputs, targets
-        _, found = embed(task.parent, inputs, probe_layers, forward=task.apply)
+        _, found = embed(task.parent, inputs, probes, forward=task.apply)
         self.tables = {name: probabilities(e.numpy(), perplexity) for name, e in found.items()}
 
     def compare(self, child: nn.Module) -> tuple[float, float]:
         """Return a child's metric, and its loss summed over the probe layers."""
-        outputs, found = embed(child, self.inputs, tuple(self.tables), forward=self.task.apply)
+        outputs, found = embed(child, self.inputs, self.probes, forward=self.task.apply)
         loss = sum(
             divergence(table, probabilities(found[name].numpy(), self.perplexity))
             for name, table in self.tables.items()
@@ -102,7 +102,7 @@ class OriginalEvaluator(Evaluator):
     ) -> list[Outcome]:
         inputs, targets = self._batch(self._sampler.scoring(generation))
         with torch_threads(self.threads), torch.no_grad():
-            batch = OneBatch(self.task, self.probe_layers, self.perplexity, inputs, targets)
+            batch = OneBatch(self.task, self.probes, self.perplexity, inputs, targets)
             return [
                 self._outcome(genome, *batch.compare(self.compile(genome))) for genome in genomes
             ]
@@ -142,7 +142,7 @@ class OriginalScorer(Scorer):
             self.batches = [
                 OneBatch(
                     self.task,
-                    evaluator.probe_layers,
+                    evaluator.probes,
                     evaluator.perplexity,
                     *samples.span(first, first + size),
                 )

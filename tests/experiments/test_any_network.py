@@ -97,14 +97,14 @@ def test_a_seed_makes_the_same_network_and_leaves_the_stream_alone():
 @pytest.fixture(scope="module")
 def arguments(small_fashion):
     numbers = {
-        **{"images": 300, "epochs": 1, "population": 6, "generations": 1, "train-steps": 1},
+        **{"images": 800, "epochs": 4, "population": 8, "generations": 1, "train-steps": 1},
         **{
             "finalise-count": 2,
             "finalise-epochs": 1,
             "threads": 1,
             "rounds": 1,
-            "share": 0.3,
-            "largest": 0.6,
+            "share": 0.2,
+            "largest": 0.3,
         },
     }
     given = [f"--{name}={value}" for name, value in numbers.items()]
@@ -133,17 +133,17 @@ def test_rows_tables_and_a_figure_are_written(out):
 
 
 def test_validation_chooses_among_small_children(out):
-    small = [row for row in read_table(out / "fronts.csv") if float(row["param_share"]) <= 0.3]
+    small = [row for row in read_table(out / "fronts.csv") if float(row["param_share"]) <= 0.2]
     best = max(small, key=lambda row: float(row["validation_accuracy"]))
-    (chosen,) = (row for row in read_table(out / "table.csv") if row["child"] == "at most 30 %")
+    (chosen,) = (row for row in read_table(out / "table.csv") if row["child"] == "at most 20 %")
     assert chosen["widths"] == best["widths"]
     assert chosen["test_accuracy"] == best["test_accuracy"]
 
 
 def test_no_child_is_larger_than_allowed(out):
     run = json.loads((out / "runs/lenet5_seed_1.json").read_text(encoding="utf-8"))
-    assert run["settings"]["largest"] == 0.6
-    assert all(row["param_share"] <= 0.6 for row in run["front"])
+    assert run["settings"]["largest"] == 0.3
+    assert all(row["param_share"] <= 0.3 for row in run["front"])
 
 
 def test_finished_runs_are_kept_and_other_settings_refused(out, arguments, capsys):
