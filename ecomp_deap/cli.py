@@ -118,12 +118,13 @@ def _inspect(words: Mapping[str, Any], rest: Sequence[str]) -> None:
 
     from ecomp_deap.network import inspect
     from ecomp_deap.search.code import network_from_code
-    from ecomp_deap.search.parent import given_parent
+    from ecomp_deap.search.parent import given_example, given_parent
 
     parent: Any = None if code is None else network_from_code(code)
+    example = None
     if path is not None:
-        parent = given_parent(path, parent)
-    print(inspect(parent, None if shape is None else _zeros(parent, shape)))
+        parent, example = given_parent(path, parent), given_example(path)
+    print(inspect(parent, example if shape is None else _zeros(parent, shape)))
 
 
 def _export(words: Mapping[str, Any], rest: Sequence[str]) -> None:
@@ -236,8 +237,8 @@ def _add_inspect(commands: Any) -> None:
     inspect.add_argument(
         "--example",
         metavar="N,N,...",
-        help="shape of one sample, such as 1,28,28; the MACs of convolutions depend on it "
-        "(default: no MACs for a network with convolutions)",
+        help="shape of one sample, such as 1,28,28, which all but sequential stacks need, and the "
+        "MACs of convolutions depend on (default: what the manifest tells)",
     )
 
 

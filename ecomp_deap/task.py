@@ -1,6 +1,5 @@
 """`Task`: what is asked of a search."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from ecomp_deap.checks import check_count
+from ecomp_deap.copying import copy_network
 from ecomp_deap.data import Splits, split
 from ecomp_deap.errors import argument_error
 from ecomp_deap.measurement import Measurement
@@ -111,9 +111,9 @@ class Task:
         kernel: Of the similarity loss, ``"gaussian"`` or ``"student"``.
         metric: A `Metric`, by default accuracy.
         loss_fn: ``(outputs, targets) -> scalar`` that training minimises, by default cross-entropy.
-        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)`` with a tuple of
-            inputs given as positional and a dict as keyword arguments. A `Sequential` parent takes
-            one input, so tuples and dicts need it.
+        forward: ``(module, inputs) -> outputs``, by default `default_forward`: a dict of inputs is
+            given as keywords, a tuple or list as positions. A `Sequential` parent takes one input,
+            so that these need it.
         device: Where children live, for instance ``"cuda"``.
 
     Attributes:
@@ -164,7 +164,7 @@ class Task:
                 "validation and test", "nothing, as data is a Splits", "data of their own"
             )
         object.__setattr__(self, "splits", splits)
-        object.__setattr__(self, "parent", copy.deepcopy(self.parent).to(self.device).eval())
+        object.__setattr__(self, "parent", copy_network(self.parent).to(self.device).eval())
 
     @property
     def apply(self) -> Callable[[nn.Module, Any], Any]:
@@ -197,21 +197,21 @@ def _check(task: Task) -> None:
     check_count("recalibration_samples", task.recalibration_samples, minimum=0)
     if task.recalibration_samples == 1:
         raise argument_error("recalibration_samples", "0, or at least 2 to have a variance", 1)
-    if isinstance(task.protect, str):
+    if isinstance(task.protect, str) or not isinstance(task.protect, Sequence):
         raise argument_error("protect", "a sequence of names", task.protect)
     for name in ("max_params", "max_macs", "max_size_bytes"):
         if getattr(task, name) is not None:
             check_count(name, getattr(task, name), minimum=1)
-    limit = task.max_latency_ms
-    if limit is not None and not (isinstance(limit, (int, float)) and 0 < limit < math.inf):
-        raise argument_error("max_latency_ms", "a finite number greater than 0", limit)
+    for name in ("learning_rate", "max_latency_ms"):
+        value = getattr(task, name)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 < value < math.inf):
+            raise argument_error(name, "a finite number greater than 0", value)
     check_count("latency_batch_size", task.latency_batch_size, minimum=1)
     if task.evaluation not in ("fresh", "fixed"):
         raise argument_error("evaluation", "'fresh' or 'fixed'", task.evaluation)
     if task.kernel not in ("gaussian", "student"):
         raise argument_error("kernel", "'gaussian' or 'student'", task.kernel)
-    if not task.learning_rate > 0:
-        raise argument_error("learning_rate", "a number greater than 0", task.learning_rate)
     if not isinstance(task.metric, Metric):
         raise argument_error("metric", "a Metric", task.metric)
     if task.inherit and task.train_steps == 0:

@@ -58,6 +58,13 @@ def test_a_network_of_ones_own_is_inspected_compressed_and_exported(folder, smal
     assert smallest["widths"] == f"{child.conv1.out_channels}-{child.conv2.out_channels}"
     assert json.loads((run / "config.json").read_text())["factory"] == "models.py:Net"
 
+    # Its own files tell what it takes.
+    command("inspect", run / "children" / "001.safetensors", *code)
+    assert f"{smallest['mac_count']}" in capsys.readouterr().out.replace(",", "")
+    child_file = str(run / "children" / "001.safetensors")
+    assert main(["inspect", child_file]) == 2
+    assert "name with --factory what makes a network" in capsys.readouterr().err
+
     command("export", run, *code, "--child", "001", "--format", "pt2")
     inputs = torch.randn(3, 1, 28, 28)
     graph = torch.export.load(run / "exports" / "001.pt2").module()

@@ -32,7 +32,7 @@ LAYERS = (
     ("genomes",),
     ("callbacks",),
     ("data",),
-    ("seeding", "files", "checks", "defaults"),
+    ("seeding", "files", "checks", "copying", "defaults"),
     ("errors", "_version"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -25,6 +25,15 @@ def test_accuracy_counts_the_largest_logits(pairs):
     assert accuracy(outputs, torch.tensor(targets)) == pytest.approx(hits / len(pairs), abs=1e-15)
 
 
+def test_a_parent_that_keeps_its_activations_is_copied():
+    parent = make_parent((4,), n_inputs=12, n_outputs=3)
+    parent.latest = parent(INPUTS)
+    task = Task(parent, (INPUTS, LABELS))
+    assert not task.parent.latest.requires_grad
+    with pytest.raises(ArgumentError, match="module '0': expected one that has its weights"):
+        Task(nn.Sequential(nn.LazyLinear(3)), (INPUTS, LABELS))
+
+
 def test_default_metric_is_accuracy():
     assert make_task().metric is ACCURACY
     assert (ACCURACY.name, ACCURACY.maximise, ACCURACY.worst) == ("accuracy", True, 0.0)

@@ -11,6 +11,7 @@ from torch import nn
 from ecomp_deap.genomes import Genome, MaskGenome, Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.cost_model import CostModel
+from ecomp_deap.network.embedding import Probe
 from ecomp_deap.network.stack import Walk
 from ecomp_deap.similarity import TSNELoss
 from ecomp_deap.task import Metric
@@ -27,6 +28,7 @@ class Context:
         structure: Its groups.
         arrays: Its arrays by name.
         cost_model: Tells what children cost.
+        probes: The probe layers, and how their outputs lie.
         losses: Similarity loss against the parent's embedding of the batch, by probe layer.
         inputs: The scoring batch.
         targets: Its targets.
@@ -49,6 +51,7 @@ class Context:
     structure: Structure
     arrays: Mapping[str, np.ndarray]
     cost_model: CostModel
+    probes: tuple[Probe, ...]
     losses: Mapping[str, TSNELoss]
     inputs: Any
     targets: torch.Tensor

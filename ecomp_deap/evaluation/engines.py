@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+
 from ecomp_deap.defaults import ENGINES as NAMES
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.batched import evaluate_batched
@@ -14,7 +16,7 @@ from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.evaluation.loop import evaluate_block
 from ecomp_deap.evaluation.masked import evaluate_masked, supports_masked
 from ecomp_deap.evaluation.threads import available_cores, thread_map
-from ecomp_deap.genomes import Genome
+from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.task import accuracy
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "Block",
     "can_thread",
     "check_engine",
+    "check_masked",
     "evaluate",
     "faster_route",
     "faster_threads",
@@ -75,6 +78,23 @@ def check_engine(engine: str, *, batched: bool) -> str:
     if engine != "auto":
         return engine
     return "batched" if batched else "loop"
+
+
+def check_masked(context: Context) -> None:
+    """Check that the masked engine applies to children of masks that have learnt nothing.
+
+    Raises:
+        ArgumentError: It does not.
+    """
+    whole = MaskGenome([np.ones(group.n_units, dtype=bool) for group in context.structure.groups])
+    if not supports_masked(context, [whole]):
+        raise argument_error(
+            "engine",
+            "'auto' or 'loop' for this task: 'masked' needs a sequential stack without hooks, a "
+            "forward that only calls it, train_steps=0, and with batch norms "
+            "recalibration_samples=0",
+            "masked",
+        )
 
 
 def can_thread(context: Context) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ecomp_deap.checks import check_count
+from ecomp_deap.copying import copy_batch, tensors_in
 from ecomp_deap.data import BatchSampler, Samples
 from ecomp_deap.defaults import BLOCK_SIZE, IMPORTANCES, MEMORY
 from ecomp_deap.errors import ArgumentError, argument_error, one_line
@@ -20,6 +21,7 @@ from ecomp_deap.evaluation.engines import (
     Block,
     can_thread,
     check_engine,
+    check_masked,
     evaluate,
     faster_route,
     faster_threads,
@@ -28,12 +30,14 @@ from ecomp_deap.evaluation.limits import Limits
 from ecomp_deap.evaluation.measuring import failed_measurement
 from ecomp_deap.evaluation.scoring import Scorer
 from ecomp_deap.evaluation.threads import available_cores, thread_map, torch_threads
-from ecomp_deap.genomes import Genome, WidthGenome
+from ecomp_deap.genomes import Genome, WidthGenome, ranked
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.compile import compile_child, parent_arrays
+from ecomp_deap.network.cost import mac_count
 from ecomp_deap.network.cost_model import CostModel
-from ecomp_deap.network.embedding import embed, find_probe_layers
+from ecomp_deap.network.embedding import embed
 from ecomp_deap.network.importance import unit_importance
+from ecomp_deap.network.probes import find_probe_layers
 from ecomp_deap.network.recalibration import has_statistics, recalibrate
 from ecomp_deap.network.stack import DenseStack, Walk
 from ecomp_deap.network.structure import find_structure
@@ -43,6 +47,9 @@ from ecomp_deap.similarity import TSNELoss, check_perplexity, default_perplexity
 from ecomp_deap.task import Task
 
 __all__ = ["Evaluator"]
+
+# Groups are proven on so many samples, or on fewer where one pass would take more operations.
+_PROOF_SAMPLES, _PROOF_MACS = 64, 2**30
 
 
 class Evaluator:
@@ -57,8 +64,9 @@ class Evaluator:
             ``"batched"`` it is the number of torch threads, 1 unless given, which shows in the
             last bits.
         engine: ``"batched"`` (all children of a block at once), ``"loop"`` (one after the
-            other), ``"masked"`` (the parent computes them, masked, where nothing is trained) or
-            ``"auto"``: batched where that applies, else the faster of the others, see `settle`.
+            other), ``"masked"`` (the parent computes them, masked; for stacks without training and
+            statistics of children's own) or ``"auto"``: batched where that applies, else the
+            faster of the others, see `settle`.
         memory: Bytes that what engines hold of several children at once may take in all.
         importance: How units are ranked where a genome or an operator asks for it: by the
             ``"l1"`` or ``"l2"`` norm of their weights, the ``"variance"`` of their activations,
@@ -66,8 +74,11 @@ class Evaluator:
             becomes without them, for as many evaluations as there are units. The last three on
             the batch of generation 0. Or ``"random"``.
         latency: Whether children are timed, even if the task does not limit their latency.
+        similarity: Whether similarity losses matter. If not, a parent is taken in which no probe
+            layer is found, and they are 0.
 
     Attributes:
+        probes: The probe layers, and how their outputs lie.
         cost_model: Tells what children cost.
         limits: Tells by how much children exceed the task's limits.
         engine: The engine that is used.
@@ -75,8 +86,8 @@ class Evaluator:
 
     Raises:
         ArgumentError: A parent that cannot be pruned or has a dead probe layer, unknown probe
-            layers, a perplexity, batch size or engine that the data or the parent do not allow, a
-            limit that no child keeps.
+            layers or none, a perplexity, batch size or engine that the data or the parent do not
+            allow, a limit that no child keeps.
     """
 
     def __init__(
@@ -90,6 +101,7 @@ class Evaluator:
         memory: int = MEMORY,
         importance: str = "l1",
         latency: bool = False,
+        similarity: bool = True,
     ) -> None:
         check_count("block_size", block_size, minimum=1)
         check_count("memory", memory, minimum=1)
@@ -112,22 +124,36 @@ class Evaluator:
             if task.perplexity is None
             else check_perplexity(task.perplexity, task.batch_size)
         )
+        n_search = len(task.splits.search)
+        if task.batch_size > n_search - min(task.train_steps, 1):
+            left = ", so that some are left to train on" if task.train_steps else ""
+            expected = f"at most {n_search - min(task.train_steps, 1)} of {n_search} search samples"
+            raise argument_error("batch_size", f"{expected}{left}", task.batch_size)
         # Two, as a norm without statistics of its own takes no single sample.
         two, _ = self._batch(np.arange(2))
         self._check_that_it_runs(two)
         self.structure = find_structure(
             task.parent,
-            two,
+            self._proof_batch(two),
             forward=task.apply,
             protect=task.protect,
             min_units=task.min_units,
             round_to=task.round_to,
             prune_inputs=task.prune_inputs,
         )
-        self.probe_layers = find_probe_layers(
-            task.parent, task.probe_layers, structure=self.structure, inputs=two, forward=task.apply
+        self.probes = find_probe_layers(
+            task.parent,
+            task.probe_layers,
+            structure=self.structure,
+            two=two,
+            three=self._batch(np.arange(3))[0],
+            forward=task.apply,
         )
+        if similarity and not self.probes:
+            expected = "names of layers where representations are compared, as none was found"
+            raise argument_error("probe_layers", expected, task.probe_layers)
         batched = self.structure.is_stack and supports_batched(task, self.probe_layers, two)
+        self._first_engine = "batched" if batched else "loop"
         self.engine = check_engine(engine, batched=batched)
         self.arrays = parent_arrays(task.parent, self.structure)
         self.cost_model = CostModel(
@@ -153,9 +179,12 @@ class Evaluator:
             self._calibration, _ = self._batch(indices)
         self._fixed = self._sampler.fixed(task.batch_size) if task.evaluation == "fixed" else None
         self._context: tuple[int, Context] | None = None
-        self.context(0)
+        context = self.context(0)
+        if self.engine == "masked":
+            check_masked(context)
 
     def _check_that_it_runs(self, inputs: Any) -> None:
+        before = copy_batch(inputs)
         try:
             with torch.no_grad():
                 self.task.apply(self.task.parent, inputs)
@@ -167,6 +196,22 @@ class Evaluator:
                 f"parent: expected a network that takes samples of shape {taken}, as the data "
                 f"have them, but {type(error).__name__}: {one_line(error)}"
             ) from error
+        for old, new in zip(tensors_in(before), tensors_in(inputs), strict=True):
+            if new._version and not torch.equal(old, new):
+                expected = "a network that leaves its inputs as they are, or a forward that copies"
+                raise argument_error("parent", f"{expected} them", "one that writes into them")
+
+    def _proof_batch(self, two: Any) -> Any:
+        """Return inputs for the proof of groups, some of each kind if a network sorts samples."""
+        n_macs = mac_count(self.task.parent, two, n_samples=2, forward=self.task.apply)
+        n_samples = len(self.task.splits.search)
+        n = min(n_samples, _PROOF_SAMPLES, max(2, _PROOF_MACS // max(n_macs, 1)))
+        return self._batch(np.linspace(0, n_samples - 1, n).astype(int))[0]
+
+    @property
+    def probe_layers(self) -> tuple[str, ...]:
+        """The names of the probe layers."""
+        return tuple(probe.name for probe in self.probes)
 
     def batch_id(self, generation: int) -> int:
         """Return what tells this generation's scoring batch from others'."""
@@ -299,9 +344,10 @@ class Evaluator:
             rng = generator(self.seed, RANKING_STREAM)
             return [rng.random(group.n_units) for group in self.structure.groups]
         if self._importance == "similarity":
+            # By an engine that is not chosen by timing, and so the same in every run.
+            context = replace(self.context(0), engine=self._first_engine, training=[])
             return similarity_contribution(
-                self.structure,
-                lambda found: self._outcomes(found, 0, [0] * len(found), train=False),
+                self.structure, lambda found: evaluate(context, (found, [0] * len(found)))
             )
         context = self.context(0)
         with torch_threads(self.torch_threads):
@@ -318,8 +364,8 @@ class Evaluator:
 
     @cached_property
     def ranking(self) -> list[np.ndarray]:
-        """For each group the indices of its units, the most important first, ties by index."""
-        return [np.argsort(-values, kind="stable") for values in self.importance]
+        """For each group the indices of its units, the most important first."""
+        return ranked(self.importance)
 
     def compile(self, genome: Genome) -> nn.Module:
         """Return the child that ``genome`` describes, with batch norms as it is measured.
@@ -347,7 +393,7 @@ class Evaluator:
                 self.structure,
                 self.cost_model,
                 self.limits,
-                self.probe_layers,
+                self.probes,
                 samples,
                 dense=self.engine == "batched",
             )
@@ -365,7 +411,7 @@ class Evaluator:
         inputs, targets = self._batch(scoring)
         with torch_threads(self.torch_threads), torch.no_grad():
             outputs, found, shared = self._embed_parent(inputs)
-            losses = {name: self._loss(name, found[name]) for name in self.probe_layers}
+            losses = {n: self._loss(n, found[n], len(targets)) for n in self.probe_layers}
         if not np.isfinite(task.metric.function(outputs, targets)):
             raise argument_error("parent", "a finite metric on the data", "NaN or Inf")
         return Context(
@@ -373,6 +419,7 @@ class Evaluator:
             structure=self.structure,
             arrays=self.arrays,
             cost_model=self.cost_model,
+            probes=self.probes,
             losses=losses,
             inputs=inputs,
             targets=targets,
@@ -393,7 +440,7 @@ class Evaluator:
         """Return the parent's outputs, its embeddings, and what the batched engine shares."""
         parent = self.task.parent
         if self.engine != "batched":
-            return *embed(parent, inputs, self.probe_layers, forward=self.task.apply), None
+            return *embed(parent, inputs, self.probes, forward=self.task.apply), None
         stack, tensors = DenseStack(parent, self.probe_layers), parent.state_dict()
         walks = [stack.walk(tensors, inputs, 0)]
         for segment in range(1, len(stack.segments)):
@@ -405,7 +452,10 @@ class Evaluator:
         inputs, targets = self.task.splits.search.batch(indices)
         return to_device(inputs, self.task.device), targets.to(self.task.device)
 
-    def _loss(self, name: str, embedding: torch.Tensor) -> TSNELoss:
+    def _loss(self, name: str, embedding: torch.Tensor, n_samples: int) -> TSNELoss:
+        if len(embedding) != n_samples:
+            expected = f"a row of units for each of {n_samples} samples"
+            raise argument_error(f"probe layer {name!r} of the parent", expected, len(embedding))
         try:
             return TSNELoss(embedding, perplexity=self.perplexity, kernel=self.task.kernel)
         except ArgumentError as error:

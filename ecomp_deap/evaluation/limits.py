@@ -22,6 +22,8 @@ __all__ = ["Limits"]
 
 # How exactly the rate is found at which children keep the limits, and the highest one.
 _RATE_STEP, _HIGHEST_RATE = 1e-3, 1 - 1e-9
+# The latency of children that failed, in the parent's: more than any child will take.
+_WORST_SLOWDOWN = 1000.0
 
 
 class Limits:
@@ -66,8 +68,8 @@ class Limits:
     ) -> Measurement:
         """Return a measurement with its violation of the limits, and with its latency if it counts.
 
-        A child is timed here, so no other work should go on meanwhile. A failed one is given the
-        parent's latency, as it has the parent's costs.
+        A child is timed here, so no other work should go on meanwhile. A failed one is given a
+        latency beyond all others: a child may be slower than its parent.
 
         Args:
             found: What was measured.
@@ -75,7 +77,8 @@ class Limits:
             make_child: Makes it, if it has to be timed.
         """
         if self._meter is not None:
-            latency = self._meter.parent_ms if found.failed else self._meter(widths, make_child)
+            worst = _WORST_SLOWDOWN * self._meter.parent_ms
+            latency = worst if found.failed else min(self._meter(widths, make_child), worst)
             found = replace(found, latency_ms=latency)
         if found.failed or not self._limits:
             return found

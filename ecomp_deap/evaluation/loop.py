@@ -54,9 +54,7 @@ def _evaluate(context: Context, genomes: Sequence[Genome], seeds: Sequence[int])
         if context.recalibrates(genome):
             recalibrate(child, context.calibration, forward=context.forward)
         with torch.no_grad():
-            output, found = embed(
-                child, context.inputs, tuple(context.losses), forward=context.forward
-            )
+            output, found = embed(child, context.inputs, context.probes, forward=context.forward)
         for name, embedding in found.items():
             embeddings[name].append(embedding)
         sound = is_finite(output)

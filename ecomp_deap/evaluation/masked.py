@@ -106,7 +106,7 @@ def _chunks(
     context: Context, genomes: Sequence[MaskGenome], max_bytes: int
 ) -> Iterator[tuple["_Chunk", int]]:
     """Yield for each genome its chunk and its place there."""
-    stack = MaskedStack(context.parent, context.structure, tuple(context.losses))
+    stack = MaskedStack(context.parent, context.structure, context.probes)
     start, size = 0, 1
     while start < len(genomes):
         chunk = _Chunk(stack, genomes[start : start + size])

@@ -90,7 +90,7 @@ def outcomes(
         Outcome(
             measure(
                 value,
-                sum(loss[i] for loss in losses.values()),
+                sum((loss[i] for loss in losses.values()), 0.0),
                 metric=context.metric,
                 structure=context.structure,
                 cost_model=context.cost_model,

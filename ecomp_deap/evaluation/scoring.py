@@ -14,7 +14,7 @@ from ecomp_deap.evaluation.threads import thread_map
 from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.cost_model import CostModel
-from ecomp_deap.network.embedding import embed
+from ecomp_deap.network.embedding import Probe, embed
 from ecomp_deap.network.stack import DenseStack
 from ecomp_deap.network.training import predict, to_device
 from ecomp_deap.similarity import TSNELoss, default_perplexity, losses_of_children
@@ -39,7 +39,7 @@ class Scorer:
         structure: The parent's groups.
         cost_model: Tells what children cost.
         limits: Tells by how much they exceed the task's limits.
-        probe_layers: Where representations are compared.
+        probes: Where representations are compared.
         samples: The data set; the parent's tables for it are computed once, here.
         dense: Whether children are plain stacks of dense layers, see `DenseStack.supports`.
 
@@ -53,19 +53,19 @@ class Scorer:
         structure: Structure,
         cost_model: CostModel,
         limits: Limits,
-        probe_layers: tuple[str, ...],
+        probes: tuple[Probe, ...],
         samples: Samples,
         *,
         dense: bool = False,
     ) -> None:
-        self._stack = DenseStack(task.parent, probe_layers) if dense else None
+        self._stack = DenseStack(task.parent, [p.name for p in probes]) if dense else None
         self.task, self.structure, self.cost_model = task, structure, cost_model
-        self.limits, self.probe_layers = limits, probe_layers
+        self.limits, self.probes = limits, probes
         self.samples = samples
         self._table = min(task.batch_size, len(samples))
         highest = default_perplexity(self._table)
         if highest <= 1:
-            raise argument_error("samples", "at least 5 to score on", self._table)
+            raise argument_error("validation", "at least 5 samples to score on", self._table)
         self._perplexity = min(task.perplexity or highest, (self._table - 1) / 3)
         self._losses: list[Mapping[str, TSNELoss]] = []
         with torch.no_grad():
@@ -94,7 +94,7 @@ class Scorer:
     def _score(self, child: torch.nn.Module, widths: tuple[int, ...]) -> Measurement:
         total: float | None = 0.0
         tables = 0
-        losses = dict.fromkeys(self.probe_layers, 0.0)
+        losses = {probe.name: 0.0 for probe in self.probes}
         with torch.no_grad():
             for (inputs, targets), references in zip(self._chunks(), self._losses, strict=True):
                 outputs, found = self._embed(child, inputs)
@@ -110,7 +110,7 @@ class Scorer:
                 total = self._add(total, self.task.apply(child, inputs), targets)
         return measure(
             None if total is None else total / len(self.samples),
-            sum(losses.values()) / tables,
+            sum(losses.values(), 0.0) / tables,
             metric=self.task.metric,
             structure=self.structure,
             cost_model=self.cost_model,
@@ -151,7 +151,7 @@ class Scorer:
     def _embed(self, child: torch.nn.Module, inputs: Any) -> tuple[Any, Mapping[str, torch.Tensor]]:
         """Return a child's outputs and embeddings."""
         if self._stack is None:
-            return embed(child, inputs, self.probe_layers, forward=self.task.apply)
+            return embed(child, inputs, self.probes, forward=self.task.apply)
         walk = self._stack.walk(child.state_dict(), inputs)
         return walk.outputs, walk.embeddings
 

@@ -1,6 +1,5 @@
 """`load_child`: a network from its tensors and its manifest; nothing is unpickled or imported."""
 
-import copy
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
 
+from ecomp_deap.copying import copy_network
 from ecomp_deap.errors import ArgumentError, DataError, argument_error, one_line
 from ecomp_deap.exports.architecture import build
 from ecomp_deap.exports.manifest import read_manifest
@@ -79,7 +79,7 @@ def made_by(factory: Factory) -> nn.Module:
         raise argument_error(
             "factory", "a torch.nn.Module, or a callable that returns one", type(made).__name__
         )
-    return copy.deepcopy(made)
+    return copy_network(made)
 
 
 def _read_tensors(path: Path, manifest: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -1,6 +1,5 @@
 """`export`: a child as a file, which is read back and compared with the child before it counts."""
 
-import copy
 import json
 import warnings
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ecomp_deap._version import __version__
+from ecomp_deap.copying import copy_network
 from ecomp_deap.errors import ArgumentError, DataError, argument_error, one_line
 from ecomp_deap.exports import graphs
 from ecomp_deap.exports.child import Factory, load_child, made_by
@@ -125,7 +125,7 @@ def write(
         raise argument_error("example", f"a batch of inputs, which .{format} takes", None)
     if format == "onnx":
         graphs.check_packages()
-    module = copy.deepcopy(module).cpu().eval()
+    module = copy_network(module).cpu().eval()
     try:
         with staged(path) as staging:
             if format == "safetensors":
@@ -265,7 +265,8 @@ def _difference(
         if a.shape != b.shape or a.dtype != b.dtype:
             specifications = [specification({"": t}, {})[""] for t in (b, a)]
             return f"output {i} is {specifications[0]}, not {specifications[1]}"
-        a, b = a.double(), b.double()
+        wide = torch.complex128 if a.is_complex() else torch.float64
+        a, b = a.to(wide), b.to(wide)
         finite = a[a.isfinite()]
         largest = float(finite.abs().max()) if finite.numel() else 0.0
         if not torch.allclose(b, a, rtol=0, atol=tolerance * largest, equal_nan=True):

@@ -9,7 +9,7 @@ from ecomp_deap.genomes.base import Genome
 from ecomp_deap.genomes.mask import MaskGenome, realign
 from ecomp_deap.genomes.structure import Axis, Group, MixedAxis, Structure, making_dim
 from ecomp_deap.genomes.weights import WeightGenome
-from ecomp_deap.genomes.widths import WidthGenome
+from ecomp_deap.genomes.widths import WidthGenome, ranked
 
 __all__ = [
     "Axis",
@@ -21,5 +21,6 @@ __all__ = [
     "WeightGenome",
     "WidthGenome",
     "making_dim",
+    "ranked",
     "realign",
 ]

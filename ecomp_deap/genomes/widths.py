@@ -9,7 +9,18 @@ from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes.base import Genome
 from ecomp_deap.genomes.mask import MaskGenome
 
-__all__ = ["WidthGenome"]
+__all__ = ["WidthGenome", "ranked"]
+
+
+def ranked(importance: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return for each group the indices of its units, the most important first.
+
+    Of equally important units the later one comes first.
+
+    Args:
+        importance: One array of shape ``(n_units,)`` per group, more is more important.
+    """
+    return [np.argsort(values, kind="stable")[::-1] for values in importance]
 
 
 class WidthGenome(Genome):
@@ -44,11 +55,11 @@ class WidthGenome(Genome):
     def unfold(self, ranking: Sequence[np.ndarray]) -> MaskGenome:
         """Return the genome of the masks that keep the most important units of each group.
 
-        Args:
-            ranking: For each group the indices of its units, the most important first.
-
-        Raises:
-            ArgumentError: Another number of groups, or a group with fewer units.
+                Args:
+                        ranking: For each group the indices of its units, the most important first, see
+                        `ranked`.
+        :
+                    ArgumentError: Another number of groups, or a group with fewer units.
         """
         sizes = tuple(len(order) for order in ranking)
         if len(sizes) != len(self._widths) or any(map(int.__gt__, self._widths, sizes)):

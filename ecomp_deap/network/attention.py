@@ -1,10 +1,10 @@
 """Attention heads as units: where they lie in the tensors of `torch.nn.MultiheadAttention`."""
 
-import copy
 from collections.abc import Iterator
 
 from torch import nn
 
+from ecomp_deap.copying import copy_network
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.candidates import Candidate
 from ecomp_deap.network.layers import HeadAttention
@@ -56,7 +56,7 @@ def with_open_heads(parent: nn.Module, structure: Structure) -> nn.Module:
     if not layers:
         return parent
     memo = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
-    opened = copy.deepcopy(parent, memo)
+    opened = copy_network(parent, memo)
     for name, module in opened.named_modules():
         if name in layers and isinstance(module, nn.MultiheadAttention):
             HeadAttention.adopt(module)

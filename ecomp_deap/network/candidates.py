@@ -60,6 +60,24 @@ class Candidate:
                 flat[tensor, dim] = [(entry, entry % n) for entry in range(size)]
         return replace(self, entries={**self.entries, **flat}) if flat else None
 
+    def behind_the_uncounted(
+        self, parent: nn.Module, ends: Mapping[tuple[str, int], int]
+    ) -> "Candidate | None":
+        """Return the same units, behind entries that are no units, as of inputs in front of them.
+
+        A graph does not count what no layer makes. None if it has counted all.
+
+        Args:
+            parent: The network.
+            ends: Of each tensor and dimension the number of entries that the graph has counted.
+        """
+        state, moved = parent.state_dict(), {}
+        for key, pairs in self.entries.items():
+            gap = state[key[0]].shape[key[1]] - ends[key]
+            if gap > 0:
+                moved[key] = [(entry + gap, unit) for entry, unit in pairs]
+        return replace(self, entries={**self.entries, **moved}) if moved else None
+
 
 def structure_of(
     parent: nn.Module, candidates: Sequence[Candidate], left_alone: Mapping[str, str]

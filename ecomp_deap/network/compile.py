@@ -1,6 +1,5 @@
 """Compile: from a genome to a standalone child, as DEAP's GP compiles a tree to a function."""
 
-import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from ecomp_deap.copying import copy_network
 from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Genome, MaskGenome, Structure, WeightGenome
 from ecomp_deap.genomes.base import freeze
@@ -82,9 +82,9 @@ def compile_child(
     """
     arrays = parent_arrays(parent, structure) if arrays is None else arrays
     own = genome_arrays(genome, structure, arrays)
-    # The memo keeps deepcopy from copying the parent's tensors, which are replaced at once.
+    # The memo keeps `copy_network` from copying the parent's tensors, which are replaced at once.
     memo = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
-    child = copy.deepcopy(parent, memo)
+    child = copy_network(parent, memo)
     # By the parent's tensor, so that what was tied stays so.
     made: dict[int, torch.Tensor] = {}
     for name, module in child.named_modules():

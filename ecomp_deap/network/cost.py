@@ -10,6 +10,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from ecomp_deap.network.running import run
+from ecomp_deap.task import default_forward
+
 __all__ = ["mac_count", "param_count", "products", "size_bytes"]
 
 #: Whose products they are where that is no single one of the tensors asked for.
@@ -47,7 +50,7 @@ def mac_count(
         module: The network.
         inputs: A batch of ``n_samples`` samples.
         n_samples: Size of the batch, which the count is divided by.
-        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
+        forward: ``(module, inputs) -> outputs``, by default `default_forward`.
     """
     return products(module, inputs, {}, forward=forward)[REST] // n_samples
 
@@ -65,7 +68,7 @@ def products(
         module: The network.
         inputs: A batch.
         tensors: Of the network, by name. What reads no weight among them, or two, counts as `REST`.
-        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
+        forward: ``(module, inputs) -> outputs``, by default `default_forward`.
     """
     # A view, such as a transposed weight, has its tensor's memory.
     names = {t.untyped_storage().data_ptr(): name for name, t in tensors.items() if t.ndim >= 2}
@@ -88,7 +91,7 @@ def products(
         FlopCounterMode(display=False, custom_mapping=mapping),
         torch.no_grad(),
     ):
-        module(inputs) if forward is None else forward(module, inputs)
+        run(module, inputs, default_forward if forward is None else forward)
     return found
 
 

@@ -16,7 +16,7 @@ from ecomp_deap.genomes import Axis, MaskGenome, MixedAxis, Structure
 from ecomp_deap.network.compile import compile_child
 from ecomp_deap.network.cost import REST, mac_count, param_count, products, size_bytes
 
-__all__ = ["CostModel", "Costs", "leading_units"]
+__all__ = ["CostModel", "Costs", "half_widths", "leading_units"]
 
 # Widths whose children were counted and are remembered.
 _MOST_REMEMBERED = 4096
@@ -39,6 +39,11 @@ class Costs:
     param_count: int
     mac_count: int
     size_bytes: int
+
+
+def half_widths(structure: Structure) -> tuple[int, ...]:
+    """Return the widths of a child of about half of the units, as far as they can go."""
+    return tuple(group.nearest(group.n_units / 2) for group in structure.groups)
 
 
 def leading_units(structure: Structure, widths: Sequence[int]) -> MaskGenome:
@@ -64,7 +69,7 @@ class CostModel:
         example: A batch of ``n_samples`` samples; a sample or two are enough. Without it, each
             entry of a weight is taken to be read once, as in a dense stack, and nothing is run.
         n_samples: Size of the batch.
-        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
+        forward: ``(module, inputs) -> outputs``, by default `default_forward`.
         arrays: The parent's arrays by name, if they are at hand.
 
     Attributes:
@@ -120,8 +125,8 @@ class CostModel:
         return Costs(params, int(macs // self._n_samples), n_bytes)
 
     def _agrees(self) -> bool:
-        half = tuple(group.nearest(group.n_units / 2) for group in self._structure.groups)
-        return all(self._formula.totals(w) == self._counted(w) for w in (half, self.smallest))
+        several = (half_widths(self._structure), self.smallest)
+        return all(self._formula.totals(w) == self._counted(w) for w in several)
 
     def _agrees_in_proportion(self) -> bool:
         """Find what each unit adds to the products of activations, and whether that is all."""

@@ -9,7 +9,6 @@ layers does not show, are found by themselves.
 Source of the graph: Fang et al. (2023), "DepGraph: Towards Any Structural Pruning".
 """
 
-import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,12 +19,14 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from ecomp_deap.copying import copy_network, tensors_in
 from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.attention import head_candidates, make_plain
 from ecomp_deap.network.candidates import FLOATS, Candidate, structure_of
 from ecomp_deap.network.groups import OUTPUTS, stack_structure
 from ecomp_deap.network.proof import lively_twin, proven_candidates
+from ecomp_deap.network.running import Forward, run
 from ecomp_deap.task import default_forward
 
 __all__ = ["traced_structure"]
@@ -35,8 +36,6 @@ _MAKERS = (nn.Linear, _ConvNd, *_EMBEDDINGS)
 _NORMS_ACROSS = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
 # What a reason that is no single layer's stands under.
 _NETWORK = "(the network)"
-
-Forward = Callable[[nn.Module, Any], Any]
 
 
 def traced_structure(
@@ -50,7 +49,7 @@ def traced_structure(
     Args:
         parent: The network, in eval mode; it is not changed.
         example: A batch; a sample or two are enough.
-        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
+        forward: ``(module, inputs) -> outputs``, by default `default_forward`.
 
     Returns:
         The groups. All together have been removed by half from a child whose outputs were the
@@ -98,7 +97,7 @@ def _with_steady_tables(parent: nn.Module) -> nn.Module:
     if not scaled:
         return parent
     shared = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
-    return copy.deepcopy(parent, {**shared, **scaled})
+    return copy_network(parent, {**shared, **scaled})
 
 
 # Finding candidates
@@ -109,16 +108,18 @@ def _candidates(
 ) -> Iterator[Candidate]:
     yield from head_candidates(parent, left_alone)
     try:
-        yield from _graph_candidates(parent, example, forward)
+        yield from _graph_candidates(parent, example, forward, left_alone)
     except Exception as error:  # whatever a tracer meets in a network it does not know
         left_alone[_NETWORK] = f"no dependency graph ({type(error).__name__}: {one_line(error)})"
         yield from _stack_candidates(parent)
 
 
-def _graph_candidates(parent: nn.Module, example: Any, forward: Forward) -> list[Candidate]:
+def _graph_candidates(
+    parent: nn.Module, example: Any, forward: Forward, left_alone: dict[str, str]
+) -> list[Candidate]:
     # Of a copy in the same memory, as the graph's hooks and gradients do not concern the parent.
     memo = {id(p): nn.Parameter(p.detach(), requires_grad=True) for p in parent.parameters()}
-    network = copy.deepcopy(parent, memo).eval()
+    network = copy_network(parent, memo).eval()
     for module in network.modules():
         if isinstance(module, nn.MultiheadAttention):
             make_plain(module)
@@ -135,14 +136,37 @@ def _graph_candidates(parent: nn.Module, example: Any, forward: Forward) -> list
         graph = torch_pruning.DependencyGraph().build_dependency(
             network,
             example_inputs=example,
-            forward_fn=forward,
+            forward_fn=lambda module, x: _traceable(run(module, x, forward)),
             customized_pruners=bags,
             verbose=False,
         )
-        return [
-            _candidate(group, names, graph.is_out_channel_pruning_fn)
-            for group in graph.get_all_groups(root_module_types=_MAKERS)
-        ]
+        return list(_groups(graph, names, left_alone))
+
+
+def _traceable(outputs: Any) -> list[torch.Tensor]:
+    """Return the tensors of outputs that a tracer can start from."""
+    return [tensor for tensor in tensors_in(outputs) if tensor.grad_fn is not None]
+
+
+def _groups(
+    graph: Any, names: Mapping[nn.Module, str], left_alone: dict[str, str]
+) -> Iterator[Candidate]:
+    """Yield the groups of a graph; a layer that it cannot follow costs no other its own."""
+    makes = graph.is_out_channel_pruning_fn
+    made: set[nn.Module] = set()
+    for root in [module for module in graph.module2node if isinstance(module, _MAKERS)]:
+        if root in made:
+            continue
+        pruner = graph.get_pruner_of_module(root)
+        units = list(range(pruner.get_out_channels(root)))
+        try:
+            group = graph.get_pruning_group(root, pruner.prune_out_channels, units)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            what = f"{type(error).__name__}: {one_line(error)}"
+            left_alone[names[root]] = f"the dependency graph does not follow its units ({what})"
+            continue
+        made |= {item.dep.target.module for item in group if makes(item.dep.handler)}
+        yield _candidate(group, names, makes)
 
 
 def _candidate(

@@ -5,6 +5,7 @@ from torch import nn
 
 from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.genomes import Axis, Group, Structure
+from ecomp_deap.network.layers import InputLinear
 
 __all__ = ["ELEMENTWISE", "OUTPUTS", "stack_structure", "stages", "weighted_layers"]
 
@@ -111,6 +112,9 @@ def stack_structure(parent: nn.Module, *, prune_inputs: bool = False) -> Structu
         raise argument_error(
             "prune_inputs", "a Linear as the first layer with weights, to read fewer inputs", first
         )
+    if prune_inputs and isinstance(layers[0][1], InputLinear):
+        got = f"one whose {layers[0][0]!r} reads some of them"
+        raise argument_error("prune_inputs", "a parent that reads all of its inputs", got)
     if len(layers) < 2 and not prune_inputs:
         raise argument_error(
             "parent",

@@ -1,6 +1,5 @@
 """Inspection: what could be pruned from a parent, and what each group of units takes."""
 
-import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ecomp_deap.copying import copy_network, tensors_in
 from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.cost_model import CostModel
@@ -96,10 +96,9 @@ def inspect(
 
     Args:
         parent: A network that `find_structure` takes, by itself or with the example.
-        example: A batch of inputs, of at least one sample; a dict is passed on as keywords, a
-            tuple or list as positions. Without it, the MACs of a parent with convolutions are
-            not known.
-        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
+        example: A batch of inputs, of at least one sample. Without it, the MACs of a parent with
+            convolutions are not known.
+        forward: ``(module, inputs) -> outputs``, by default `default_forward`.
         protect: See `Task`, like the next three.
         min_units: See there.
         round_to: See there.
@@ -119,7 +118,7 @@ def inspect(
     """
     if not isinstance(parent, nn.Module):
         raise argument_error("parent", "a torch.nn.Module", type(parent).__name__)
-    network = copy.deepcopy(parent).eval()  # batch norms would learn from the example
+    network = copy_network(parent).eval()  # batch norms would learn from the example
     n_samples = 1 if example is None else _n_samples(example)
     forward = default_forward if forward is None else forward
     structure = find_structure(
@@ -157,14 +156,9 @@ def _cost_model(
 
 def _n_samples(example: Any) -> int:
     """Return the size of a batch: of its first tensor."""
-    parts: Sequence[Any] = [example]
-    if isinstance(example, Mapping):
-        parts = list(example.values())
-    elif isinstance(example, (tuple, list)):
-        parts = example
-    for part in parts:
-        if isinstance(part, torch.Tensor) and part.ndim and len(part):
-            return len(part)
+    for leaf in tensors_in(example):
+        if leaf.ndim and len(leaf):
+            return len(leaf)
     got = tuple(example.shape) if isinstance(example, torch.Tensor) else type(example).__name__
     raise argument_error("example", "a batch of at least one sample", got)
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from ecomp_deap.checks import check_count
 from ecomp_deap.errors import ArgumentError, argument_error
+from ecomp_deap.task import default_forward
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Measurement, Timer
@@ -69,7 +70,7 @@ def latency_ms(
         repeats: Rounds.
         min_run_time_s: Seconds for which each network is called in each round, at least.
         threads: Number of torch threads.
-        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
+        forward: ``(module, inputs) -> outputs``, by default `default_forward`.
 
     Raises:
         ArgumentError: There are no networks, one is in training mode, or a number is out of
@@ -121,7 +122,7 @@ class LatencyMeter:
         parent: The parent, in eval mode.
         widths: Its units in each group.
         inputs: A batch, on the parent's device.
-        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
+        forward: ``(module, inputs) -> outputs``, by default `default_forward`.
 
     Attributes:
         parent_ms: What the parent took at first, in milliseconds.
@@ -173,8 +174,8 @@ def _timers(
 
     return {
         name: Timer(
-            "module(inputs)" if forward is None else "forward(module, inputs)",
-            globals={"module": module, "inputs": inputs, "forward": forward},
+            "forward(module, inputs)",
+            globals={"module": module, "inputs": inputs, "forward": forward or default_forward},
             num_threads=threads,
         )
         for name, module in modules.items()

@@ -14,7 +14,7 @@ from torch import nn
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Axis, MixedAxis, Structure
-from ecomp_deap.network.embedding import as_embedding
+from ecomp_deap.network.embedding import Probe, as_embedding
 from ecomp_deap.network.groups import stages
 
 __all__ = ["MaskedStack", "last_stages", "same"]
@@ -26,7 +26,7 @@ class MaskedStack:
     Args:
         parent: A stack that `find_structure` takes, in eval mode; it is not changed.
         structure: Its groups.
-        probe_layers: Names of the layers whose outputs are recorded.
+        probes: The layers whose outputs are recorded, samples first.
 
     Attributes:
         groups: For each probe layer the index of the group whose units it puts out, or None.
@@ -36,10 +36,8 @@ class MaskedStack:
         ArgumentError: See `last_stages`.
     """
 
-    def __init__(
-        self, parent: nn.Module, structure: Structure, probe_layers: Sequence[str]
-    ) -> None:
-        ends = last_stages(parent, probe_layers)
+    def __init__(self, parent: nn.Module, structure: Structure, probes: Sequence[Probe]) -> None:
+        ends = last_stages(parent, [probe.name for probe in probes])
         self._stages: list[_Stage] = []
         group = None
         for name, module in stages(parent):
@@ -49,9 +47,9 @@ class MaskedStack:
                 made, read = axes[:2]
                 assert not isinstance(read, MixedAxis)  # of a stack
                 group, reads = None if made is None else made.groups[0], read
-            probes = tuple(probe for probe, end in ends.items() if end == name)
-            self._stages.append(_Stage(module, reads, group, probes))
-        self.groups = {probe: stage.group for stage in self._stages for probe in stage.probes}
+            own = tuple(probe for probe in probes if ends[probe.name] == name)
+            self._stages.append(_Stage(module, reads, group, own))
+        self.groups = {p.name: stage.group for stage in self._stages for p in stage.probes}
         self.child_bytes = 1
         self._first = next(i for i, s in enumerate(self._stages) if s.reads is not None)
         # For the latest inputs, what the stages before the first masked one make of them.
@@ -77,14 +75,15 @@ class MaskedStack:
         peak = held = 0
         for stage in self._stages[self._first :]:
             if stage.reads is not None:
-                x = _mask(x, masks[stage.reads.group], stage.reads.block)
+                dim = -1 if isinstance(stage.module, nn.Linear) else 2
+                x = _mask(x, masks[stage.reads.group], stage.reads.block, dim)
             n_before = x.numel()
             x = stage.module(x.flatten(0, 1)).unflatten(0, (n_children, -1))
             # A convolution may also hold its input in another order.
             peak = max(peak, 2 * n_before + x.numel())
-            for name in stage.probes:
-                embedding = as_embedding(name, x.flatten(0, 1))
-                found[name] = embedding.unflatten(0, (n_children, -1))
+            for probe in stage.probes:
+                embedding = as_embedding(probe, x.flatten(0, 1))
+                found[probe.name] = embedding.unflatten(0, (n_children, -1))
                 held += embedding.numel()
         self.child_bytes = (peak + held) * x.element_size() // n_children
         return x, found
@@ -95,7 +94,7 @@ class MaskedStack:
             x, found = inputs, {}
             for stage in self._stages[: self._first]:
                 x = stage.module(x)
-                found.update({name: as_embedding(name, x) for name in stage.probes})
+                found.update({probe.name: as_embedding(probe, x) for probe in stage.probes})
             self._shared = (inputs, x, found)
         return self._shared[1:]
 
@@ -114,7 +113,7 @@ class _Stage:
     module: nn.Module
     reads: Axis | None
     group: int | None
-    probes: tuple[str, ...]
+    probes: tuple[Probe, ...]
 
 
 def last_stages(parent: nn.Module, probe_layers: Sequence[str]) -> dict[str, str]:
@@ -138,16 +137,19 @@ def same(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a is b or (a.shape == b.shape and torch.equal(a, b))
 
 
-def _mask(x: torch.Tensor, masks: np.ndarray, block: int) -> torch.Tensor:
+def _mask(x: torch.Tensor, masks: np.ndarray, block: int, dim: int) -> torch.Tensor:
     """Set to 0 what children lack.
 
     Args:
-        x: Shape ``(n_children or 1, n_samples, entries, ...)``; it is overwritten unless its
-            first dimension is 1.
+        x: Shape ``(n_children or 1, n_samples, ...)``; it is overwritten unless its first
+            dimension is 1.
         masks: Shape ``(n_children, n_units)``.
         block: Entries of one unit.
+        dim: The dimension of the entries.
     """
     absent = torch.from_numpy(np.repeat(~masks, block, axis=1)).to(x.device)
-    absent = absent.reshape(len(masks), 1, -1, *[1] * (x.ndim - 3))
+    shape = [len(masks), *[1] * (x.ndim - 1)]
+    shape[dim] = absent.shape[1]
+    absent = absent.reshape(shape)
     # Filled and not multiplied: a unit that overflows is no matter to a child without it.
     return x.masked_fill(absent, 0) if len(x) == 1 else x.masked_fill_(absent, 0)

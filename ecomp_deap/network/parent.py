@@ -1,6 +1,5 @@
 """The original's parent: 784-256-256-10 with ReLU and named layers; made, or loaded from a file."""
 
-import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from ecomp_deap.copying import copy_network
 from ecomp_deap.errors import DataError, argument_error, one_line
 
 __all__ = ["load_parent", "make_parent"]
@@ -61,7 +61,7 @@ def load_parent(path: str | Path, network: nn.Module | None = None) -> nn.Module
         raise DataError(f"parent: {path} holds no state dict of tensors")
     if network is None:
         return _from_state(state, Path(path))
-    parent = copy.deepcopy(network)
+    parent = copy_network(network)
     try:
         parent.load_state_dict(state)
     except RuntimeError as error:

@@ -1,7 +1,7 @@
 """The proof: a child without half of a group's units, beside the parent that reads them as 0."""
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,14 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ecomp_deap.errors import one_line
+from ecomp_deap.copying import copy_network, tensors_in
+from ecomp_deap.errors import ArgumentError, one_line
 from ecomp_deap.genomes import MaskGenome, Structure
 from ecomp_deap.network.candidates import Candidate, structure_of
 from ecomp_deap.network.compile import compile_child
 from ecomp_deap.network.groups import OUTPUTS
+from ecomp_deap.network.recalibration import recalibrate
+from ecomp_deap.network.running import Forward, run
 
 __all__ = ["lively_twin", "masked_parent", "proven_candidates"]
 
@@ -23,42 +26,26 @@ _TOLERANCE = 1e-4
 # The largest entry of a parameter that an initialisation has as good as switched off.
 _NEXT_TO_NOTHING = 1e-5
 
-Forward = Callable[[nn.Module, Any], Any]
-
 
 def lively_twin(parent: nn.Module, example: Any, forward: Forward) -> nn.Module:
     """Return the parent with outputs that depend on its units, as an untrained one's may not.
 
     Parameters that are all next to 0 become small random numbers, and batch norms normalise the
     example: behind a last layer of zeros, or activations that fade from layer to layer, every
-    child's outputs would be the parent's. Other tensors are shared.
+    child's outputs would be the parent's. Other parameters are shared.
     """
     generator = torch.Generator().manual_seed(0)
-    memo: dict[int, Any] = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
-    for module in parent.modules():
-        if isinstance(module, _BatchNorm):
-            memo |= {id(buffer): buffer.clone() for buffer in module.buffers()}
+    memo: dict[int, Any] = {id(parameter): parameter for parameter in parent.parameters()}
     for parameter in parent.parameters():
         if parameter.numel() and parameter.abs().max() <= _NEXT_TO_NOTHING:
             values = 0.02 * torch.randn(parameter.shape, generator=generator)
             memo[id(parameter)] = nn.Parameter(values.to(parameter))
-    lively = copy.deepcopy(parent, memo)
-    norms = [m for m in lively.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    before = [(norm.momentum, copy.deepcopy(norm.state_dict())) for norm in norms]
-    for norm in norms:
-        norm.momentum = 1.0
-        norm.train()
-    try:
-        with torch.no_grad():
-            forward(lively, example)
-    except ValueError:  # a norm that sees one value only has nothing to normalise
-        for norm, (_, state) in zip(norms, before, strict=True):
-            norm.load_state_dict(state)
-    for norm, (momentum, _) in zip(norms, before, strict=True):
-        norm.momentum = momentum
-        norm.eval()
-        if norm.running_var is not None:
-            norm.running_var.clamp_(min=1e-4)
+    lively = copy_network(parent, memo)
+    with suppress(ValueError):  # of a norm that sees one value only, and has nothing to normalise
+        recalibrate(lively, example, forward=lambda module, x: run(module, x, forward))
+    for module in lively.modules():
+        if isinstance(module, _BatchNorm) and module.running_var is not None:
+            module.running_var.clamp_(min=1e-4)
     return lively
 
 
@@ -69,24 +56,35 @@ def proven_candidates(
     forward: Forward,
     left_alone: dict[str, str],
 ) -> list[Candidate]:
-    """Return the candidates that can be removed together; note why others cannot."""
-    if not candidates or _failure(parent, candidates, example, forward) is None:
+    """Return the candidates that can be removed together; note why others cannot.
+
+    Raises:
+        ArgumentError: The outputs hold nothing that tells children from one another.
+    """
+    proof = _Proof(parent, example, forward)
+    if not candidates or proof.failure(candidates) is None:
         return list(candidates)
+    ends: dict[tuple[str, int], int] = {}
+    for candidate in candidates:
+        for key, pairs in candidate.entries.items():
+            ends[key] = max(ends.get(key, 0), pairs[-1][0] + 1)
     alone = []
     for candidate in candidates:
-        reason = _failure(parent, [candidate], example, forward)
-        other = candidate.flattened_by_position(parent)
-        if reason is None:
-            alone.append(candidate)
-        elif other is not None and _failure(parent, [other], example, forward) is None:
-            alone.append(other)
-        else:
+        reason = proof.failure([candidate])
+        others = (
+            candidate.flattened_by_position(parent),
+            candidate.behind_the_uncounted(parent, ends),
+        )
+        found = candidate if reason is None else next(filter(proof.holds, others), None)
+        if found is not None:
+            alone.append(found)
+        elif reason is not None:
             left_alone.update(dict.fromkeys(candidate.makers, reason))
-    if not alone or _failure(parent, alone, example, forward) is None:
+    if not alone or proof.failure(alone) is None:
         return alone
     together: list[Candidate] = []
     for candidate in alone:
-        reason = _failure(parent, [*together, candidate], example, forward)
+        reason = proof.failure([*together, candidate])
         if reason is None:
             together.append(candidate)
         else:
@@ -95,35 +93,77 @@ def proven_candidates(
     return together
 
 
-def _failure(
-    parent: nn.Module, candidates: Sequence[Candidate], example: Any, forward: Forward
-) -> str | None:
-    """Return why a child without half of the candidates' units is not the masked parent."""
-    structure = structure_of(parent, candidates, {})
-    rng = np.random.default_rng(0)
-    masks = [rng.permutation(group.n_units) >= group.n_units // 2 for group in structure.groups]
-    state = parent.state_dict()
-    arrays = {name: state[name].cpu().numpy() for name in structure.tensors}
-    with torch.no_grad():
-        expected = forward(masked_parent(parent, structure, masks), example)
-        child = compile_child(parent, structure, MaskGenome(masks), arrays=arrays)
+class _Proof:
+    """Compares children of a parent with the masked parent, on one batch."""
+
+    def __init__(self, parent: nn.Module, example: Any, forward: Forward) -> None:
+        self._parent, self._example, self._forward = parent, example, forward
+        with torch.no_grad():
+            outputs = run(copy_network(parent), example, forward)
+            if not any(leaf.isfinite().any() for leaf in _comparable(outputs)):
+                raise ArgumentError(
+                    "parent: its outputs hold no finite floating-point numbers to compare; give a "
+                    "forward that returns tensors of them"
+                )
+            try:
+                self._trained: list[torch.Size] | None = self._train(copy_network(parent))
+            except Exception:  # its outputs in eval mode are all that can be asked for
+                self._trained = None
+
+    def holds(self, candidate: Candidate | None) -> bool:
+        """Return whether a child without half of a candidate's units is the masked parent."""
+        return candidate is not None and self.failure([candidate]) is None
+
+    def failure(self, candidates: Sequence[Candidate]) -> str | None:
+        """Return why a child without half of the candidates' units is not the masked parent."""
+        structure = structure_of(self._parent, candidates, {})
+        rng = np.random.default_rng(0)
+        masks = [rng.permutation(group.n_units) >= group.n_units // 2 for group in structure.groups]
+        state = self._parent.state_dict()
+        arrays = {name: state[name].cpu().numpy() for name in structure.tensors}
+        with torch.no_grad():
+            masked = masked_parent(self._parent, structure, masks)
+            expected = run(masked, self._example, self._forward)
+            child = compile_child(self._parent, structure, MaskGenome(masks), arrays=arrays)
+            try:
+                found = run(child, self._example, self._forward)
+            except Exception as error:  # whatever the network's own code raises
+                return f"without its units the network does not run ({one_line(error)})"
+            if _shapes(found) != _shapes(expected):
+                return OUTPUTS
+            for a, b in zip(_comparable(found), _comparable(expected), strict=True):
+                finite = b[b.isfinite()]
+                largest = float(finite.abs().max()) if finite.numel() else 0.0
+                # What is masked with infinities stays so.
+                tolerance = _TOLERANCE * max(largest, 1e-30)
+                if not torch.allclose(a, b, rtol=0, atol=tolerance, equal_nan=True):
+                    return "removing a unit changes what others compute"
+            return None if self._trained is None else self._failure_in_training(child)
+
+    def _failure_in_training(self, child: nn.Module) -> str | None:
+        """Return why a child does not do in training mode what the parent does."""
         try:
-            found = forward(child, example)
+            shapes = self._train(child)
         except Exception as error:  # whatever the network's own code raises
-            return f"without its units the network does not run ({one_line(error)})"
-    found_leaves, expected_leaves = _leaves(found), _leaves(expected)
-    if [leaf.shape for leaf in found_leaves] != [leaf.shape for leaf in expected_leaves]:
-        return OUTPUTS
-    for a, b in zip(found_leaves, expected_leaves, strict=True):
-        scale = float(b.abs().max()) if b.numel() else 0.0
-        if not float((a - b).abs().max()) <= _TOLERANCE * max(scale, 1e-30):
-            return "removing a unit changes what others compute"
-    return None
+            return f"without its units the network does not run in training ({one_line(error)})"
+        return None if shapes == self._trained else OUTPUTS
+
+    def _train(self, network: nn.Module) -> list[torch.Size]:
+        """Return the shapes of a network's outputs in training mode (changes its buffers)."""
+        return _shapes(run(network.train(), self._example, self._forward))
 
 
-def _leaves(outputs: Any) -> list[torch.Tensor]:
-    leaves = torch.utils._pytree.tree_leaves(outputs)
-    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+def _shapes(outputs: Any) -> list[torch.Size]:
+    return [tensor.shape for tensor in tensors_in(outputs)]
+
+
+def _comparable(outputs: Any) -> list[torch.Tensor]:
+    """Return the tensors of outputs that hold floating-point numbers, complex ones as pairs."""
+    tensors = [
+        torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+        for tensor in tensors_in(outputs)
+    ]
+    return [tensor for tensor in tensors if tensor.is_floating_point()]
 
 
 def masked_parent(
@@ -139,7 +179,7 @@ def masked_parent(
     kept = [np.flatnonzero(mask) for mask in masks]
     tensors = dict(parent.named_parameters())
     # The others are shared.
-    memo: dict[int, Any] = {id(t): t for t in (*parent.parameters(), *parent.buffers())}
+    memo: dict[int, Any] = {id(parameter): parameter for parameter in parent.parameters()}
     for name in structure.tensors:
         axis = structure.read_along(name)
         if axis is not None:
@@ -148,4 +188,4 @@ def masked_parent(
             values = tensors[name].detach().clone()
             values[:, torch.from_numpy(removed)] = 0
             memo[id(tensors[name])] = nn.Parameter(values)
-    return copy.deepcopy(parent, memo)
+    return copy_network(parent, memo)

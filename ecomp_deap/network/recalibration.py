@@ -24,6 +24,9 @@ def recalibrate(
 ) -> None:
     """Give batch norms the statistics of one batch (changes ``module``, which is in eval mode).
 
+    One that is used several times gets the means over its uses. One that is not used keeps what it
+    has, and all do if the network raises an error.
+
     Args:
         module: The network, all in eval mode; but for its batch norms it stays in it.
         inputs: A batch of at least two samples.
@@ -33,18 +36,27 @@ def recalibrate(
     Pruning", section 3.3.
     """
     norms = list(_norms(module))
-    before = [norm.momentum for norm in norms]
+    before = [(norm.momentum, _statistics(norm)) for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = 1.0
+        norm.momentum = None  # the cumulative average
         norm.train()
+    used: set[nn.Module] = set()
     try:
         with torch.no_grad():
             forward(module, inputs)
+        used = {norm for norm in norms if norm.num_batches_tracked}
     finally:
-        for norm, momentum in zip(norms, before, strict=True):
+        for norm, (momentum, statistics) in zip(norms, before, strict=True):
             norm.momentum = momentum
             norm.eval()
+            if norm not in used:
+                for name, buffer in norm.named_buffers(recurse=False):
+                    buffer.copy_(statistics[name])
+
+
+def _statistics(norm: _BatchNorm) -> dict[str, torch.Tensor]:
+    return {name: buffer.clone() for name, buffer in norm.named_buffers(recurse=False)}
 
 
 def _norms(module: nn.Module) -> Iterator[_BatchNorm]:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from ecomp_deap.checks import check_count
+from ecomp_deap.copying import check_network
 from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.genomes import Group, Structure
 from ecomp_deap.network.dependencies import traced_structure
@@ -33,7 +34,7 @@ def find_structure(
     Args:
         parent: The network, in eval mode; it is not changed.
         example: A batch, of which a sample or two are enough; needed unless the parent is a stack.
-        forward: ``(module, inputs) -> outputs``, by default ``module(inputs)``.
+        forward: ``(module, inputs) -> outputs``, by default `default_forward`.
         protect: Names of layers whose outputs stay whole, or of modules all of whose layers'
             outputs do.
         min_units: Units that every group keeps at least (all, if it has no more), or by the name
@@ -47,10 +48,12 @@ def find_structure(
             be pruned, and no example; inputs that cannot be pruned; a name in ``protect`` or
             ``min_units`` that the parent does not have; a number out of range.
     """
+    check_network(parent)
     check_count("round_to", round_to, minimum=1)
+    known = [name for name, _ in parent.named_modules() if name]
     for name in protect:
-        if not any(name == known for known, _ in parent.named_modules() if known):
-            raise argument_error("protect", "names of the parent's modules", name)
+        if name not in known and not (name == "inputs" and prune_inputs):
+            raise argument_error("protect", f"names of the parent's modules {known}", name)
     structure = _find(parent, example, forward, prune_inputs)
     heads = {n for n, module in parent.named_modules() if isinstance(module, nn.MultiheadAttention)}
     rounding = {g.name: 1 if g.name in heads else round_to for g in structure.groups}
@@ -66,12 +69,14 @@ def _find(
     try:
         return stack_structure(parent, prune_inputs=prune_inputs)
     except ArgumentError as error:
-        if prune_inputs:
+        if prune_inputs and not str(error).startswith("prune_inputs"):
             raise ArgumentError(
                 f"prune_inputs: expected a sequential stack that begins with a Linear, but {error}"
             ) from error
-        if example is None:
+        if prune_inputs:
             raise
+        if example is None:
+            raise ArgumentError(f"{error} (or any network, with an example)") from error
     return traced_structure(parent, example, forward=forward)
 
 
@@ -99,7 +104,13 @@ def _constrained(
     for group, layers, number in zip(structure.groups, makers, least, strict=True):
         number = min(number, group.n_units)
         found = Group(group.name, group.n_units, number, round_to[group.name], group.is_input)
-        reason = None if not found.is_fixed else f"of its {group.n_units} units none can go"
+        reason = None
+        if found.is_fixed:
+            reason = f"of its {group.n_units} units none can go" + (
+                f" with min_units={number} and round_to={found.round_to}"
+                if group.n_units > 1
+                else ""
+            )
         if any(_is_within(layer, module) for layer in layers for module in protect):
             found = Group(group.name, group.n_units, group.n_units, is_input=group.is_input)
             reason = "protected"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.genomes import Structure, WeightGenome
+from ecomp_deap.genomes import Structure, WeightGenome, WidthGenome, ranked
 
 __all__ = [
     "HIGHEST_RATE",
@@ -55,19 +55,15 @@ def prune_masks(
 ) -> list[np.ndarray]:
     """Return masks without the int(rate × units) least important units of each group.
 
-    A group keeps the nearest number of units that is allowed. Equal importance is broken by index.
+    A group keeps the nearest number of units that is allowed, see `ranked` for ties.
 
     Args:
         structure: The parent's groups.
         importance: One array of shape ``(n_units,)`` per group, more is more important.
         rate: Fraction of units to remove, 0 ≤ rate < 1.
     """
-    masks = []
-    for width, values in zip(pruned_widths(structure, rate), importance, strict=True):
-        mask = np.ones(values.size, dtype=bool)
-        mask[np.argsort(values, kind="stable")[: values.size - width]] = False
-        masks.append(mask)
-    return masks
+    genome = WidthGenome(pruned_widths(structure, rate)).unfold(ranked(importance))
+    return list(genome.masks)
 
 
 def pruned_widths(structure: Structure, rate: float) -> tuple[int, ...]:

@@ -19,8 +19,8 @@ def selSoftmaxRoulette(
 ) -> list[Any]:
     """Select k individuals with replacement, with probabilities softmax(fitness / temperature).
 
-    Unlike `deap.tools.selRoulette` it takes negative fitness. Failed individuals are selected only
-    if all have failed.
+    Unlike `deap.tools.selRoulette` it takes negative fitness. Individuals that failed, or exceed
+    the task's limits, are selected only if there are no others.
 
     Args:
         individuals: With a fitness of one value.
@@ -36,7 +36,9 @@ def selSoftmaxRoulette(
         raise argument_error("individuals", "at least one", individuals)
     if not temperature > 0:
         raise argument_error("temperature", "a number greater than 0", temperature)
-    sound = [i for i in individuals if not _failed(i)] or list(individuals)
+    sound = [i for i in individuals if not _failed(i)]
+    within = [i for i in sound if not _violation(i)]
+    sound = within or sound or list(individuals)
     values = [individual.fitness.wvalues[0] for individual in sound]
     largest = max(values)
     # The difference first: dividing a huge fitness by a small temperature would overflow.
@@ -47,6 +49,11 @@ def selSoftmaxRoulette(
 def _failed(individual: Any) -> bool:
     measurement = getattr(individual, "measurement", None)
     return measurement is not None and measurement.failed
+
+
+def _violation(individual: Any) -> float:
+    measurement = getattr(individual, "measurement", None)
+    return 0.0 if measurement is None else measurement.violation
 
 
 def make_selection(name: str, n_objectives: int) -> tuple[Callable[..., list[Any]], dict[str, Any]]:

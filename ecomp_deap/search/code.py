@@ -4,21 +4,24 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from ecomp_deap.errors import EcompError, argument_error, one_line
-from ecomp_deap.exports.child import made_by
+from ecomp_deap.errors import DataError, EcompError, argument_error, one_line
+from ecomp_deap.exports import load_child
+from ecomp_deap.exports.child import Factory, made_by
+from ecomp_deap.exports.manifest import read_manifest
 
-__all__ = ["network_from_code"]
+__all__ = ["child_in", "network_from_code"]
 
 
 def network_from_code(text: str, *, seed: int = 0) -> nn.Module:
     """Return the network that ``MODULE:NAME`` or ``FILE.py:NAME`` names or makes: code is run.
 
-    Modules are also looked for in the current folder.
+    What the code imports is also looked for beside the file, or in the current folder.
 
     Args:
         text: What names it, as `ecomp_deap.runs.kinds.Code` takes it.
@@ -28,10 +31,16 @@ def network_from_code(text: str, *, seed: int = 0) -> nn.Module:
         ArgumentError: It names nothing, the code fails, or makes something else.
     """
     source, _, name = text.rpartition(":")
+    path = Path(source)
+    # Where code looks for what it imports, also when it is called.
+    folder = str(path.resolve().parent) if path.suffix == ".py" else ""
+    sys.path.insert(0, folder)
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            found: Any = _from_file(Path(source)) if source.endswith(".py") else _by_name(source)
+            found: Any = (
+                _from_file(path) if path.suffix == ".py" else importlib.import_module(source)
+            )
             for part in name.split("."):
                 found = getattr(found, part)
             return made_by(found)
@@ -40,21 +49,37 @@ def network_from_code(text: str, *, seed: int = 0) -> nn.Module:
     except Exception as error:  # whatever the code raises
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise argument_error("--factory", f"code that makes a network ({reason})", text) from error
+    finally:
+        sys.path.remove(folder)
 
 
-def _from_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+def child_in(path: Path, factory: Factory | None) -> nn.Module:
+    """Return the child in a file, see `load_child`; errors name ``--factory``.
+
+    Raises:
+        DataError: As `load_child`.
+    """
+    manifest = read_manifest(path.with_suffix(".json"))
+    if factory is None and "architecture" not in manifest:
+        raise DataError(
+            f"{path}: holds a network of the class {manifest['factory']}, whose code it takes: "
+            "name with --factory what makes a network like its parent"
+        )
+    return load_child(path, factory)
+
+
+def _from_file(path: Path) -> ModuleType:
+    known = sys.modules.get(path.stem)
+    if known is not None and getattr(known, "__file__", None) != str(path.resolve()):
+        raise argument_error("--factory", "a file of a name that no module in use has", str(path))
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     assert spec is not None  # there is one for every .py
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # where dataclasses, and pickle, look for it
-    spec.loader.exec_module(module)
-    return module
-
-
-def _by_name(name: str) -> Any:
-    sys.path.insert(0, "")
     try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove("")
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return module

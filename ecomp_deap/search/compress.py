@@ -167,6 +167,11 @@ def evolve(
         ("finalise_epochs", finalise_epochs),
     ):
         check_count(name, number, minimum=0)
+    parameters = toolbox.evaluator.task.parent.parameters()
+    if finalise_count and finalise_epochs and not any(p.requires_grad for p in parameters):
+        raise argument_error(
+            "finalise_epochs", "0 for a parent whose parameters are all frozen", finalise_epochs
+        )
     if toolbox.generation >= 0:
         raise argument_error("toolbox", "one that has not evaluated anyone", "one in use")
     started = time.perf_counter()

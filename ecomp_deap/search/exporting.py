@@ -12,6 +12,7 @@ from ecomp_deap.exports.samples import make_example
 from ecomp_deap.exports.writing import Written, place, write
 from ecomp_deap.files import staged
 from ecomp_deap.runs.directory import RunDirectory
+from ecomp_deap.search.code import child_in
 from ecomp_deap.search.front import knee
 
 __all__ = ["export_from_run"]
@@ -44,12 +45,7 @@ def export_from_run(
     identifier = _find(directory, child)
     source = directory.child(identifier)
     manifest = read_manifest(source.with_suffix(".json"))
-    if factory is None and "architecture" not in manifest:
-        raise DataError(
-            f"{source}: holds a network of the class {manifest['factory']}, whose code it takes: "
-            "name with --factory what makes a network like its parent"
-        )
-    module = load_child(source, factory)
+    module = child_in(source, factory)
     path, format = place(directory.export(identifier, format) if out is None else out, format)
     if format == "safetensors":
         return identifier, _copy(source, path, factory)

@@ -1,6 +1,5 @@
 """Finishing: from a final population to a front of children, scored, trained longer and tested."""
 
-import copy
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,11 +8,12 @@ from typing import Any
 from torch import nn
 
 from ecomp_deap.callbacks import Callback
+from ecomp_deap.copying import copy_network
 from ecomp_deap.errors import EcompError
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.measurement import Measurement
-from ecomp_deap.network import fit, train
+from ecomp_deap.network import fit, size_bytes, train
 from ecomp_deap.search.front import non_dominated, spread
 from ecomp_deap.seeding import training_seed
 from ecomp_deap.toolbox import Toolbox
@@ -83,6 +83,8 @@ class Finisher:
         """Return the parent, scored and tested like a child."""
         widths = self.evaluator.structure.widths
         found = self.scorer.score(self.task.parent, widths)
+        # A child of all inputs lists them, and so takes more.
+        found = replace(found, size_bytes=size_bytes(self.task.parent))
         return self.test([Child("parent", self.task.parent, widths, found)])[0]
 
     def score(self, individuals: Sequence[Any]) -> list[Child]:
@@ -173,7 +175,7 @@ class Finisher:
 
     def _finalise(self, child: Child, epochs: int) -> Child:
         before = self.test([child])[0].test
-        module = copy.deepcopy(child.module)
+        module = copy_network(child.module)
         fit(
             module,
             self.task.splits.search,

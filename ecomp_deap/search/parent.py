@@ -1,6 +1,5 @@
 """Training the parent, and finding one that was trained before."""
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -12,10 +11,14 @@ import torch
 from torch import nn
 
 from ecomp_deap._version import __version__
+from ecomp_deap.copying import copy_network
 from ecomp_deap.data import Splits, fingerprint
 from ecomp_deap.errors import DataError
 from ecomp_deap.exports import load_child
+from ecomp_deap.exports.manifest import read_manifest
+from ecomp_deap.exports.samples import make_example
 from ecomp_deap.network import fit, load_parent, make_parent
+from ecomp_deap.search.code import child_in
 from ecomp_deap.task import default_forward
 
 __all__ = ["find_trained_parent", "given_parent", "parent_recipe", "train_parent"]
@@ -38,7 +41,7 @@ def train_parent(
         seed: Of the initial weights and the order of the samples.
         on_epoch: Called after each epoch.
     """
-    parent = _original(data, seed) if network is None else copy.deepcopy(network)
+    parent = _original(data, seed) if network is None else copy_network(network)
     fit(
         parent,
         data.search,
@@ -68,8 +71,17 @@ def given_parent(path: Path, network: nn.Module | None = None) -> nn.Module:
         network: A network of its architecture, where that is not to be read from the file.
     """
     if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
-        return load_child(path, network)
+        return child_in(path, network)
     return load_parent(path, network)
+
+
+def given_example(path: Path) -> Any:
+    """Return inputs that the network in a file takes, if a manifest beside it tells; else None."""
+    manifest = path.with_suffix(".json")
+    if path.suffix != ".safetensors" or not manifest.is_file():
+        return None
+    inputs = read_manifest(manifest)["inputs"]
+    return None if inputs is None else make_example(inputs, 1)
 
 
 def parent_recipe(

@@ -168,7 +168,7 @@ def _as_used(config: RunConfig, toolbox: Toolbox) -> RunConfig:
         generations=generations,
         epochs=None,
         perplexity=evaluator.perplexity,
-        probe_layers=evaluator.probe_layers,
+        probe_layers=evaluator.probe_layers or None,
         engine=evaluator.engine,
         threads=evaluator.threads,
     )

@@ -39,6 +39,7 @@ from ecomp_deap.toolbox.types import GENOMES, individual_class
 
 __all__ = ["make_toolbox"]
 
+_FLIP_PROBABILITY, _STEP_PROBABILITY = 0.02, 0.3
 # Layers that cut-off crossover knows nothing of.
 _BEYOND_WEIGHTS = (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -52,8 +53,8 @@ def make_toolbox(
     loss_weights: Sequence[float] | None = None,
     importance: str = "l1",
     recombination_layers: Sequence[str] | None = None,
-    flip_probability: float = 0.02,
-    step_probability: float = 0.3,
+    flip_probability: float | None = None,
+    step_probability: float | None = None,
     seed: int = 0,
     block_size: int = BLOCK_SIZE,
     engine: str = "auto",
@@ -85,8 +86,10 @@ def make_toolbox(
             each individual of the first population; with widths the same in all.
         recombination_layers: With weights: the layers that are crossed and mutated, by default
             all.
-        flip_probability: With masks: the probability that mutation flips a unit's bit.
-        step_probability: With widths: the probability that mutation changes a group's.
+        flip_probability: With masks: the probability that mutation flips a unit's bit, by default
+            0.02.
+        step_probability: With widths: the probability that mutation changes a group's, by default
+            0.3.
         seed: The run's seed.
         block_size: Children measured together, see `Evaluator`, like the next three.
         engine: See there.
@@ -103,6 +106,16 @@ def make_toolbox(
         raise argument_error(
             "recombination_layers", "genome='weights' to go with it", f"genome={genome!r}"
         )
+    for owner, name, value in (
+        ("mask", "flip_probability", flip_probability),
+        ("width", "step_probability", step_probability),
+    ):
+        if value is not None and genome != owner:
+            raise argument_error(name, f"genome={owner!r} to go with it", f"genome={genome!r}")
+        if value is not None and not 0 <= value <= 1:
+            raise argument_error(name, "a number in [0, 1]", value)
+    if genome == "weights" and engine == "masked":
+        raise argument_error("engine", "'auto', 'batched' or 'loop' for genome='weights'", engine)
     if genome != "mask" and task.inherit:
         why = "weight genomes vary by themselves, and widths carry no weights"
         raise argument_error("inherit", f"genome='mask'; {why}", genome)
@@ -120,7 +133,8 @@ def make_toolbox(
         threads=threads,
         memory=memory,
         importance=importance,
-        latency="latency_ms" in (objectives or ()),
+        latency=isinstance(fitness, ParetoFitness) and "latency_ms" in fitness.objectives,
+        similarity=importance == "similarity" or _compares(fitness),
     )
     if task.limits:
         fitness = replace(fitness, worst=evaluator.worst)
@@ -160,11 +174,18 @@ def _make_fitness(
     return ParetoFitness(names if objectives is None else tuple(objectives), task.metric)
 
 
+def _compares(fitness: ParetoFitness | WeightedFitness) -> bool:
+    """Return whether a fitness depends on similarity losses."""
+    if isinstance(fitness, ParetoFitness):
+        return "similarity_loss" in fitness.objectives
+    return fitness.loss_weights[1] > 0
+
+
 def _register_variation(
     toolbox: Toolbox,
     layers: Sequence[str] | None,
-    flip_probability: float,
-    step_probability: float,
+    flip_probability: float | None,
+    step_probability: float | None,
 ) -> None:
     evaluator = toolbox.evaluator
     if issubclass(toolbox.individual_class, WeightGenome):
@@ -175,21 +196,19 @@ def _register_variation(
         toolbox.register("mate", cxCutoff, layers=layers)
         toolbox.register("mutate", mutScaleWeights, layers=layers)
         return
-    for name, value in (
-        ("flip_probability", flip_probability),
-        ("step_probability", step_probability),
-    ):
-        if not 0 <= value <= 1:
-            raise argument_error(name, "a number in [0, 1]", value)
     if issubclass(toolbox.individual_class, WidthGenome):
         toolbox.register("mate", cxBlendWidths, structure=evaluator.structure)
         toolbox.register(
-            "mutate", mutStepWidths, structure=evaluator.structure, indpb=step_probability
+            "mutate",
+            mutStepWidths,
+            structure=evaluator.structure,
+            indpb=_STEP_PROBABILITY if step_probability is None else step_probability,
         )
         return
     shared = {"structure": evaluator.structure, "parent_arrays": evaluator.arrays}
     toolbox.register("mate", cxUniformUnits, **shared)
-    toolbox.register("mutate", mutFlipUnits, indpb=flip_probability, **shared)
+    indpb = _FLIP_PROBABILITY if flip_probability is None else flip_probability
+    toolbox.register("mutate", mutFlipUnits, indpb=indpb, **shared)
 
 
 def _make_individual(

@@ -13,9 +13,10 @@ from ecomp_deap.data import Splits, TensorSamples
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.evaluation import Evaluator, evaluate_block
 from ecomp_deap.genomes import MaskGenome, WeightGenome
-from ecomp_deap.network import make_parent
+from ecomp_deap.network import Probe, make_parent
 from ecomp_deap.task import Metric, Task, default_forward
 from tests.architectures import equal_states, state_of
+from tests.network.networks import Auxiliary, Experts
 
 
 def genomes_for(structure, n=7, seed=0):
@@ -360,6 +361,38 @@ def test_a_dead_probe_layer_of_the_parent_is_named_before_any_search(tiny_splits
     Evaluator(replace_probes(task, ("layer_1_act",)))
 
 
+def test_a_probe_layer_that_sees_some_samples_alone_is_refused(tiny_splits):
+    class Some(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.last = nn.Linear(12, 8), nn.Linear(8, 3)
+            self.some = nn.Identity()
+
+        def forward(self, x):
+            hidden = self.hidden(x).relu()
+            self.some(hidden[:3])
+            return self.last(hidden)
+
+    Evaluator(Task(Some(), tiny_splits, batch_size=30))
+    expected = r"probe layer 'some' of the parent: expected a row of units for each of 30.*got 3"
+    with pytest.raises(ArgumentError, match=expected):
+        Evaluator(Task(Some(), tiny_splits, batch_size=30, probe_layers=["some"]))
+
+
+def test_a_parent_without_anything_to_compare_is_refused_where_similarity_matters(tiny_splits):
+    parent = nn.Sequential(nn.Linear(12, 3))
+    task = Task(parent, tiny_splits, batch_size=30, prune_inputs=True)
+    with pytest.raises(ArgumentError, match="probe_layers: expected names of layers where .*None"):
+        Evaluator(task)
+    evaluator = Evaluator(task, similarity=False)
+    assert evaluator.probe_layers == ()
+    genomes = genomes_for(evaluator.structure)
+    assert {found["similarity_loss"] for found in measure(evaluator, genomes)} == {0.0}
+    assert evaluator.worst.similarity_loss == 0
+    named = Task(parent, tiny_splits, batch_size=30, prune_inputs=True, probe_layers=["0"])
+    assert Evaluator(named).probes == (Probe("0", 0, 1),)
+
+
 def replace_probes(task, names):
     return Task(task.parent, task.splits, probe_layers=names)
 
@@ -450,3 +483,40 @@ def test_a_parent_that_is_all_frozen_cannot_train(tiny_task):
     task.parent.requires_grad_(False)
     with pytest.raises(ArgumentError, match="train_steps: expected 0 for a parent whose param"):
         Evaluator(task)
+
+
+def labelled(n=200):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, 10, generator=generator), torch.arange(n) % 3
+
+
+def test_networks_that_sort_samples_are_proven_on_some_of_each_kind():
+    torch.manual_seed(0)
+    parent, (inputs, targets) = Experts().eval(), labelled()
+    task = Task(parent, (inputs, targets), batch_size=30, probe_layers=["last"])
+    evaluator = Evaluator(task)
+    names = {group.name for group in evaluator.structure.groups}
+    assert {"first", *(f"experts.{i}.0" for i in range(4))} <= names
+    for genome in genomes_for(evaluator.structure):
+        with torch.no_grad():
+            assert evaluator.compile(genome)(inputs).shape == (200, 3)
+
+
+def test_children_of_a_parent_with_a_head_for_training_train():
+    torch.manual_seed(0)
+    task = Task(
+        Auxiliary().eval(),
+        labelled(),
+        batch_size=30,
+        train_steps=1,
+        loss_fn=lambda outputs, targets: sum(o.square().mean() for o in outputs),
+    )
+    evaluator = Evaluator(task)
+    assert not any(m.failed for m in measure(evaluator, genomes_for(evaluator.structure, 3)))
+
+
+def test_networks_that_write_into_their_inputs_are_refused():
+    parent = make_parent((8, 6), n_inputs=10, n_outputs=3)
+    forward = {"forward": lambda module, x: module(x.sub_(1))}
+    with pytest.raises(ArgumentError, match="parent: expected a network that leaves its inputs"):
+        Evaluator(Task(parent, labelled(), batch_size=30, **forward))

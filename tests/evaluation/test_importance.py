@@ -79,5 +79,5 @@ def test_widths_are_measured_and_compiled_as_the_masks_of_their_most_important_u
 
 
 def test_an_unknown_importance_is_refused():
-    with pytest.raises(ArgumentError, match="importance: expected one of .*, got 'l0'"):
+    with pytest.raises(ArgumentError, match=r"importance: expected one of .*, got 'l0'"):
         evaluator_for("l0")

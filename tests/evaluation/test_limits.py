@@ -140,7 +140,8 @@ def test_children_are_timed_only_where_that_counts(tiny_task):
         assert found.violation == 0
         # Of the same widths, timed once.
         assert measure(evaluator, 3, 3).latency_ms == found.latency_ms
-        assert measure(evaluator, 16, 12).latency_ms == evaluator.worst.latency_ms
+        # A child may be slower than its parent, and is better than one that failed all the same.
+        assert 100 * measure(evaluator, 16, 12).latency_ms < evaluator.worst.latency_ms
 
 
 def test_a_latency_that_no_child_has_is_refused(tiny_task):

@@ -34,6 +34,22 @@ def test_children_measure_as_in_the_loop(name, seed):
     assert not any(measurement.failed for measurement in found)
 
 
+@pytest.mark.parametrize("shape", [(6, 5), (4, 6, 5)])
+def test_children_of_dense_stacks_measure_as_in_the_loop_at_each_position(shape):
+    def at_each(outputs, targets):
+        return float((outputs.flatten(1, -2).mean(dim=1).argmax(dim=1) == targets).double().mean())
+
+    torch.manual_seed(0)
+    layers = [nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 3)]
+    data = (torch.randn(60, *shape), torch.arange(60) % 3)
+    metric = Metric(at_each, "at_each")
+    options = {"batch_size": N, "metric": metric, "recalibration_samples": 0}
+    evaluator = Evaluator(Task(nn.Sequential(*layers), data, **options))
+    assert {probe.unit_dim for probe in evaluator.probes} == {len(shape)}
+    context = evaluator.context(1)
+    assert_as_in_the_loop(context, all_but_one(context))
+
+
 @pytest.mark.parametrize("kernel", ["gaussian", "student"])
 def test_children_of_a_trained_parent_measure_as_in_the_loop(tiny_task, kernel):
     context = Evaluator(tiny_task(kernel=kernel)).context(1)

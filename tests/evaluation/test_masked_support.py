@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
+from ecomp_deap.errors import ArgumentError
+from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.evaluation.masked import supports_masked
 from ecomp_deap.genomes import MaskGenome, WeightGenome
-from tests.architectures import build
+from ecomp_deap.task import Task
+from tests.architectures import build, inputs_for
 from tests.evaluation.masked_contexts import context_for, genomes_for
 
 
@@ -63,3 +67,18 @@ def test_another_kind_of_network_is_left_to_the_loop():
     context = context_for(build("pooled", seed=1))
     context = replace(context, parent=nn.ModuleDict({"0": context.parent}).eval())
     assert not supports_masked(context, genomes_for(context))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("pooled", {"train_steps": 1}), ("visual", {"recalibration_samples": 100})],
+)
+def test_the_masked_engine_is_refused_where_it_does_not_apply(name, options):
+    network = build(name)
+    task = Task(
+        network, (inputs_for(network, n=60), torch.arange(60) % 2), batch_size=24, **options
+    )
+    with pytest.raises(
+        ArgumentError, match="engine: expected 'auto' or 'loop' for this task: 'mas"
+    ):
+        Evaluator(task, engine="masked")

@@ -91,7 +91,7 @@ def test_a_perplexity_is_cut_to_what_few_samples_allow(tiny_task):
 
 def test_too_few_samples_are_refused(tiny_task):
     evaluator = Evaluator(tiny_task())
-    with pytest.raises(ArgumentError, match="samples: expected at least 5 to score on, got 4"):
+    with pytest.raises(ArgumentError, match="validation: expected at least 5 samples to score"):
         evaluator.scorer(evaluator.task.splits.validation.subset(np.arange(4)))
 
 

@@ -143,6 +143,28 @@ def test_outputs_that_are_not_finite_come_back(tmp_path):
     assert load_child(path)[0].weight[0, 0].isnan()
 
 
+class Spectrum(nn.Module):
+    """Complex outputs."""
+
+    def __init__(self, sign=1):
+        super().__init__()
+        self.layer, self.sign = nn.Linear(4, 6), sign
+
+    def forward(self, x):
+        self.latest = torch.fft.rfft(self.layer(x))
+        return self.latest if self.sign > 0 else self.latest.conj()
+
+
+def test_imaginary_parts_are_compared(tmp_path):
+    child, example = Spectrum(), torch.randn(3, 4)
+    child(example)
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(DataError, match="output 0 is off by up to"):
+        export(child, path, factory=lambda: Spectrum(-1), example=example)
+    assert names(tmp_path) == []
+    export(child, path, factory=Spectrum, example=example)
+
+
 def test_the_manifest_is_easy_to_read(tmp_path):
     metadata = {
         "texts": ["[\n  1,\n  2\n]", "[  1,   2 ]"],

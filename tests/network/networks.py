@@ -163,6 +163,39 @@ class Fading(nn.Module):
         return self.last(x)
 
 
+class Auxiliary(nn.Module):
+    """A second head that runs in training alone, as deep networks have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(10, 8), nn.Linear(8, 6)
+        self.last, self.aside = nn.Linear(6, 3), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        y = self.last(self.second(x).relu())
+        return (y, self.aside(x)) if self.training else y
+
+
+class Experts(nn.Module):
+    """A mixture of experts, each of which sees the samples that go its way."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.route = nn.Linear(10, 8), nn.Linear(10, 4)
+        experts = (nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 5)) for _ in range(4))
+        self.experts = nn.ModuleList(experts)
+        self.last = nn.Linear(5, 3)
+
+    def forward(self, x):
+        ways, x = self.route(x).argmax(dim=1), self.first(x).relu()
+        found = x.new_zeros(len(x), 5)
+        for way, expert in enumerate(self.experts):
+            if (ways == way).any():
+                found[ways == way] = expert(x[ways == way])
+        return self.last(found)
+
+
 NETWORKS = {
     cls.__name__: cls
     for cls in (

@@ -33,6 +33,17 @@ def test_attention_counts_however_torch_computes_it(grad, need_weights):
     assert mac_count(attention, tokens, n_samples=3, forward=forward) == expected
 
 
+def test_inputs_are_not_changed_and_no_random_numbers_are_drawn():
+    def forward(module, x):
+        return module(x.add_(torch.rand(4)))
+
+    network, inputs = nn.Linear(4, 2), torch.ones(3, 4)
+    state = torch.get_rng_state()
+    assert mac_count(network, inputs, n_samples=3, forward=forward) == 8
+    assert torch.equal(inputs, torch.ones(3, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_attention_is_as_fast_as_before_afterwards():
     before = torch.backends.mha.get_fastpath_enabled()
     for enabled in (False, True):
@@ -64,6 +75,16 @@ def test_macs_are_counted_through_the_given_forward():
     inputs = {"x": inputs_for(network, 2)}
     found = mac_count(network, inputs, n_samples=2, forward=lambda m, batch: m(batch["x"]))
     assert found == 6 * 5 + 5 * 2
+
+
+def test_by_default_dicts_are_keywords_and_tuples_and_lists_are_positions():
+    class Pair(nn.Linear):
+        def forward(self, x, y):
+            return super().forward(x + y)
+
+    pair, x = Pair(4, 3), torch.zeros(5, 4)
+    for inputs in ((x, x), [x, x], {"x": x, "y": x}):
+        assert mac_count(pair, inputs, n_samples=5) == 4 * 3
 
 
 def test_a_shared_parameter_counts_once():

@@ -192,6 +192,13 @@ def test_the_given_forward_is_what_counts():
     assert model([4]).mac_count == 2 * (6 * 5 * 4 * 2 * 9 + 24 * 3)
 
 
+def test_by_default_inputs_are_given_as_a_task_gives_them():
+    network = build("one convolution")
+    for inputs in ((inputs_for(network, 2),), {"input": inputs_for(network, 2)}):
+        model = CostModel(network, find_structure(network), inputs, n_samples=2)
+        assert model([4]).mac_count == 6 * 5 * 4 * 2 * 9 + 24 * 3
+
+
 def test_an_example_that_the_parent_does_not_take_is_an_error():
     network = build("one convolution")
     with pytest.raises(RuntimeError, match="channels"):

@@ -15,7 +15,6 @@ from ecomp_deap.genomes import MaskGenome
 from ecomp_deap.network import (
     CostModel,
     compile_child,
-    find_probe_layers,
     find_structure,
     l1_importance,
     mac_count,
@@ -25,7 +24,6 @@ from ecomp_deap.network import (
 from ecomp_deap.network.compile import parent_arrays
 from ecomp_deap.network.groups import OUTPUTS
 from ecomp_deap.network.proof import masked_parent
-from ecomp_deap.task import default_forward
 from tests.architectures import equal_states, random_masks, state_of
 from tests.network.networks import NETWORKS, TEXTS, build_network, images, tokens
 
@@ -230,20 +228,33 @@ def test_nothing_to_prune_is_an_error_with_every_reason():
         find_structure(Lonely())
 
 
+class Recurrent(nn.Module):
+    """Layers in front of a recurrent one, of which a graph knows nothing, and behind it."""
+
+    def __init__(self, recurrent):
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 9), nn.Linear(9, 6)
+        self.recurrent = recurrent(6, 8, batch_first=True)
+        self.behind, self.last = nn.Linear(8, 7), nn.Linear(7, 3)
+
+    def forward(self, x):
+        x, _ = self.recurrent(self.second(self.first(x).relu()))
+        return self.last(self.behind(x[:, -1]).relu())
+
+
+@pytest.mark.parametrize("recurrent", [nn.GRU, nn.LSTM, nn.RNN])
+def test_a_layer_that_no_graph_follows_costs_no_other_its_units(recurrent):
+    torch.manual_seed(0)
+    network = Recurrent(recurrent).eval()
+    structure = find_structure(network, torch.randn(3, 4, 5))
+    assert [group.name for group in structure.groups] == ["first", "behind"]
+    if recurrent is nn.GRU:
+        assert "does not follow its units (IndexError" in structure.left_alone["second"]
+
+
 def test_structures_of_branches_can_be_pickled():
     structure = find_structure(build_network("Grouped"), images())
     assert pickle.loads(pickle.dumps(structure)) == structure
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_probes_of_any_network_are_few_and_run(name):
-    network, inputs = build_network(name), inputs_for(name)
-    structure = find_structure(network, inputs)
-    probes = find_probe_layers(
-        network, None, structure=structure, inputs=inputs, forward=default_forward
-    )
-    assert 1 <= len(probes) <= 4
-    assert set(probes) <= {name for name, _ in network.named_modules()}
 
 
 # What Torch-Pruning can, what it cannot (a zero division, endless paths), and attention.

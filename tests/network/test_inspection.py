@@ -155,6 +155,14 @@ def test_examples_may_be_keywords_or_positions():
     assert inspect(network, (inputs,)) == inspect(network, [inputs]) == inspect(network, inputs)
 
 
+def test_examples_may_be_nested():
+    network = build("pooled")
+    inputs = inputs_for(network, 3)
+    example = {"pair": (torch.zeros(()), [inputs, "of images"])}
+    found = inspect(network, example, forward=lambda module, x: module(x["pair"][1][0]))
+    assert found == inspect(network, inputs)
+
+
 def test_the_table_is_aligned():
     assert str(inspect(build("visual"), inputs_for(build("visual")))).splitlines() == [
         "group         units  parameters    share   MACs    share",

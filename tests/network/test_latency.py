@@ -129,6 +129,13 @@ def test_the_given_forward_is_what_is_timed(own_lock):
     assert all(torch.equal(before[name], t) for name, t in linear.state_dict().items())
 
 
+def test_by_default_inputs_are_given_as_a_task_gives_them(own_lock):
+    linear, x = nn.Linear(3, 2).eval(), torch.ones(4, 3)
+    for inputs in ((x,), [x], {"input": x}):
+        assert latency_ms({"a": linear}, inputs, **QUICK)["a"].median_ms > 0
+        assert LatencyMeter(linear, (2,), inputs).parent_ms > 0
+
+
 @pytest.mark.parametrize("with_files", [True, False], ids=["with fcntl", "without fcntl"])
 def test_two_threads_do_not_time_at_once(own_lock, monkeypatch, with_files):
     if not with_files:

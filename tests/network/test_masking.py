@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.genomes import MaskGenome
-from ecomp_deap.network import compile_child, default_probe_layers, embed, find_structure
+from ecomp_deap.network import Probe, compile_child, default_probe_layers, embed, find_structure
 from ecomp_deap.network.masking import MaskedStack, last_stages
 from tests.architectures import ALL, build, inputs_for, masked_outputs, random_masks
 
@@ -35,20 +35,20 @@ def test_outputs_are_those_of_the_slow_twin(name, seed, n):
 def test_embeddings_have_the_parents_units_and_the_childs_values(name):
     network = build(name)
     structure = find_structure(network)
-    probes = default_probe_layers(network)
+    probes = [Probe(name) for name in default_probe_layers(network)]
     masks = random_masks(structure.widths, 3)
     inputs = inputs_for(network)
     stack, _, found = run(network, [masks, masks], inputs, probes)
     child = compile_child(network, structure, MaskGenome(masks))
     with torch.no_grad():
         _, wanted = embed(child, inputs, probes, forward=lambda m, x: m(x))
-    assert stack.groups == {probe: i for i, probe in enumerate(probes)}
+    assert stack.groups == {probe.name: i for i, probe in enumerate(probes)}
     # The first group's units are as in the parent, for all children.
     assert [embedding.ndim for embedding in found.values()] == [2] + [3] * (len(probes) - 1)
     for mask, probe in zip(masks, probes, strict=True):
-        own = found[probe][..., torch.from_numpy(mask)]
+        own = found[probe.name][..., torch.from_numpy(mask)]
         own = own[1] if own.ndim == 3 else own
-        torch.testing.assert_close(own, wanted[probe], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(own, wanted[probe.name], rtol=1e-5, atol=1e-5)
 
 
 def test_a_container_puts_out_what_its_last_stage_does():

@@ -66,6 +66,57 @@ def test_a_dense_stack_takes_the_same_statistics(name):
         assert torch.equal(found[key], value), key
 
 
+class UsedTwice(nn.Module):
+    """A norm that is used twice, and one that is not used."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(3, 3)
+        self.norm, self.unused = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+
+    def forward(self, x):
+        x = self.norm(self.first(x))
+        return self.norm(self.second(x))
+
+
+def test_a_norm_that_is_used_twice_gets_the_mean_of_both_uses():
+    torch.manual_seed(0)
+    network, inputs = UsedTwice().eval(), 3 * torch.randn(40, 4) + 1
+    seen = []
+    network.norm.register_forward_pre_hook(lambda module, x: seen.append(x[0]))
+    recalibrate(network, inputs, forward=default_forward)
+    for name, expected in (
+        ("running_mean", [x.mean(dim=0) for x in seen]),
+        ("running_var", [x.var(dim=0) for x in seen]),
+    ):
+        torch.testing.assert_close(getattr(network.norm, name), torch.stack(expected).mean(dim=0))
+
+
+def test_norms_that_are_not_used_keep_their_statistics():
+    network = UsedTwice().eval()
+    network.unused.running_mean.fill_(7)
+    network.unused.num_batches_tracked.fill_(5)
+    before = copy.deepcopy(network.unused.state_dict())
+    recalibrate(network, torch.randn(20, 4), forward=default_forward)
+    after = network.unused.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_after_an_error_all_norms_have_what_they_had():
+    network = build("batch norm")
+    before = copy.deepcopy(network.state_dict())
+    inputs = inputs_for(network, n=20)
+
+    def forward(module, x):
+        module(x)
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        recalibrate(network, inputs, forward=forward)
+    after = network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_only_norms_with_statistics_have_any():
     assert has_statistics(build("batch norm"))
     assert not has_statistics(build("no bias"))

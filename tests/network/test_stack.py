@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from ecomp_deap.genomes import MaskGenome
-from ecomp_deap.network import compile_child, embed, find_structure
+from ecomp_deap.network import Probe, compile_child, embed, find_structure
 from ecomp_deap.network.groups import ELEMENTWISE
 from ecomp_deap.network.stack import DenseStack, borrow
 from ecomp_deap.task import default_forward
@@ -27,7 +27,8 @@ from tests.network.dense_stacks import (
 def assert_walks_as_embedded(network, stack, tensors, inputs):
     with torch.no_grad():
         walk = stack.walk(tensors, inputs)
-        outputs, found = embed(network, inputs.clone(), stack.probe_layers, forward=default_forward)
+        probes = [Probe(name) for name in stack.probe_layers]
+        outputs, found = embed(network, inputs.clone(), probes, forward=default_forward)
     assert torch.equal(walk.outputs, outputs)
     assert walk.embeddings.keys() == found.keys()
     for name, embedding in found.items():

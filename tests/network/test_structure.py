@@ -68,7 +68,7 @@ def test_widths_can_be_rounded_and_have_a_minimum(options, allowed):
     structure = find_structure(stack(), **options)
     assert [group.allowed for group in structure.groups] == allowed
     for group in structure.groups:
-        assert ("none can go" in structure.left_alone.get(group.name, "")) == group.is_fixed
+        assert ("none can go with" in structure.left_alone.get(group.name, "")) == group.is_fixed
 
 
 def test_a_minimum_is_found_by_any_layer_of_its_group():
@@ -130,7 +130,7 @@ def test_inputs_alone_can_be_pruned():
     [
         (
             {"protect": ["nowhere"]},
-            "protect: expected names of the parent's modules, got 'nowhere'",
+            r"protect: expected names of the parent's modules \['0', .* got 'nowhere'",
         ),
         ({"protect": ["0", "2"]}, r"at least one layer to prune, got .none \(4: .*; 0: protected"),
         ({"round_to": 0}, "round_to: expected a whole number of at least 1, got 0"),
@@ -147,7 +147,27 @@ def test_what_cannot_be_is_refused(options, message):
 
 def test_inputs_that_cannot_be_pruned_are_refused():
     maps = build("visual")
-    with pytest.raises(ArgumentError, match=r"prune_inputs: .* prune_inputs: expected a Linear"):
+    with pytest.raises(ArgumentError, match="prune_inputs: expected a Linear as the first"):
         find_structure(maps, prune_inputs=True)
     with pytest.raises(ArgumentError, match="prune_inputs: expected a sequential stack"):
         find_structure(build_network("Residual"), images(), prune_inputs=True)
+
+
+def test_a_parent_that_reads_some_inputs_keeps_them():
+    network = stack()
+    structure = find_structure(network, prune_inputs=True)
+    masks = [np.arange(n) % 2 == 0 for n in structure.widths]
+    child = compile_child(network, structure, MaskGenome(masks))
+    with pytest.raises(ArgumentError, match=r"prune_inputs: .*one whose '0' reads some of them"):
+        find_structure(child, prune_inputs=True)
+    # Its units can go like any others.
+    again = find_structure(child)
+    grandchild = compile_child(child, again, MaskGenome([np.arange(n) > 0 for n in again.widths]))
+    np.testing.assert_array_equal(grandchild[0].input_indices, child[0].input_indices)
+
+
+def test_inputs_can_be_protected_by_name():
+    structure = find_structure(stack(), prune_inputs=True, protect=["inputs"])
+    assert free(structure) == ["0", "2"]
+    with pytest.raises(ArgumentError, match="protect: expected names of the parent's modules"):
+        find_structure(stack(), protect=["inputs"])

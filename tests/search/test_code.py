@@ -71,3 +71,37 @@ def test_initial_weights_follow_the_seed_and_nothing_else_is_drawn(file):
 def test_what_makes_no_network_is_refused(text, message, file):
     with pytest.raises(ArgumentError, match=message):
         network_from_code(text.format(file=file))
+
+
+def test_code_may_import_what_lies_beside_it_also_when_it_is_called(file, tmp_path, monkeypatch):
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    (folder / "blocks_beside.py").write_text("WIDTH = 3")
+    (folder / "later_beside.py").write_text("from torch import nn")
+    (folder / "net_beside.py").write_text(
+        "import torch\nfrom blocks_beside import WIDTH\n"
+        "def make():\n    from later_beside import nn\n    return nn.Linear(WIDTH, 2)\n"
+    )
+    try:
+        assert network_from_code(f"{folder / 'net_beside.py'}:make").in_features == 3
+        monkeypatch.chdir(folder)
+        assert network_from_code("net_beside:make").in_features == 3
+    finally:
+        for name in ("blocks_beside", "later_beside", "net_beside"):
+            sys.modules.pop(name, None)
+    assert str(folder) not in sys.path
+
+
+def test_a_file_does_not_take_the_place_of_a_module_in_use(tmp_path):
+    before = sys.modules["json"]
+    (tmp_path / "json.py").write_text(CODE)
+    with pytest.raises(ArgumentError, match="a file of a name that no module in use has"):
+        network_from_code(f"{tmp_path / 'json.py'}:make")
+    assert sys.modules["json"] is before
+
+
+def test_a_file_that_fails_leaves_no_module_behind(tmp_path):
+    (tmp_path / "broken_models.py").write_text("import torch\nraise ValueError('no')")
+    with pytest.raises(ArgumentError, match="ValueError: no"):
+        network_from_code(f"{tmp_path / 'broken_models.py'}:make")
+    assert "broken_models" not in sys.modules

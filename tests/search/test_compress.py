@@ -10,6 +10,7 @@ from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits
 from ecomp_deap.errors import ArgumentError, SelectionError
 from ecomp_deap.logbook import logbook_to_rows
+from ecomp_deap.network import size_bytes
 from ecomp_deap.search import compress, evolve
 from ecomp_deap.task import Metric, Task
 from ecomp_deap.toolbox import make_toolbox
@@ -303,7 +304,7 @@ def test_results_can_be_copied_and_their_children_trained(tiny_task):
 def test_validation_data_are_checked_before_the_search(tiny_parent, tiny_splits):
     few = replace(tiny_splits, validation=tiny_splits.validation.subset(np.arange(4)))
     recorder = Recorder()
-    with pytest.raises(ArgumentError, match="samples: expected at least 5 to score on, got 4"):
+    with pytest.raises(ArgumentError, match="validation: expected at least 5 samples to score"):
         compress(Task(tiny_parent, few, batch_size=30), callback=recorder, **SMALL)
     assert recorder.calls == []
 
@@ -311,3 +312,17 @@ def test_validation_data_are_checked_before_the_search(tiny_parent, tiny_splits)
 def test_one_rate_makes_the_other_its_complement(tiny_task):
     result = compress(tiny_task(), mutation_rate=0.5, **{**SMALL, "generations": 1})
     assert len(result.logbook) == 2
+
+
+def test_a_frozen_parent_is_refused_before_the_search_unless_nothing_is_trained(tiny_task):
+    task = tiny_task()
+    task.parent.requires_grad_(False)
+    with pytest.raises(ArgumentError, match="finalise_epochs: expected 0 for a parent whose"):
+        compress(task, population=4, generations=1)
+    assert compress(task, population=4, generations=1, finalise_epochs=0).front
+
+
+def test_the_parents_bytes_are_its_own_where_inputs_can_go(tiny_task):
+    task = tiny_task(prune_inputs=True)
+    result = compress(task, population=4, generations=1, finalise_count=0)
+    assert result.parent.validation.size_bytes == size_bytes(task.parent)

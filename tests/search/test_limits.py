@@ -64,9 +64,17 @@ def test_stock_loops_end_within_the_limits(loop, selection, tiny_task):
     weights = {"loss_weights": (1, 2, 0)} if selection in ("roulette", "tournament") else {}
     toolbox = make_toolbox(tiny_task(**TIGHT), selection=selection, **weights)
     population, _ = loop(toolbox, toolbox.population(n=8), ngen=4)
-    # Roulette gives everyone a chance.
-    within = sum(individual.measurement.violation == 0 for individual in population)
-    assert within >= (1 if selection == "roulette" else 4)
+    assert sum(individual.measurement.violation == 0 for individual in population) >= 4
+
+
+def test_roulette_draws_none_beyond_the_limits_while_one_is_within(tiny_task):
+    toolbox = make_toolbox(tiny_task(**TIGHT), loss_weights=(1, 0, 0), selection="roulette")
+    population = evaluated(toolbox, toolbox.population(n=10))
+    beyond = [i for i in population if i.measurement.violation]
+    assert 0 < len(beyond) < 10
+    assert not any(i.measurement.violation for i in toolbox.select(population, 50))
+    # Of those beyond, everyone has a chance.
+    assert len({id(i) for i in toolbox.select(beyond, 50)}) > 1
 
 
 @pytest.mark.parametrize("select", [tools.selNSGA2, tools.selSPEA2])

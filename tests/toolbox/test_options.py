@@ -21,7 +21,8 @@ def run(toolbox, n=12, ngen=4):
 @pytest.mark.parametrize("genome", ["mask", "width"])
 def test_widths_stay_allowed_throughout_a_search(genome, tiny_task):
     task = tiny_task(round_to=4, min_units={"layer_1_linear": 5}, prune_inputs=True)
-    toolbox = make_toolbox(task, genome=genome, seed=3, flip_probability=0.2)
+    often = {"flip_probability": 0.2} if genome == "mask" else {}
+    toolbox = make_toolbox(task, genome=genome, seed=3, **often)
     assert [group.allowed for group in toolbox.evaluator.structure.groups] == [
         (4, 8, 12),
         (8, 12, 16),
@@ -83,6 +84,9 @@ def test_compress_prunes_inputs_and_its_children_take_what_the_parent_takes(tiny
         ({"prune_inputs": True}, {"genome": "weights"}, "prune_inputs: expected genome='mask' or"),
         ({"inherit": True, "train_steps": 1}, {"genome": "width"}, "inherit: expected genome='mas"),
         ({}, {"genome": "width", "step_probability": 2}, r"step_probability: expected a number in"),
+        ({}, {"step_probability": 0.2}, "step_probability: expected genome='width' to go with it"),
+        ({}, {"genome": "width", "flip_probability": 0.1}, "flip_probability: expected genome='m"),
+        ({}, {"genome": "weights", "engine": "masked"}, "engine: expected 'auto', 'batched' or"),
         ({}, {"genome": "width", "recombination_layers": ["output"]}, "expected genome='weights'"),
     ],
 )
@@ -95,6 +99,10 @@ def test_what_does_not_go_together_is_refused(task_options, options, message, ti
     ("options", "message"),
     [
         ({"protect": "output"}, "protect: expected a sequence of names, got 'output'"),
+        ({"protect": 5}, "protect: expected a sequence of names, got 5"),
+        ({"learning_rate": "a"}, "learning_rate: expected a finite number greater than 0, got 'a'"),
+        ({"learning_rate": float("inf")}, "learning_rate: expected a finite number"),
+        ({"max_latency_ms": True}, "max_latency_ms: expected a finite number greater than 0"),
         ({"recalibration_samples": 1}, "recalibration_samples: expected 0, or at least 2"),
         ({"recalibration_samples": -1}, "recalibration_samples: expected a whole number"),
     ],
@@ -102,3 +110,18 @@ def test_what_does_not_go_together_is_refused(task_options, options, message, ti
 def test_options_of_a_task_out_of_range_are_refused(options, message, tiny_task):
     with pytest.raises(ArgumentError, match=message):
         tiny_task(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 301}, "batch_size: expected at most 300 of 300 search samples, got 301"),
+        (
+            {"batch_size": 300, "train_steps": 1, "evaluation": "fixed"},
+            "batch_size: expected at most 299 of 300 search samples, so that some are left",
+        ),
+    ],
+)
+def test_batches_that_the_data_do_not_allow_are_refused(options, message, tiny_task):
+    with pytest.raises(ArgumentError, match=message):
+        make_toolbox(tiny_task(**options))
