@@ -14,6 +14,10 @@ from ecomp_deap.errors import ArgumentError, argument_error, one_line
 
 __all__ = ["check_network", "copy_batch", "copy_network", "tensors_in"]
 
+# What every module has, of which buffers alone may be results.
+_OF_EVERY_MODULE = vars(nn.Module()).keys() - {"_buffers"}
+_NO_CONTAINERS = (nn.Module, str, int, float, type(None))
+
 
 def check_network(network: nn.Module) -> None:
     """Check that a network's layers are made, and of Python code.
@@ -43,7 +47,13 @@ def copy_network(network: nn.Module, memo: Mapping[int, Any] | None = None) -> n
     """
     check_network(network)
     # Such as activations that a module keeps, which deepcopy refuses.
-    kept = (t for module in network.modules() for t in tensors_in(vars(module)) if not t.is_leaf)
+    own = (
+        value
+        for module in network.modules()
+        for name, value in vars(module).items()
+        if name not in _OF_EVERY_MODULE
+    )
+    kept = (tensor for value in own for tensor in tensors_in(value) if not tensor.is_leaf)
     stored = {id(tensor): tensor.detach() for tensor in kept}
     try:
         return copy.deepcopy(network, {**stored, **(memo or {})})
@@ -69,7 +79,7 @@ def tensors_in(tree: Any) -> Iterator[torch.Tensor]:
     elif isinstance(tree, (tuple, list)):
         for value in tree:
             yield from tensors_in(value)
-    elif isinstance(tree, nn.Module):
+    elif isinstance(tree, _NO_CONTAINERS):
         return
     elif is_dataclass(tree) and not isinstance(tree, type):
         for field in fields(tree):

@@ -83,8 +83,8 @@ class Task:
             any map-style ``Dataset``. Inputs may be tuples or dicts of tensors.
         validation: Data that choose children; by default 1/6 of ``data`` is split off.
         test: Data that are looked at once, for the report.
-        probe_layers: Names of the layers whose embeddings are compared, by default the
-            activations behind each group of units.
+        probe_layers: Names of the layers whose embeddings are compared, by default those behind
+            each group of a stack, and of any other network up to four, see `find_probe_layers`.
         protect: Names of layers, or of modules that hold layers, whose units all stay.
         min_units: Units that every group keeps at least; or by the name of a layer, or
             ``"inputs"``, those of its group.

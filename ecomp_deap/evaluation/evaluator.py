@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from ecomp_deap.checks import check_count
-from ecomp_deap.copying import copy_batch, tensors_in
-from ecomp_deap.data import BatchSampler, Samples
+from ecomp_deap.data import Samples
 from ecomp_deap.defaults import BLOCK_SIZE, IMPORTANCES, MEMORY
-from ecomp_deap.errors import ArgumentError, argument_error, one_line
+from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.evaluation.batched import supports_batched
+from ecomp_deap.evaluation.batches import Batches
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.evaluation.contribution import similarity_contribution
 from ecomp_deap.evaluation.engines import (
@@ -28,28 +28,24 @@ from ecomp_deap.evaluation.engines import (
 )
 from ecomp_deap.evaluation.limits import Limits
 from ecomp_deap.evaluation.measuring import failed_measurement
+from ecomp_deap.evaluation.parent import check_parent, proof_size
 from ecomp_deap.evaluation.scoring import Scorer
 from ecomp_deap.evaluation.threads import available_cores, thread_map, torch_threads
 from ecomp_deap.genomes import Genome, WidthGenome, ranked
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.compile import compile_child, parent_arrays
-from ecomp_deap.network.cost import mac_count
 from ecomp_deap.network.cost_model import CostModel
 from ecomp_deap.network.embedding import embed
 from ecomp_deap.network.importance import unit_importance
 from ecomp_deap.network.probes import find_probe_layers
-from ecomp_deap.network.recalibration import has_statistics, recalibrate
+from ecomp_deap.network.recalibration import recalibrate
 from ecomp_deap.network.stack import DenseStack, Walk
 from ecomp_deap.network.structure import find_structure
-from ecomp_deap.network.training import to_device
 from ecomp_deap.seeding import RANKING_STREAM, generator
 from ecomp_deap.similarity import TSNELoss, check_perplexity, default_perplexity
 from ecomp_deap.task import Task
 
 __all__ = ["Evaluator"]
-
-# Groups are proven on so many samples, or on fewer where one pass would take more operations.
-_PROOF_SAMPLES, _PROOF_MACS = 64, 2**30
 
 
 class Evaluator:
@@ -124,17 +120,13 @@ class Evaluator:
             if task.perplexity is None
             else check_perplexity(task.perplexity, task.batch_size)
         )
-        n_search = len(task.splits.search)
-        if task.batch_size > n_search - min(task.train_steps, 1):
-            left = ", so that some are left to train on" if task.train_steps else ""
-            expected = f"at most {n_search - min(task.train_steps, 1)} of {n_search} search samples"
-            raise argument_error("batch_size", f"{expected}{left}", task.batch_size)
+        self._batches = Batches(task, seed=seed)
         # Two, as a norm without statistics of its own takes no single sample.
-        two, _ = self._batch(np.arange(2))
-        self._check_that_it_runs(two)
+        two = self._batches.spread(2)
+        check_parent(task, two)
         self.structure = find_structure(
             task.parent,
-            self._proof_batch(two),
+            self._batches.spread(proof_size(task, two)),
             forward=task.apply,
             protect=task.protect,
             min_units=task.min_units,
@@ -146,7 +138,7 @@ class Evaluator:
             task.probe_layers,
             structure=self.structure,
             two=two,
-            three=self._batch(np.arange(3))[0],
+            three=self._batches.spread(3),
             forward=task.apply,
         )
         if similarity and not self.probes:
@@ -165,48 +157,10 @@ class Evaluator:
             arrays=self.arrays,
         )
         self.limits = Limits(task, self.structure, self.cost_model, self.arrays, timed=latency)
-        search = task.splits.search
-        self._sampler = BatchSampler(
-            len(search),
-            task.batch_size,
-            seed=seed,
-            labels=search.labels if task.balanced else None,
-            balanced=task.balanced,
-        )
-        self._calibration = None
-        if task.recalibration_samples and has_statistics(task.parent):
-            indices = self._sampler.calibration(task.recalibration_samples)
-            self._calibration, _ = self._batch(indices)
-        self._fixed = self._sampler.fixed(task.batch_size) if task.evaluation == "fixed" else None
         self._context: tuple[int, Context] | None = None
         context = self.context(0)
         if self.engine == "masked":
             check_masked(context)
-
-    def _check_that_it_runs(self, inputs: Any) -> None:
-        before = copy_batch(inputs)
-        try:
-            with torch.no_grad():
-                self.task.apply(self.task.parent, inputs)
-        except Exception as error:  # whatever the network's own code raises
-            leaves = torch.utils._pytree.tree_leaves(inputs)
-            shapes = [tuple(leaf.shape[1:]) for leaf in leaves if isinstance(leaf, torch.Tensor)]
-            taken = " and ".join(map(str, shapes))
-            raise ArgumentError(
-                f"parent: expected a network that takes samples of shape {taken}, as the data "
-                f"have them, but {type(error).__name__}: {one_line(error)}"
-            ) from error
-        for old, new in zip(tensors_in(before), tensors_in(inputs), strict=True):
-            if new._version and not torch.equal(old, new):
-                expected = "a network that leaves its inputs as they are, or a forward that copies"
-                raise argument_error("parent", f"{expected} them", "one that writes into them")
-
-    def _proof_batch(self, two: Any) -> Any:
-        """Return inputs for the proof of groups, some of each kind if a network sorts samples."""
-        n_macs = mac_count(self.task.parent, two, n_samples=2, forward=self.task.apply)
-        n_samples = len(self.task.splits.search)
-        n = min(n_samples, _PROOF_SAMPLES, max(2, _PROOF_MACS // max(n_macs, 1)))
-        return self._batch(np.linspace(0, n_samples - 1, n).astype(int))[0]
 
     @property
     def probe_layers(self) -> tuple[str, ...]:
@@ -215,12 +169,12 @@ class Evaluator:
 
     def batch_id(self, generation: int) -> int:
         """Return what tells this generation's scoring batch from others'."""
-        return 0 if self._fixed is not None else generation
+        return self._batches.identity(generation)
 
     @property
     def batches_per_epoch(self) -> int:
         """Generations in which every search sample is scored on once."""
-        return self._sampler.batches_per_epoch
+        return self._batches.per_epoch
 
     @property
     def worst(self) -> Measurement:
@@ -290,33 +244,12 @@ class Evaluator:
             map_function: What spreads blocks over workers, called as ``map(function, blocks)``;
                 by default threads of this process.
         """
-        outcomes = self._outcomes(
-            genomes, generation, seeds, train=train, map_function=map_function
-        )
-        # Here and now, when no child is measured beside those that are timed.
-        for i, genome in enumerate(genomes if self.limits.matter else ()):
-            found = self.limits.judge(
-                outcomes[i].measurement, genome.widths, partial(self.compile, genome)
-            )
-            outcomes[i] = replace(outcomes[i], measurement=found)
-        return outcomes
-
-    def _outcomes(
-        self,
-        genomes: Sequence[Genome],
-        generation: int,
-        seeds: Sequence[int],
-        *,
-        train: bool,
-        map_function: Callable[..., Iterable[Any]] | None = None,
-    ) -> list[Outcome]:
-        """Return what the engines find, see `measure`."""
-        genomes = [self.unfold(genome) for genome in genomes]
-        self.settle(genomes)
+        unfolded = [self.unfold(genome) for genome in genomes]
+        self.settle(unfolded)
         context = self.context(generation)
         if not train and context.training:
             context = replace(context, training=[])
-        blocks = self._blocks(genomes, seeds)
+        blocks = self._blocks(unfolded, seeds)
         function = partial(evaluate, context)
         if map_function is not None:
             results = map_function(function, blocks)
@@ -324,7 +257,14 @@ class Evaluator:
             results = thread_map(function, blocks, threads=self.threads)
         else:
             results = map(function, blocks)
-        return [outcome for block in results for outcome in block]
+        outcomes = [outcome for block in results for outcome in block]
+        # Here and now, when no child is measured beside those that are timed.
+        for i, genome in enumerate(genomes if self.limits.matter else ()):
+            found = self.limits.judge(
+                outcomes[i].measurement, genome.widths, partial(self.compile, genome)
+            )
+            outcomes[i] = replace(outcomes[i], measurement=found)
+        return outcomes
 
     def _blocks(self, genomes: Sequence[Genome], seeds: Sequence[int]) -> list[Block]:
         size = self.block_size
@@ -381,9 +321,10 @@ class Evaluator:
 
     def recalibrate(self, child: nn.Module) -> None:
         """Give a child's batch norms statistics of their own, if the task wants it (in place)."""
-        if self._calibration is not None:
+        calibration = self._batches.calibration
+        if calibration is not None:
             with torch_threads(self.torch_threads):
-                recalibrate(child, self._calibration, forward=self.task.apply)
+                recalibrate(child, calibration, forward=self.task.apply)
 
     def scorer(self, samples: Samples) -> Scorer:
         """Return a `Scorer` for whole data sets."""
@@ -400,15 +341,7 @@ class Evaluator:
 
     def _make_context(self, generation: int) -> Context:
         task = self.task
-        if self._fixed is None:
-            scoring = self._sampler.scoring(generation)
-            training = self._sampler.training(generation, task.train_steps, task.batch_size)
-        else:
-            scoring = self._fixed
-            training = self._sampler.training(
-                generation, task.train_steps, task.batch_size, exclude=scoring
-            )
-        inputs, targets = self._batch(scoring)
+        inputs, targets = self._batches.scoring(generation)
         with torch_threads(self.torch_threads), torch.no_grad():
             outputs, found, shared = self._embed_parent(inputs)
             losses = {n: self._loss(n, found[n], len(targets)) for n in self.probe_layers}
@@ -423,7 +356,7 @@ class Evaluator:
             losses=losses,
             inputs=inputs,
             targets=targets,
-            training=[self._batch(indices) for indices in training],
+            training=self._batches.training(generation),
             learning_rate=task.learning_rate,
             inherit=task.inherit,
             metric=task.metric,
@@ -432,7 +365,7 @@ class Evaluator:
             threads=self.threads,
             engine=self.engine,
             memory=self._memory,
-            calibration=self._calibration,
+            calibration=self._batches.calibration,
             shared=shared,
         )
 
@@ -447,10 +380,6 @@ class Evaluator:
             walks.append(stack.walk(tensors, walks[-1].outputs, segment))
         found = {name: e for walk in walks for name, e in walk.embeddings.items()}
         return walks[-1].outputs, found, walks[0]
-
-    def _batch(self, indices: np.ndarray) -> tuple[Any, torch.Tensor]:
-        inputs, targets = self.task.splits.search.batch(indices)
-        return to_device(inputs, self.task.device), targets.to(self.task.device)
 
     def _loss(self, name: str, embedding: torch.Tensor, n_samples: int) -> TSNELoss:
         if len(embedding) != n_samples:

@@ -48,15 +48,17 @@ def traced_structure(
 
     Args:
         parent: The network, in eval mode; it is not changed.
-        example: A batch; a sample or two are enough.
+        example: A batch. A sample or two are enough, but where a network sends samples different
+            ways, take some for each.
         forward: ``(module, inputs) -> outputs``, by default `default_forward`.
 
     Returns:
-        The groups. All together have been removed by half from a child whose outputs were the
+        The groups. All together have been removed in part from a child whose outputs were the
         masked parent's.
 
     Raises:
-        ArgumentError: Nothing to prune, with every layer's reason.
+        ArgumentError: Nothing to prune, with every layer's reason; outputs without floating-point
+            numbers, by which nothing can be proven.
     """
     names = dict(parent.named_modules())
     if example is None:
@@ -75,9 +77,10 @@ def traced_structure(
         if candidate.problem is not None:
             left_alone.update(dict.fromkeys(candidate.makers, candidate.problem))
     sound = [candidate for candidate in ready if candidate.problem is None]
+    order = {name: i for i, name in enumerate(names)}
+    sound.sort(key=lambda candidate: order[candidate.name])
     lively = lively_twin(parent, example, forward)
     proven = proven_candidates(lively, sound, example, forward, left_alone)
-    order = {name: i for i, name in enumerate(names)}
     proven.sort(key=lambda candidate: order[candidate.name])
     cut = {name for candidate in proven for name in candidate.makers}
     for name, module in names.items():

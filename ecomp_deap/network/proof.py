@@ -1,4 +1,4 @@
-"""The proof: a child without half of a group's units, beside the parent that reads them as 0."""
+"""The proof: a child without some of a group's units, beside the parent that reads them as 0."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -62,24 +62,10 @@ def proven_candidates(
         ArgumentError: The outputs hold nothing that tells children from one another.
     """
     proof = _Proof(parent, example, forward)
-    if not candidates or proof.failure(candidates) is None:
+    reason = proof.failure(candidates) if candidates else None
+    if reason is None:
         return list(candidates)
-    ends: dict[tuple[str, int], int] = {}
-    for candidate in candidates:
-        for key, pairs in candidate.entries.items():
-            ends[key] = max(ends.get(key, 0), pairs[-1][0] + 1)
-    alone = []
-    for candidate in candidates:
-        reason = proof.failure([candidate])
-        others = (
-            candidate.flattened_by_position(parent),
-            candidate.behind_the_uncounted(parent, ends),
-        )
-        found = candidate if reason is None else next(filter(proof.holds, others), None)
-        if found is not None:
-            alone.append(found)
-        elif reason is not None:
-            left_alone.update(dict.fromkeys(candidate.makers, reason))
+    alone = _saved(proof, candidates, reason, left_alone)
     if not alone or proof.failure(alone) is None:
         return alone
     together: list[Candidate] = []
@@ -93,11 +79,48 @@ def proven_candidates(
     return together
 
 
+def _saved(
+    proof: "_Proof", candidates: Sequence[Candidate], reason: str, left_alone: dict[str, str]
+) -> list[Candidate]:
+    """Return those that hold of candidates that do not all hold; note why others do not.
+
+    Halves are tried before halves of halves, as most candidates hold.
+    """
+    ends: dict[tuple[str, int], int] = {}
+    for candidate in candidates:
+        for key, pairs in candidate.entries.items():
+            ends[key] = max(ends.get(key, 0), pairs[-1][0] + 1)
+    saved: list[Candidate] = []
+    failed = [(list(candidates), reason)]
+    while failed:
+        part, reason = failed.pop()
+        if len(part) > 1:
+            half = len(part) // 2
+            for some in (part[:half], part[half:]):
+                why = proof.failure(some)
+                if why is None:
+                    saved += some
+                else:
+                    failed.append((some, why))
+            continue
+        (candidate,) = part
+        others = (
+            candidate.flattened_by_position(proof.parent),
+            candidate.behind_the_uncounted(proof.parent, ends),
+        )
+        found = next((o for o in others if o is not None and proof.failure([o]) is None), None)
+        if found is not None:
+            saved.append(found)
+        else:
+            left_alone.update(dict.fromkeys(candidate.makers, reason))
+    return saved
+
+
 class _Proof:
     """Compares children of a parent with the masked parent, on one batch."""
 
     def __init__(self, parent: nn.Module, example: Any, forward: Forward) -> None:
-        self._parent, self._example, self._forward = parent, example, forward
+        self.parent, self._example, self._forward = parent, example, forward
         with torch.no_grad():
             outputs = run(copy_network(parent), example, forward)
             if not any(leaf.isfinite().any() for leaf in _comparable(outputs)):
@@ -110,21 +133,21 @@ class _Proof:
             except Exception:  # its outputs in eval mode are all that can be asked for
                 self._trained = None
 
-    def holds(self, candidate: Candidate | None) -> bool:
-        """Return whether a child without half of a candidate's units is the masked parent."""
-        return candidate is not None and self.failure([candidate]) is None
-
     def failure(self, candidates: Sequence[Candidate]) -> str | None:
-        """Return why a child without half of the candidates' units is not the masked parent."""
-        structure = structure_of(self._parent, candidates, {})
+        """Return why a child without some of the candidates' units is not the masked parent."""
+        structure = structure_of(self.parent, candidates, {})
         rng = np.random.default_rng(0)
-        masks = [rng.permutation(group.n_units) >= group.n_units // 2 for group in structure.groups]
-        state = self._parent.state_dict()
+        # Numbers of their own, so that no two groups fit by chance what must be of one size.
+        masks = [
+            rng.permutation(n) >= rng.integers(max(1, n // 3), 2 * n // 3, endpoint=True)
+            for n in structure.widths
+        ]
+        state = self.parent.state_dict()
         arrays = {name: state[name].cpu().numpy() for name in structure.tensors}
         with torch.no_grad():
-            masked = masked_parent(self._parent, structure, masks)
+            masked = masked_parent(self.parent, structure, masks)
             expected = run(masked, self._example, self._forward)
-            child = compile_child(self._parent, structure, MaskGenome(masks), arrays=arrays)
+            child = compile_child(self.parent, structure, MaskGenome(masks), arrays=arrays)
             try:
                 found = run(child, self._example, self._forward)
             except Exception as error:  # whatever the network's own code raises

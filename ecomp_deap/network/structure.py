@@ -33,7 +33,8 @@ def find_structure(
 
     Args:
         parent: The network, in eval mode; it is not changed.
-        example: A batch, of which a sample or two are enough; needed unless the parent is a stack.
+        example: A batch, needed unless the parent is a stack. A sample or two are enough, but where a
+            network sends samples different ways, take some for each.
         forward: ``(module, inputs) -> outputs``, by default `default_forward`.
         protect: Names of layers whose outputs stay whole, or of modules all of whose layers'
             outputs do.
@@ -46,7 +47,8 @@ def find_structure(
     Raises:
         ArgumentError: Nothing to prune, with every layer's reason; a stack that holds what cannot
             be pruned, and no example; inputs that cannot be pruned; a name in ``protect`` or
-            ``min_units`` that the parent does not have; a number out of range.
+            ``min_units`` that the parent does not have; a number out of range; layers that have no
+            weights yet, or are scripted; outputs that nothing can be proven by.
     """
     check_network(parent)
     check_count("round_to", round_to, minimum=1)

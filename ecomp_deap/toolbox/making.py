@@ -78,8 +78,9 @@ def make_toolbox(
             ``"roulette"`` (default with ``loss_weights``), ``"tournament"``.
         objectives: Pareto fitness: the metric's name and of similarity_loss, relative_width,
             param_count, mac_count, size_bytes, latency_ms; by default the metric, similarity_loss
-            and param_count.
+            and param_count. Without similarity_loss, a parent needs no probe layer.
         loss_weights: Weighted fitness: (accuracy, similarity, compression), by default (1, 2, 1).
+            With a similarity of 0, a parent needs no probe layer.
         importance: Which units go first, in the first population, of which evenly spaced rates
             from 0.1 to 0.8 are pruned (or more, see `rate_range`, so that half of it keeps the
             task's limits), and in all of widths; see `Evaluator`. ``"random"``: other units in

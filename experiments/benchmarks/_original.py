@@ -100,7 +100,7 @@ class OriginalEvaluator(Evaluator):
         train: bool = True,
         map_function: Callable[..., Iterable[Any]] | None = None,
     ) -> list[Outcome]:
-        inputs, targets = self._batch(self._sampler.scoring(generation))
+        inputs, targets = self._batches.scoring(generation)
         with torch_threads(self.threads), torch.no_grad():
             batch = OneBatch(self.task, self.probes, self.perplexity, inputs, targets)
             return [

@@ -113,9 +113,7 @@ def test_an_engine_that_is_asked_for_measures():
 
 
 def test_the_masked_engine_leaves_to_the_loop_what_it_cannot_do():
-    masked, loop = (
-        Evaluator(convolutional(), engine=engine) for engine in ("masked", "loop")
-    )
+    masked, loop = (Evaluator(convolutional(), engine=engine) for engine in ("masked", "loop"))
     genomes = [*masks_for(loop.context(1)), *learnt_for(loop.context(1))]
     assert masked.measure(genomes, 1, range(8)) == loop.measure(genomes, 1, range(8))
     assert masked.engine == "masked"

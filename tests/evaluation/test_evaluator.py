@@ -382,7 +382,7 @@ def test_a_probe_layer_that_sees_some_samples_alone_is_refused(tiny_splits):
 def test_a_parent_without_anything_to_compare_is_refused_where_similarity_matters(tiny_splits):
     parent = nn.Sequential(nn.Linear(12, 3))
     task = Task(parent, tiny_splits, batch_size=30, prune_inputs=True)
-    with pytest.raises(ArgumentError, match="probe_layers: expected names of layers where .*None"):
+    with pytest.raises(ArgumentError, match=r"probe_layers: expected names of layers where .*None"):
         Evaluator(task)
     evaluator = Evaluator(task, similarity=False)
     assert evaluator.probe_layers == ()

@@ -22,7 +22,7 @@ class Series(nn.Module):
 
 
 class Volumes(nn.Module):
-    """Convolutions of maps of shape ``(n, units, depth, height, width)``, without modules between."""
+    """Convolutions of maps of shape ``(n, units, depth, height, width)``."""
 
     shape = (2, 5, 5, 5)
 
@@ -62,6 +62,23 @@ class ChannelsLast(nn.Module):
 
     def forward(self, x):
         return self.last(self.last_act(self.second(self.act(self.first(x)))).mean(dim=(1, 2)))
+
+
+class Turned(nn.Module):
+    """Units that only a child can tell: those of maps go last, those of tokens behind samples."""
+
+    shape = (3, 6, 6)
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.act = nn.Conv2d(3, 10, 3), nn.GELU()
+        self.second, self.last_act = nn.Linear(10, 8), nn.GELU()
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.act(self.first(x).permute(0, 2, 3, 1))
+        x = self.last_act(self.second(x).flatten(1, 2).transpose(1, 2))
+        return self.last(x.mean(dim=2))
 
 
 class AmongSamples(nn.Module):

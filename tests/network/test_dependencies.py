@@ -252,6 +252,13 @@ def test_a_layer_that_no_graph_follows_costs_no_other_its_units(recurrent):
         assert "does not follow its units (IndexError" in structure.left_alone["second"]
 
 
+@pytest.mark.parametrize("example", [None, images()])
+def test_layers_without_weights_yet_are_named(example):
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 5))
+    with pytest.raises(ArgumentError, match="module '1': expected one that has its weights"):
+        find_structure(network, example)
+
+
 def test_structures_of_branches_can_be_pickled():
     structure = find_structure(build_network("Grouped"), images())
     assert pickle.loads(pickle.dumps(structure)) == structure

@@ -21,6 +21,7 @@ from tests.network.layouts import (
     Padded,
     Series,
     TokensFirst,
+    Turned,
     Volumes,
     build_layout,
     samples_for,
@@ -122,6 +123,7 @@ LAYOUTS = {
         "encoder.layers.1.linear1": (1, 2),
     },
     ChannelsLast: {"act": (0, 3), "last_act": (0, 3)},
+    Turned: {"act": (0, 3), "last_act": (0, 1)},
 }
 
 
@@ -215,7 +217,7 @@ def test_units_that_all_stay_are_where_the_layers_before_put_them(body, shape, m
 
 @pytest.mark.parametrize(("shape", "unit_dim"), [((7, 3, 4), 2), ((7, 3, 4, 2, 2), 2), ((4, 3), 0)])
 def test_units_that_all_stay_are_behind_samples_that_are_not_first(shape, unit_dim):
-    class Turned(nn.Module):
+    class Fixed(nn.Module):
         def __init__(self):
             super().__init__()
             self.turned = nn.Identity()
@@ -226,7 +228,7 @@ def test_units_that_all_stay_are_behind_samples_that_are_not_first(shape, unit_d
             return self.last(self.hidden(x).relu()) + self.turned(maps).mean()
 
     torch.manual_seed(0)
-    assert probes_of(Turned().eval(), torch.randn(3, 4), ["turned"]) == (
+    assert probes_of(Fixed().eval(), torch.randn(3, 4), ["turned"]) == (
         Probe("turned", 1, unit_dim),
     )
 

@@ -313,3 +313,22 @@ def test_units_of_weights_that_hooks_compute_stay():
     assert structure.left_alone["0"] == "the weight of '0' is computed from others"
     child = compile_child(network, structure, MaskGenome([np.arange(6) < 3, np.arange(5) < 3]))
     assert child(torch.randn(4, 10)).shape == (4, 3)
+
+
+class SumInTraining(nn.Module):
+    """Two layers whose units are added in training alone, as no graph shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right, self.last = nn.Linear(10, 8), nn.Linear(10, 8), nn.Linear(16, 3)
+
+    def forward(self, x):
+        left, right = self.left(x), self.right(x)
+        y = self.last(torch.cat([left, right], dim=1))
+        return (y, (left + right).mean(dim=1)) if self.training else y
+
+
+def test_groups_lose_different_numbers_of_units():
+    torch.manual_seed(0)
+    with pytest.raises(ArgumentError, match="left: without its units the network does not run in"):
+        find_structure(SumInTraining().eval(), torch.randn(4, 10))

@@ -1,0 +1,84 @@
+"""`Batches`: the samples that each generation is scored, trained and calibrated on."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ecomp_deap.data import BatchSampler
+from ecomp_deap.errors import argument_error
+from ecomp_deap.network.recalibration import has_statistics
+from ecomp_deap.network.training import to_device
+from ecomp_deap.task import Task
+
+__all__ = ["Batches"]
+
+Batch = tuple[Any, torch.Tensor]
+
+
+class Batches:
+    """Draws batches of a task's search data, on its device.
+
+    Args:
+        task: What is asked.
+        seed: The run's seed; the batches of a generation depend on it and the generation alone.
+
+    Attributes:
+        calibration: Inputs that batch norms take their statistics from, the same throughout; None
+            where they keep the parent's, or there are none.
+
+    Raises:
+        ArgumentError: Batches that are larger than the data allow, or cannot be balanced.
+    """
+
+    def __init__(self, task: Task, *, seed: int) -> None:
+        self._task, search = task, task.splits.search
+        most = len(search) - min(task.train_steps, 1)
+        if task.batch_size > most:
+            left = ", so that some are left to train on" if task.train_steps else ""
+            expected = f"at most {most} of {len(search)} search samples{left}"
+            raise argument_error("batch_size", expected, task.batch_size)
+        self._sampler = BatchSampler(
+            len(search),
+            task.batch_size,
+            seed=seed,
+            labels=search.labels if task.balanced else None,
+            balanced=task.balanced,
+        )
+        self._fixed = self._sampler.fixed(task.batch_size) if task.evaluation == "fixed" else None
+        self.calibration: Any = None
+        if task.recalibration_samples and has_statistics(task.parent):
+            indices = self._sampler.calibration(task.recalibration_samples)
+            self.calibration, _ = self._batch(indices)
+
+    @property
+    def per_epoch(self) -> int:
+        """Generations in which every search sample is scored on once."""
+        return self._sampler.batches_per_epoch
+
+    def identity(self, generation: int) -> int:
+        """Return what tells this generation's scoring batch from others'."""
+        return 0 if self._fixed is not None else generation
+
+    def scoring(self, generation: int) -> Batch:
+        """Return the inputs and targets that a generation is scored on."""
+        return self._batch(self._scoring(generation))
+
+    def training(self, generation: int) -> list[Batch]:
+        """Return the inputs and targets of each gradient step of a generation."""
+        n_steps, size = self._task.train_steps, self._task.batch_size
+        drawn = self._sampler.training(generation, n_steps, size, exclude=self._scoring(generation))
+        return [self._batch(indices) for indices in drawn]
+
+    def spread(self, n: int) -> Any:
+        """Return the inputs of n samples, or of all if there are fewer, evenly spaced."""
+        n_search = len(self._task.splits.search)
+        inputs, _ = self._batch(np.linspace(0, n_search - 1, min(n, n_search)).astype(int))
+        return inputs
+
+    def _scoring(self, generation: int) -> np.ndarray:
+        return self._sampler.scoring(generation) if self._fixed is None else self._fixed
+
+    def _batch(self, indices: np.ndarray) -> Batch:
+        inputs, targets = self._task.splits.search.batch(indices)
+        return to_device(inputs, self._task.device), targets.to(self._task.device)
