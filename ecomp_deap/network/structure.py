@@ -33,8 +33,8 @@ def find_structure(
 
     Args:
         parent: The network, in eval mode; it is not changed.
-        example: A batch, needed unless the parent is a stack. A sample or two are enough, but where a
-            network sends samples different ways, take some for each.
+        example: A batch, needed unless the parent is a stack. A sample or two are enough, but where
+            a network sends samples different ways, take some for each.
         forward: ``(module, inputs) -> outputs``, by default `default_forward`.
         protect: Names of layers whose outputs stay whole, or of modules all of whose layers'
             outputs do.
