@@ -7,7 +7,8 @@ parameters. Networks that are large for two cores get fewer images.
 
 Writes into OUT: ``fronts.csv`` (one row a child of a front), ``table.csv`` and ``table.md``
 (parents and chosen children), ``fronts.png``, and ``NETWORK.txt``, what `inspect` says of it.
-Finished runs are kept in ``OUT/runs``, so an interrupted experiment goes on where it stopped.
+Finished runs are kept in ``OUT/runs``, so an interrupted experiment goes on where it stopped, and
+the tables hold all runs that are there.
 
     python experiments/any_network.py --networks lenet5 concat --seeds 3
 """
@@ -79,15 +80,16 @@ def main() -> None:
     given = {name: value for name, value in given.items() if value is not None}
     check_settings(options.out, {"share": options.share, "data": len(data.search), **given})
     (options.out / "runs").mkdir(exist_ok=True)
-    runs = []
     for name in options.networks:
         for seed in range(1, options.seeds + 1):
             path = options.out / "runs" / f"{name}_seed_{seed}.json"
             if not path.exists():
                 run = _run(name, seed, replace(SETTINGS[name], **given), data, options)
                 write_atomically(path, json.dumps(run, indent=1) + "\n")
-            runs.append(json.loads(path.read_text(encoding="utf-8")))
-            print(f"{name}, seed {seed}: {runs[-1]['seconds']}", file=sys.stderr, flush=True)
+                print(f"{name}, seed {seed}: {run['seconds']}", file=sys.stderr, flush=True)
+    # All that are there, so that networks and seeds can be added one by one.
+    paths = [p for name in NETWORKS for p in sorted((options.out / "runs").glob(f"{name}_seed_*"))]
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     text = _markdown(runs, options.share)
     write_csv(options.out / "fronts.csv", [row for run in runs for row in run["front"]])
     write_csv(options.out / "table.csv", [row for run in runs for row in run["chosen"]])
