@@ -55,11 +55,12 @@ class WidthGenome(Genome):
     def unfold(self, ranking: Sequence[np.ndarray]) -> MaskGenome:
         """Return the genome of the masks that keep the most important units of each group.
 
-                Args:
-                        ranking: For each group the indices of its units, the most important first, see
-                        `ranked`.
-        :
-                    ArgumentError: Another number of groups, or a group with fewer units.
+        Args:
+            ranking: For each group the indices of its units, the most important first, see
+                `ranked`.
+
+        Raises:
+            ArgumentError: Another number of groups, or a group with fewer units.
         """
         sizes = tuple(len(order) for order in ranking)
         if len(sizes) != len(self._widths) or any(map(int.__gt__, self._widths, sizes)):
