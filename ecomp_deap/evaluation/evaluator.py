@@ -145,7 +145,7 @@ class Evaluator:
             expected = "names of layers where representations are compared, as none was found"
             raise argument_error("probe_layers", expected, task.probe_layers)
         batched = self.structure.is_stack and supports_batched(task, self.probe_layers, two)
-        self._first_engine = "batched" if batched else "loop"
+        self._first_engine = check_engine("auto", batched=batched)
         self.engine = check_engine(engine, batched=batched)
         self.arrays = parent_arrays(task.parent, self.structure)
         self.cost_model = CostModel(

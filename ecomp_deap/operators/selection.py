@@ -36,24 +36,22 @@ def selSoftmaxRoulette(
         raise argument_error("individuals", "at least one", individuals)
     if not temperature > 0:
         raise argument_error("temperature", "a number greater than 0", temperature)
-    sound = [i for i in individuals if not _failed(i)]
-    within = [i for i in sound if not _violation(i)]
-    sound = within or sound or list(individuals)
-    values = [individual.fitness.wvalues[0] for individual in sound]
+    ranks = [_rank(individual) for individual in individuals]
+    lowest = min(ranks)
+    eligible = [i for i, rank in zip(individuals, ranks, strict=True) if rank == lowest]
+    values = [individual.fitness.wvalues[0] for individual in eligible]
     largest = max(values)
     # The difference first: dividing a huge fitness by a small temperature would overflow.
     weights = [math.exp((value - largest) / temperature) for value in values]
-    return random.choices(sound, weights=weights, k=k)
+    return random.choices(eligible, weights=weights, k=k)
 
 
-def _failed(individual: Any) -> bool:
+def _rank(individual: Any) -> int:
+    """Return 0 for a child within the task's limits, 1 for one beyond them, 2 for a failed one."""
     measurement = getattr(individual, "measurement", None)
-    return measurement is not None and measurement.failed
-
-
-def _violation(individual: Any) -> float:
-    measurement = getattr(individual, "measurement", None)
-    return 0.0 if measurement is None else measurement.violation
+    if measurement is None:
+        return 0
+    return 2 if measurement.failed else int(measurement.violation > 0)
 
 
 def make_selection(name: str, n_objectives: int) -> tuple[Callable[..., list[Any]], dict[str, Any]]:
