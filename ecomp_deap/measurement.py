@@ -22,7 +22,7 @@ class Measurement(Mapping[str, float]):
 
     Attributes:
         metric: The task's metric, by default accuracy in [0, 1].
-        similarity_loss: KL divergence in nats, summed over probe layers.
+        similarity_loss: By the task's measure (of t-SNE in nats), summed over probe layers.
         relative_width: Units kept / the parent's units, in (0, 1].
         param_count: Number of parameters.
         mac_count: Multiply-accumulate operations for one sample.

@@ -26,7 +26,7 @@ def similarity_contribution(
         measure: Returns the outcomes of genomes, none of which trains.
 
     Returns:
-        One double array of shape ``(n_units,)`` per group, in nats.
+        One double array of shape ``(n_units,)`` per group.
     """
     whole = [np.ones(group.n_units, dtype=bool) for group in structure.groups]
     found = []

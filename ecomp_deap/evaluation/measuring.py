@@ -10,7 +10,7 @@ from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.genomes import Genome, Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.cost_model import CostModel, Costs
-from ecomp_deap.similarity import WORST_LOSS, TSNELoss, losses_of_children
+from ecomp_deap.similarity import losses_of_children
 from ecomp_deap.task import Metric
 
 __all__ = ["failed_measurement", "measure", "outcomes", "similarity_losses"]
@@ -24,7 +24,7 @@ def measure(
     structure: Structure,
     cost_model: CostModel,
     widths: Sequence[int],
-    n_probes: int,
+    worst_similarity: float,
 ) -> Measurement:
     """Return the measurement of a child, a failed one where its figures are not finite.
 
@@ -35,7 +35,7 @@ def measure(
         structure: The parent's groups.
         cost_model: Tells what children cost.
         widths: The child's units in each group.
-        n_probes: Number of probe layers.
+        worst_similarity: Similarity loss of a failed child, summed over the probe layers.
     """
     if value is None or not math.isfinite(value):
         what = "outputs are" if value is None else f"{metric.name} is"
@@ -43,7 +43,7 @@ def measure(
             f"{what} not finite",
             metric=metric,
             costs=cost_model(structure.widths),
-            n_probes=n_probes,
+            worst_similarity=worst_similarity,
         )
     costs = cost_model(widths)
     return Measurement(
@@ -61,13 +61,11 @@ def similarity_losses(
     context: Context, embeddings: Mapping[str, Sequence[torch.Tensor]]
 ) -> dict[str, list[float]]:
     """Return the similarity losses of embeddings of the generation's batch, by probe layer."""
-    together = {n: loss for n, loss in context.losses.items() if isinstance(loss, TSNELoss)}
-    found = losses_of_children(list(together.values()), [embeddings[name] for name in together])
-    losses = dict(zip(together, found, strict=True))
-    return {
-        name: (losses[name] if name in losses else loss.of_children(embeddings[name])).tolist()
-        for name, loss in context.losses.items()
-    }
+    names = list(context.losses)
+    found = losses_of_children(
+        [context.losses[name] for name in names], [embeddings[name] for name in names]
+    )
+    return {name: losses.tolist() for name, losses in zip(names, found, strict=True)}
 
 
 def outcomes(
@@ -86,6 +84,7 @@ def outcomes(
         losses: Similarity losses by probe layer.
         learnt: What each child has learnt, if it keeps that.
     """
+    worst = sum((loss.worst for loss in context.losses.values()), 0.0)
     return [
         Outcome(
             measure(
@@ -95,7 +94,7 @@ def outcomes(
                 structure=context.structure,
                 cost_model=context.cost_model,
                 widths=genome.widths,
-                n_probes=len(losses),
+                worst_similarity=worst,
             ),
             arrays,
         )
@@ -103,19 +102,21 @@ def outcomes(
     ]
 
 
-def failed_measurement(reason: str, *, metric: Metric, costs: Costs, n_probes: int) -> Measurement:
+def failed_measurement(
+    reason: str, *, metric: Metric, costs: Costs, worst_similarity: float
+) -> Measurement:
     """Return the finite worst measurement, for a child that could not be measured.
 
     Args:
         reason: Why.
         metric: The task's metric.
         costs: The parent's.
-        n_probes: Number of probe layers.
+        worst_similarity: Similarity loss of such a child, summed over the probe layers.
     """
     assert metric.worst is not None  # Metric has seen to it
     return Measurement(
         metric=metric.worst,
-        similarity_loss=WORST_LOSS * n_probes,
+        similarity_loss=worst_similarity,
         relative_width=1.0,
         param_count=costs.param_count,
         mac_count=costs.mac_count,

@@ -17,7 +17,13 @@ from ecomp_deap.network.cost_model import CostModel
 from ecomp_deap.network.embedding import Probe, embed
 from ecomp_deap.network.stack import DenseStack
 from ecomp_deap.network.training import predict, to_device
-from ecomp_deap.similarity import TSNELoss, default_perplexity, losses_of_children
+from ecomp_deap.similarity import (
+    SIMILARITIES,
+    SimilarityLoss,
+    default_perplexity,
+    losses_of_children,
+    make_similarity,
+)
 from ecomp_deap.similarity.tables import table_capacity
 from ecomp_deap.task import Task
 
@@ -67,14 +73,14 @@ class Scorer:
         if highest <= 1:
             raise argument_error("validation", "at least 5 samples to score on", self._table)
         self._perplexity = min(task.perplexity or highest, (self._table - 1) / 3)
-        self._losses: list[Mapping[str, TSNELoss]] = []
+        self._losses: list[Mapping[str, SimilarityLoss]] = []
         with torch.no_grad():
             for inputs, _ in self._chunks():
                 _, found = self._embed(task.parent, inputs)
                 self._losses.append(
                     {
-                        name: TSNELoss(
-                            self._tables(embedding),
+                        name: make_similarity(
+                            *(task.similarity, self._tables(embedding)),
                             perplexity=self._perplexity,
                             kernel=task.kernel,
                         )
@@ -115,7 +121,7 @@ class Scorer:
             structure=self.structure,
             cost_model=self.cost_model,
             widths=widths,
-            n_probes=len(losses),
+            worst_similarity=SIMILARITIES[self.task.similarity].worst * len(losses),
         )
 
     def score_all(

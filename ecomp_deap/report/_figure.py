@@ -74,10 +74,9 @@ def label(axes: Axes, x: str | None, y: str | None) -> None:
 
 
 def words(quantity: str) -> str:
-    """Return ``similarity_loss`` as ``Similarity loss``, with the unit where there is one."""
+    """Return ``size_bytes`` as ``Size (bytes)``, and so with the unit where there is one."""
     named = {
         "accuracy": "Accuracy (%)",
-        "similarity_loss": "Similarity loss (nats)",
         "relative_width": "Relative width (%)",
         "param_count": "Parameters",
         "mac_count": "Multiply-accumulates",

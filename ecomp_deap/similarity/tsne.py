@@ -14,8 +14,9 @@ import torch
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.similarity.calibration import Calibration, calibrate
-from ecomp_deap.similarity.distances import median_scale, squared_distances
+from ecomp_deap.similarity.distances import finite_distances, median_scale, replace_dead
 from ecomp_deap.similarity.divergences import Job, Origins, divergences
+from ecomp_deap.similarity.interface import SimilarityLoss, as_tensor, check_child, refuse_dead
 from ecomp_deap.similarity.tables import (
     EPSILON,
     WORST_LOSS,
@@ -28,9 +29,9 @@ __all__ = [
     "TSNELoss",
     "check_perplexity",
     "default_perplexity",
+    "divergences_of_children",
     "joint_probabilities",
     "kl_divergence",
-    "losses_of_children",
     "student_probabilities",
 ]
 
@@ -127,14 +128,15 @@ def _normalise(table: torch.Tensor) -> torch.Tensor:
     return (table / total).clamp_min(EPSILON).masked_fill(eye, 0.0)
 
 
-class TSNELoss:
+class TSNELoss(SimilarityLoss):
     """Similarity loss of children's embeddings against the parent's, of the same samples.
 
     Args:
         origin_embeddings: The parent's embedding, an array or tensor of shape
             ``(n_samples, n_units)``; or several tables, ``(..., n_samples, n_units)``, each
             compared with the child's table in the same place.
-        perplexity: Effective number of neighbours, > 1 and ≤ (n_samples − 1) / 3.
+        perplexity: Effective number of neighbours, > 1 and ≤ (n_samples − 1) / 3; by default
+            `default_perplexity`.
         kernel: How the child's probabilities are made: ``"gaussian"``, calibrated like the
             parent's, or ``"student"``, Student-t with as many degrees of freedom as the child's
             embedding has units. The latter is not invariant to width and scale, so it partly
@@ -153,13 +155,21 @@ class TSNELoss:
     True
     """
 
+    worst = WORST_LOSS
+
     def __init__(
-        self, origin_embeddings: Any, *, perplexity: float = 30.0, kernel: str = "gaussian"
+        self,
+        origin_embeddings: Any,
+        *,
+        perplexity: float | None = None,
+        kernel: str = "gaussian",
     ) -> None:
         if kernel not in ("gaussian", "student"):
             raise argument_error("kernel", "'gaussian' or 'student'", kernel)
-        origin, _ = _as_tensor("origin_embeddings", origin_embeddings)
+        origin, _ = as_tensor("origin_embeddings", origin_embeddings)
         self.n_samples = origin.shape[-2]
+        if perplexity is None:
+            perplexity = default_perplexity(self.n_samples)
         self.perplexity = check_perplexity(perplexity, self.n_samples)
         self.kernel = kernel
         origin = origin.detach().double()
@@ -171,7 +181,7 @@ class TSNELoss:
             parts.append(found._replace(joint=found.joint.clone()))
         joint, log_beta, _, tied, dead = (torch.cat(part) for part in zip(*parts, strict=True))
         if dead.any():
-            _refuse_dead(origin)
+            refuse_dead(origin)
         joint.diagonal(dim1=-2, dim2=-1).zero_()
         #: P, double, shape ``(..., n_samples, n_samples)``.
         self.probabilities = joint.view(*origin.shape[:-1], self.n_samples)
@@ -203,10 +213,10 @@ class TSNELoss:
         Raises:
             ArgumentError: Another number of samples, or of tables, than the parent's embedding.
         """
-        compressed, is_array = _as_tensor("compressed_embeddings", compressed_embeddings)
+        compressed, is_array = as_tensor("compressed_embeddings", compressed_embeddings)
         self._check(compressed)
         if self._needs_gradient(compressed):
-            losses = self.from_distances(_distances(compressed), compressed.shape[-1])
+            losses = self.from_distances(finite_distances(compressed), compressed.shape[-1])
         else:
             job = self._job([compressed])
             losses = divergences([job], self.perplexity)[0].view(compressed.shape[:-2])
@@ -227,7 +237,7 @@ class TSNELoss:
         Raises:
             ArgumentError: Another number of samples, or of tables, than the parent's embedding.
         """
-        return losses_of_children([self], [embeddings])[0]
+        return divergences_of_children([self], [embeddings])[0]
 
     def from_distances(self, distances: torch.Tensor, n_units: int) -> torch.Tensor:
         """Return the losses for tables of squared distances, step by step; differentiable.
@@ -241,15 +251,7 @@ class TSNELoss:
         Returns:
             Double tensor of shape ``(...)``.
         """
-        largest = distances.detach().amax(dim=(-2, -1))
-        # NaN spreads to the largest distance, and so does Inf.
-        dead = ~torch.isfinite(largest) | (largest == 0)
-        if dead.any():
-            # Any sound table in their place keeps NaN out of the arithmetic and the gradient.
-            stand_in = torch.ones_like(distances) - torch.eye(
-                self.n_samples, dtype=distances.dtype, device=distances.device
-            )
-            distances = torch.where(dead[..., None, None], stand_in, distances)
+        distances, dead = replace_dead(distances)
         if self.kernel == "gaussian":
             q, _ = joint_probabilities(distances, self.perplexity)
         else:
@@ -259,7 +261,7 @@ class TSNELoss:
 
     def _step_by_step(self, embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the losses of children by `from_distances`."""
-        tables = [_distances(embedding) for embedding in embeddings]
+        tables = [finite_distances(embedding) for embedding in embeddings]
         if self.kernel == "gaussian":
             return self.from_distances(torch.stack(tables), 1)
         widths = [embedding.shape[-1] for embedding in embeddings]
@@ -301,26 +303,16 @@ class TSNELoss:
 
     def _check(self, compressed: torch.Tensor) -> None:
         """Refuse a child's embedding whose shape does not fit the parent's."""
-        tables = self.probabilities.shape[:-2]
-        if compressed.ndim < 2 or compressed.shape[-2] != self.n_samples:
-            raise argument_error(
-                "compressed_embeddings", f"{self.n_samples} samples", tuple(compressed.shape)
-            )
-        if compressed.shape[-2 - len(tables) : -2] != tables:
-            raise argument_error(
-                "compressed_embeddings",
-                f"shape (..., {', '.join(map(str, tables))}, {self.n_samples}, n_units)",
-                tuple(compressed.shape),
-            )
+        check_child(compressed, self.n_samples, self.probabilities.shape[:-2])
 
 
-def losses_of_children(
+def divergences_of_children(
     losses: Sequence[TSNELoss], embeddings: Sequence[Sequence[torch.Tensor]]
 ) -> list[torch.Tensor]:
-    """Return `TSNELoss.of_children` of several probe layers, computed together where that helps.
+    """Return `TSNELoss.of_children` of several losses, computed together where that helps.
 
     Args:
-        losses: One per probe layer.
+        losses: For instance one per probe layer.
         embeddings: For each loss the children's embeddings.
     """
     found: dict[int, torch.Tensor] = {}
@@ -343,48 +335,3 @@ def losses_of_children(
         found[i].view(len(own), *loss.probabilities.shape[:-2])
         for i, (loss, own) in enumerate(zip(losses, embeddings, strict=True))
     ]
-
-
-def _refuse_dead(origin: torch.Tensor) -> None:
-    """Raise the error for a parent's embedding that nothing can be compared with."""
-    constant = (
-        torch.isfinite(origin).all()
-        and (origin == origin[..., :1, :]).all(dim=-1).all(dim=-1).any()
-    )
-    if constant:
-        raise argument_error(
-            "origin_embeddings",
-            "samples that differ",
-            "a constant embedding (a dead layer of the parent)",
-        )
-    raise argument_error("origin_embeddings", "finite values", "NaN or Inf")
-
-
-def _distances(compressed: torch.Tensor) -> torch.Tensor:
-    """Return squared distances, those of a dead child where they are not finite."""
-    distances = squared_distances(compressed)
-    bad = ~torch.isfinite(distances.detach()).all(dim=-1).all(dim=-1)
-    if bad.any():
-        # The gradient of NaN is NaN even where the loss does not depend on it.
-        compressed = torch.where(bad[..., None, None], 0.0, compressed)
-        distances = squared_distances(compressed)
-    return distances
-
-
-def _as_tensor(name: str, value: Any) -> tuple[torch.Tensor, bool]:
-    """Return ``value`` as a floating tensor, and whether it came as something else."""
-    is_array = not isinstance(value, torch.Tensor)
-    if is_array:
-        array = np.array(value)
-        if array.dtype.kind not in "biuf":
-            raise argument_error(name, "real numbers", array.dtype)
-        tensor = torch.as_tensor(array)
-    else:
-        tensor = value
-    if tensor.is_complex():
-        raise argument_error(name, "real numbers", tensor.dtype)
-    if tensor.ndim < 2 or tensor.shape[-1] == 0 or tensor.shape[-2] < 2:
-        raise argument_error(
-            name, "shape (n_samples, n_units), at least 2 samples and 1 unit", tuple(tensor.shape)
-        )
-    return (tensor if tensor.is_floating_point() else tensor.double()), is_array

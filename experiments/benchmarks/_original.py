@@ -25,6 +25,7 @@ from ecomp_deap.evaluation.scoring import Scorer
 from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome
 from ecomp_deap.network.embedding import Probe, embed
+from ecomp_deap.similarity import WORST_LOSS
 
 # Losses agree to so much of themselves; or, where they are next to nothing, to so many nats.
 # scikit-learn's bisection ends within 1e-5 nats of the entropy that the perplexity stands for,
@@ -115,7 +116,7 @@ class OriginalEvaluator(Evaluator):
             structure=self.structure,
             cost_model=self.cost_model,
             widths=genome.widths,
-            n_probes=len(self.probe_layers),
+            worst_similarity=WORST_LOSS * len(self.probe_layers),
         )
         return Outcome(found)
 
@@ -159,7 +160,7 @@ class OriginalScorer(Scorer):
             structure=self.structure,
             cost_model=self.cost_model,
             widths=widths,
-            n_probes=len(self.batches[0].tables),
+            worst_similarity=WORST_LOSS * len(self.batches[0].tables),
         )
 
 

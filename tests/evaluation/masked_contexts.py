@@ -31,6 +31,8 @@ class Checksum:
     decide its similarity loss, in any engine.
     """
 
+    worst = 0.0
+
     def of_children(self, embeddings):
         return torch.stack([self._of(embedding.double()) for embedding in embeddings])
 

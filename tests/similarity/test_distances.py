@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ecomp_deap.similarity import squared_distances
-from ecomp_deap.similarity.distances import median_scale, rows_of_distances
+from ecomp_deap.similarity.distances import (
+    distance_tables,
+    median_scale,
+    replace_dead,
+    roots,
+    rows_of_distances,
+)
 from tests.similarity.references import relu_embedding, true_distances
 
 
@@ -117,3 +123,58 @@ def test_rows_of_distances_are_those_of_the_table(offset):
     rows = torch.tensor([2, 0, 39, 17])
     expected = squared_distances(embedding)[rows]
     torch.testing.assert_close(rows_of_distances(embedding, rows), expected, rtol=1e-9, atol=0)
+
+
+def children(seed):
+    """Embeddings of different widths, some with what needs care."""
+    found = [torch.as_tensor(relu_embedding(seed + w, 25, w)) for w in (1, 4, 30, 7, 5)]
+    found[1][:9] = found[1][0]
+    found[2][3] += 1e6
+    found[3][:] = 0.1
+    found[4][2, 1] = torch.nan
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tables_of_different_widths_equal_those_made_one_by_one(dtype):
+    embeddings = [e.to(dtype) for e in children(0)]
+    found, dead = distance_tables(embeddings)
+    careful, also_dead = distance_tables([e.clone().requires_grad_() for e in embeddings])
+
+    assert found.dtype == torch.float64
+    assert dead.tolist() == also_dead.tolist() == [False, False, False, True, True]
+    torch.testing.assert_close(found, careful.detach(), rtol=1e-8, atol=1e-290)
+    for table, embedding in zip(found[:3], embeddings, strict=False):
+        expected = true_distances(embedding.numpy())
+        np.testing.assert_allclose(table.numpy(), expected, rtol=1e-8, atol=1e-290)
+    assert (found[1][:9, :9] == 0).all()
+
+
+def test_tables_of_several_sets_of_samples_keep_their_place():
+    sets = [torch.as_tensor(relu_embedding(s, 24, w)).reshape(3, 8, w) for s, w in ((0, 4), (1, 9))]
+    found, dead = distance_tables(sets)
+
+    assert found.shape == (2, 3, 8, 8)
+    assert dead.shape == (2, 3)
+    for tables, embedding in zip(found, sets, strict=True):
+        torch.testing.assert_close(tables, squared_distances(embedding), rtol=1e-9, atol=1e-12)
+
+
+def test_dead_tables_are_replaced_by_sound_ones_without_gradient():
+    embeddings = torch.stack([torch.zeros(4, 2), torch.eye(4)[:, :2]]).double().requires_grad_()
+    found, dead = replace_dead(squared_distances(embeddings))
+    found.sum().backward()
+
+    assert dead.tolist() == [True, False]
+    assert torch.equal(found[0], 1.0 - torch.eye(4, dtype=torch.float64))
+    assert not embeddings.grad[0].any()
+    assert embeddings.grad[1].any()
+
+
+def test_roots_of_zeros_have_no_gradient():
+    squares = torch.tensor([0.0, 4.0, 1e-300]).double().requires_grad_()
+    found = roots(squares)
+    found.sum().backward()
+
+    assert found.tolist() == pytest.approx([0.0, 2.0, 1e-150], rel=1e-12)
+    assert squares.grad[:2].tolist() == [0.0, 0.25]
