@@ -110,25 +110,50 @@ def realign(
     masks: Sequence[np.ndarray],
     sources: Sequence[MaskGenome],
     parent_arrays: Mapping[str, np.ndarray],
+    *,
+    mean: bool = False,
 ) -> dict[str, np.ndarray]:
     """Return learnt arrays for a child with ``masks``, taken from ``sources`` unit by unit.
 
     Units keep their identity as units of the parent, so genomes of different widths align exactly.
-    Each entry comes from the first source that has all its units; an entry whose units never met
-    in any source takes the parent's weight.
+    Each entry comes from the first source that has all its units, or is the mean over the sources
+    that do; an entry whose units never met in any source takes the parent's weight.
 
     Args:
         structure: Where the groups lie in the tensors.
         masks: The child's masks, each of shape ``(n_units,)``.
         sources: Genomes with learnt arrays, the preferred one first.
         parent_arrays: The parent's arrays by name.
+        mean: Whether entries that several sources have are averaged.
     """
+    for source in sources:
+        if source.arrays is None:
+            raise argument_error("sources", "genomes with learnt arrays", source)
     kept = [np.flatnonzero(mask) for mask in masks]
     child = {}
     for name, cut in structure.slice(parent_arrays, kept).items():
-        child[name] = np.array(cut)
+        array = child[name] = np.array(cut)
+        if mean:
+            _write_means(structure, array, kept, sources, name)
+            continue
         for source in reversed(sources):
-            if source.arrays is None:
-                raise argument_error("sources", "genomes with learnt arrays", source)
-            structure.overlay(child[name], kept, source.arrays[name], source.kept, name)
+            assert source.arrays is not None
+            structure.overlay(array, kept, source.arrays[name], source.kept, name)
     return child
+
+
+def _write_means(
+    structure: Structure,
+    target: np.ndarray,
+    kept: Sequence[np.ndarray],
+    sources: Sequence[MaskGenome],
+    name: str,
+) -> None:
+    """Write into ``target`` the mean of each entry over the sources that have it (in place)."""
+    total, count = np.zeros_like(target), np.zeros_like(target)
+    for source in sources:
+        assert source.arrays is not None
+        into, out_of = structure.overlap(name, kept, source.kept)
+        total[into] += source.arrays[name][out_of]
+        count[into] += 1
+    np.divide(total, count, out=target, where=count > 0)

@@ -292,22 +292,34 @@ class Structure:
 
         Both are versions of the tensor ``name``, each cut to its own kept units.
         """
-        into, out_of = [], []
-        for dim, axis in enumerate(self.tensors[name]):
+        into, out_of = self.overlap(name, target_kept, source_kept)
+        target[into] = source[out_of]
+
+    def overlap(
+        self, name: str, kept: Sequence[np.ndarray], other_kept: Sequence[np.ndarray]
+    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """Return where two children's versions of a tensor hold what both have, as indices of each.
+
+        Args:
+            name: Of the tensor.
+            kept: For each group, the units' indices that one of them keeps, in ascending order.
+            other_kept: Likewise of the other one.
+        """
+        own, others = [], []
+        for axis, size in zip(self.tensors[name], self.shapes[name], strict=True):
             if axis is None:
-                everything = np.arange(target.shape[dim])
-                into.append(everything)
-                out_of.append(everything)
+                own.append(np.arange(size))
+                others.append(own[-1])
                 continue
             _, first, second = np.intersect1d(
-                axis.entries(target_kept),
-                axis.entries(source_kept),
+                axis.entries(kept),
+                axis.entries(other_kept),
                 assume_unique=True,
                 return_indices=True,
             )
-            into.append(first)
-            out_of.append(second)
-        target[np.ix_(*into)] = source[np.ix_(*out_of)]
+            own.append(first)
+            others.append(second)
+        return np.ix_(*own), np.ix_(*others)
 
 
 def _take(array: np.ndarray, entries: Sequence[np.ndarray | None]) -> np.ndarray:

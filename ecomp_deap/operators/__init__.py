@@ -5,6 +5,7 @@ take a population and a number; all change their individuals in place and draw f
 module, arrays from a generator seeded by one draw of it.
 """
 
+from ecomp_deap.operators.alignment import align_units
 from ecomp_deap.operators.crossover import cxBlendWidths, cxCutoff, cxKPointUnits, cxUniformUnits
 from ecomp_deap.operators.initialisation import (
     initial_rates,
@@ -13,11 +14,19 @@ from ecomp_deap.operators.initialisation import (
     pruned_widths,
     random_masks,
 )
-from ecomp_deap.operators.mutation import mutFlipUnits, mutScaleWeights, mutStepWidths
+from ecomp_deap.operators.mutation import (
+    mutFlipUnits,
+    mutNoise,
+    mutOneOf,
+    mutScaleWeights,
+    mutStepWidths,
+)
 from ecomp_deap.operators.nsga2 import selNSGA2
+from ecomp_deap.operators.resizing import mutMoveBudget, mutMoveWidths, mutResizeGroup
 from ecomp_deap.operators.selection import check_pairing, selSoftmaxRoulette
 
 __all__ = [
+    "align_units",
     "check_pairing",
     "cxBlendWidths",
     "cxCutoff",
@@ -25,6 +34,11 @@ __all__ = [
     "cxUniformUnits",
     "initial_rates",
     "mutFlipUnits",
+    "mutMoveBudget",
+    "mutMoveWidths",
+    "mutNoise",
+    "mutOneOf",
+    "mutResizeGroup",
     "mutScaleWeights",
     "mutStepWidths",
     "prune_masks",

@@ -1,13 +1,16 @@
 """Crossover: two mates become two children (in place)."""
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ecomp_deap.defaults import LEARNT
 from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Group, MaskGenome, Structure, WeightGenome, WidthGenome, realign
+from ecomp_deap.operators.alignment import Activations, align_units
 from ecomp_deap.seeding import draw_generator
 
 __all__ = ["cxBlendWidths", "cxCutoff", "cxKPointUnits", "cxUniformUnits"]
@@ -72,6 +75,8 @@ def cxUniformUnits(
     structure: Structure,
     parent_arrays: Mapping[str, np.ndarray],
     indpb: float = 0.5,
+    learnt: str = "either",
+    activations: Activations | None = None,
 ) -> tuple[MaskGenome, MaskGenome]:
     """Swap each unit's bit between the mates with probability ``indpb`` (changes both).
 
@@ -79,7 +84,8 @@ def cxUniformUnits(
     few units is not crossed. Where units are kept in multiples, a group is repaired: as few units
     as possible, drawn at random, change hands between the children, or it is not crossed if none
     would do. Where both mates have learnt, the children's weights follow their units, see
-    `ecomp_deap.genomes.realign`.
+    `ecomp_deap.genomes.realign`; of one mate that has learnt and one that has not, the children
+    have learnt nothing.
 
     Args:
         ind1: First mate.
@@ -87,10 +93,20 @@ def cxUniformUnits(
         structure: The parent's groups.
         parent_arrays: The parent's arrays by name, for connections that neither mate has.
         indpb: Probability of a swap, for each unit.
+        learnt: Where weights come from that both mates have learnt: ``"either"``, the first child's
+            from the first mate and the second one's from the second; ``"mean"``, their mean; or
+            ``"aligned"``, the mean after the second mate's units were renamed after those of the
+            first that act alike, see `align_units`: for mates whose weights are unrelated, as they
+            trained apart from different starts.
+        activations: See `align_units`; with ``"aligned"`` alone.
+
+    Raises:
+        ArgumentError: Another ``learnt``, or ``"aligned"`` without activations.
     """
     rng = draw_generator()
     swaps = [rng.random(mask.size) < indpb for mask in ind1.masks]
-    return _swap_units(ind1, ind2, swaps, structure, parent_arrays, rng)
+    crossing = _Crossing(structure, parent_arrays, learnt, activations)
+    return crossing.swap(ind1, ind2, swaps, rng)
 
 
 def cxKPointUnits(
@@ -100,10 +116,12 @@ def cxKPointUnits(
     structure: Structure,
     parent_arrays: Mapping[str, np.ndarray],
     k: int = 2,
+    learnt: str = "either",
+    activations: Activations | None = None,
 ) -> tuple[MaskGenome, MaskGenome]:
     """Swap every second stretch between k cut points in each group (changes both).
 
-    Groups are repaired as `cxUniformUnits` does it.
+    Groups are repaired, and weights follow their units, as `cxUniformUnits` does it.
 
     Args:
         ind1: First mate.
@@ -111,6 +129,8 @@ def cxKPointUnits(
         structure: The parent's groups.
         parent_arrays: The parent's arrays by name, for connections that neither mate has.
         k: Number of cut points per group, at least 1; small groups have fewer.
+        learnt: See `cxUniformUnits`.
+        activations: See there.
     """
     if k < 1:
         raise argument_error("k", "at least 1", k)
@@ -124,7 +144,8 @@ def cxKPointUnits(
         for cut in cuts:
             swap[cut:] ^= True
         swaps.append(swap)
-    return _swap_units(ind1, ind2, swaps, structure, parent_arrays, rng)
+    crossing = _Crossing(structure, parent_arrays, learnt, activations)
+    return crossing.swap(ind1, ind2, swaps, rng)
 
 
 def cxBlendWidths(
@@ -160,30 +181,58 @@ def cxBlendWidths(
     return ind1, ind2
 
 
-def _swap_units(
-    ind1: MaskGenome,
-    ind2: MaskGenome,
-    swaps: list[np.ndarray],
-    structure: Structure,
-    parent_arrays: Mapping[str, np.ndarray],
-    rng: np.random.Generator,
-) -> tuple[MaskGenome, MaskGenome]:
-    masks1, masks2 = [], []
-    for group, mask1, mask2, swap in zip(
-        structure.groups, ind1.masks, ind2.masks, swaps, strict=True
-    ):
-        new1, new2 = np.where(swap, mask2, mask1), np.where(swap, mask1, mask2)
-        # The mates' own masks are valid.
-        new1, new2 = _repaired(group, new1, new2, rng) or (mask1, mask2)
-        masks1.append(new1)
-        masks2.append(new2)
-    learnt1 = learnt2 = None
-    if ind1.arrays is not None and ind2.arrays is not None:
-        learnt1 = realign(structure, masks1, [ind1, ind2], parent_arrays)
-        learnt2 = realign(structure, masks2, [ind2, ind1], parent_arrays)
-    ind1.rebind(masks1, learnt1)
-    ind2.rebind(masks2, learnt2)
-    return ind1, ind2
+@dataclass(frozen=True)
+class _Crossing:
+    """What all crossovers of masks have in common, see `cxUniformUnits`."""
+
+    structure: Structure
+    parent_arrays: Mapping[str, np.ndarray]
+    learnt: str
+    activations: Activations | None
+
+    def __post_init__(self) -> None:
+        if self.learnt not in LEARNT:
+            raise argument_error("learnt", f"one of {LEARNT}", self.learnt)
+        if self.learnt == "aligned" and self.activations is None:
+            raise argument_error("activations", "a function to go with learnt='aligned'", None)
+
+    def swap(
+        self,
+        ind1: MaskGenome,
+        ind2: MaskGenome,
+        swaps: Sequence[np.ndarray],
+        rng: np.random.Generator,
+    ) -> tuple[MaskGenome, MaskGenome]:
+        """Swap the bits that ``swaps`` says, as far as they are allowed (changes both)."""
+        both = ind1.arrays is not None and ind2.arrays is not None
+        mate1, mate2 = ind1, ind2
+        if both and self.learnt == "aligned":
+            assert self.activations is not None
+            mate2 = align_units(self.structure, ind1, ind2, self.activations)
+        masks1, masks2 = [], []
+        for group, mask1, mask2, swap in zip(
+            self.structure.groups, mate1.masks, mate2.masks, swaps, strict=True
+        ):
+            new1, new2 = np.where(swap, mask2, mask1), np.where(swap, mask1, mask2)
+            # The mates' own masks are valid.
+            new1, new2 = _repaired(group, new1, new2, rng) or (mask1, mask2)
+            masks1.append(new1)
+            masks2.append(new2)
+        learnt1 = learnt2 = None
+        if both:
+            learnt1 = self._realigned(masks1, mate1, mate2)
+            learnt2 = self._realigned(masks2, mate2, mate1)
+        ind1.rebind(masks1, learnt1)
+        ind2.rebind(masks2, learnt2)
+        return ind1, ind2
+
+    def _realigned(
+        self, masks: Sequence[np.ndarray], preferred: MaskGenome, other: MaskGenome
+    ) -> dict[str, np.ndarray]:
+        return realign(
+            *(self.structure, masks, [preferred, other], self.parent_arrays),
+            mean=self.learnt != "either",
+        )
 
 
 def _repaired(

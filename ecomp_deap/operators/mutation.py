@@ -1,14 +1,53 @@
 """Mutation: one individual changes a little (in place)."""
 
-from collections.abc import Collection, Mapping
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.genomes import Group, MaskGenome, Structure, WeightGenome, WidthGenome, realign
+from ecomp_deap.genomes import (
+    Group,
+    MaskGenome,
+    Structure,
+    WeightGenome,
+    WidthGenome,
+    making_dim,
+    realign,
+)
 from ecomp_deap.seeding import draw_generator
 
-__all__ = ["mutFlipUnits", "mutScaleWeights", "mutStepWidths"]
+__all__ = [
+    "mutFlipUnits",
+    "mutNoise",
+    "mutOneOf",
+    "mutScaleWeights",
+    "mutStepWidths",
+    "rebind_masks",
+    "tilt",
+]
+
+
+def mutOneOf(
+    individual: Any, *, operators: Sequence[Callable[..., Any]], probabilities: Sequence[float]
+) -> tuple[Any]:
+    """Mutate by one of several operators (changes the individual).
+
+    Args:
+        individual: The individual.
+        operators: Mutations, called with the individual alone.
+        probabilities: How often each is drawn, in proportion.
+
+    Raises:
+        ArgumentError: Not as many of one as of the other, or a probability below 0.
+    """
+    if len(operators) != len(probabilities) or min(probabilities, default=-1) < 0:
+        expected = f"{len(operators)} numbers of at least 0"
+        raise argument_error("probabilities", expected, probabilities)
+    operator = random.choices(operators, probabilities)[0]
+    operator(individual)
+    return (individual,)
 
 
 def mutScaleWeights(
@@ -47,14 +86,56 @@ def mutScaleWeights(
     return (individual,)
 
 
+def mutNoise(
+    individual: MaskGenome, *, structure: Structure, scale: float = 0.05
+) -> tuple[MaskGenome]:
+    """Add Gaussian noise to what the child has learnt, scaled to its effect (changes it).
+
+    The noise's standard deviation is ``scale`` times the root mean square of the weights that make
+    the same unit in the same tensor. So the sums that units form, which grow with their weights,
+    all change by about the same part of themselves. Biases and what norms hold stay as they are,
+    and so does an individual that has learnt nothing.
+
+    Args:
+        individual: The individual.
+        structure: The parent's groups.
+        scale: Size of the noise, at least 0.
+
+    Raises:
+        ArgumentError: A negative scale.
+    """
+    if not scale >= 0:
+        raise argument_error("scale", "a number of at least 0", scale)
+    rng = draw_generator()
+    if individual.arrays is None:
+        return (individual,)
+    noisy = {}
+    for name, array in individual.arrays.items():
+        if array.ndim >= 2:
+            made = making_dim(name, structure.tables)
+            others = tuple(dim for dim in range(array.ndim) if dim != made)
+            squares = np.square(array, dtype=np.float64)
+            size = np.sqrt(squares.mean(axis=others, keepdims=True))
+            noise = scale * size * rng.standard_normal(array.shape)
+            array = (array + noise).astype(array.dtype)
+        noisy[name] = array
+    individual.rebind(individual.masks, noisy)
+    return (individual,)
+
+
 def mutFlipUnits(
     individual: MaskGenome,
     *,
     structure: Structure,
     parent_arrays: Mapping[str, np.ndarray],
     indpb: float,
+    importance: Sequence[np.ndarray] | None = None,
 ) -> tuple[MaskGenome]:
     """Flip each unit's bit with probability ``indpb`` (changes it).
+
+    With an importance, important units are likelier to come and less likely to go: of those that
+    a group has, and of those that it lacks, the probability is linear in the unit's rank, from
+    nearly 0 to nearly 2 ``indpb`` (of an ``indpb`` above 0.5, up to 1), and ``indpb`` on average.
 
     A group whose flips leave a number of units that is not allowed is repaired: it goes to the
     next allowed number above or below, drawn so that the expected number is what the flips left.
@@ -66,17 +147,54 @@ def mutFlipUnits(
         structure: The parent's groups.
         parent_arrays: The parent's arrays by name.
         indpb: Probability of a flip, for each unit.
+        importance: One array of shape ``(n_units,)`` per group, more is more important; by default
+            all units are alike.
     """
     rng = draw_generator()
     masks = []
-    for group, mask in zip(structure.groups, individual.masks, strict=True):
-        flipped = mask ^ (rng.random(mask.size) < indpb)
+    for i, (group, mask) in enumerate(zip(structure.groups, individual.masks, strict=True)):
+        probability = np.full(mask.size, indpb)
+        if importance is not None:
+            lean = min(indpb, 1 - indpb)
+            probability[mask] -= lean * tilt(importance[i][mask])
+            probability[~mask] += lean * tilt(importance[i][~mask])
+        flipped = mask ^ (rng.random(mask.size) < probability)
         masks.append(_repaired(group, flipped, mask, rng))
+    rebind_masks(individual, masks, structure, parent_arrays)
+    return (individual,)
+
+
+def tilt(values: np.ndarray) -> np.ndarray:
+    """Return evenly spaced numbers between −1 and 1, in the order of the values, of mean 0.
+
+    Of equal values the later one counts as the larger.
+
+    >>> tilt(np.array([5.0, 1.0, 3.0, 9.0])).tolist()
+    [0.25, -0.75, -0.25, 0.75]
+    """
+    ranks = np.empty(len(values))
+    ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return (2 * ranks + 1) / max(len(values), 1) - 1
+
+
+def rebind_masks(
+    individual: MaskGenome,
+    masks: Sequence[np.ndarray],
+    structure: Structure,
+    parent_arrays: Mapping[str, np.ndarray],
+) -> None:
+    """Give an individual other masks (in place); what it learnt follows its units.
+
+    Args:
+        individual: The individual.
+        masks: Its new masks; units that it did not have take the parent's weights.
+        structure: The parent's groups.
+        parent_arrays: The parent's arrays by name.
+    """
     learnt = None
     if individual.arrays is not None:
         learnt = realign(structure, masks, [individual], parent_arrays)
     individual.rebind(masks, learnt)
-    return (individual,)
 
 
 def _repaired(

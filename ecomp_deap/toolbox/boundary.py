@@ -39,12 +39,14 @@ class Counters:
         rescored: Of these, survivors measured again because the batch had changed.
         duplicates: Individuals that got the measurement of an equal genome instead.
         failed: Children that could not be measured.
+        training_samples: Samples of all gradient steps, counted for each child that takes them.
     """
 
     evaluations: int = 0
     rescored: int = 0
     duplicates: int = 0
     failed: int = 0
+    training_samples: int = 0
 
 
 class Toolbox(base.Toolbox):
@@ -233,6 +235,7 @@ class Toolbox(base.Toolbox):
         )
         self._n_measured += len(individuals)
         self.counters.evaluations += len(unique)
+        self.counters.training_samples += len(unique) * task.step_samples if train else 0
         self.counters.duplicates += len(individuals) - len(unique)
         for individual, index in zip(individuals, first, strict=True):
             outcome = outcomes[index]

@@ -18,13 +18,7 @@ from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.fitness import ParetoFitness, WeightedFitness
 from ecomp_deap.genomes import WeightGenome, WidthGenome
 from ecomp_deap.operators import (
-    cxBlendWidths,
-    cxCutoff,
-    cxUniformUnits,
     initial_rates,
-    mutFlipUnits,
-    mutScaleWeights,
-    mutStepWidths,
     prune_masks,
     pruned_weight_genome,
     pruned_widths,
@@ -36,10 +30,10 @@ from ecomp_deap.seeding import POPULATION_STREAM, draw_generator, generator, see
 from ecomp_deap.task import Task
 from ecomp_deap.toolbox.boundary import Toolbox
 from ecomp_deap.toolbox.types import GENOMES, individual_class
+from ecomp_deap.toolbox.variation import check_variation, register_variation
 
 __all__ = ["make_toolbox"]
 
-_FLIP_PROBABILITY, _STEP_PROBABILITY = 0.02, 0.3
 # Layers that cut-off crossover knows nothing of.
 _BEYOND_WEIGHTS = (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -53,6 +47,8 @@ def make_toolbox(
     loss_weights: Sequence[float] | None = None,
     importance: str = "l1",
     recombination_layers: Sequence[str] | None = None,
+    mutation: str | None = None,
+    learnt: str | None = None,
     flip_probability: float | None = None,
     step_probability: float | None = None,
     seed: int = 0,
@@ -87,8 +83,16 @@ def make_toolbox(
             each individual of the first population; with widths the same in all.
         recombination_layers: With weights: the layers that are crossed and mutated, by default
             all.
-        flip_probability: With masks: the probability that mutation flips a unit's bit, by default
-            0.02.
+        mutation: With masks: ``"resize"`` (`mutResizeGroup`), ``"flips"`` (`mutFlipUnits`),
+            ``"biased"`` (flips by which important units stay and come more often) or ``"mixed"``
+            (one of resizing, biased flips, `mutMoveBudget` and, where children inherit,
+            `mutNoise`); with widths: ``"steps"`` (`mutStepWidths`) or ``"mixed"`` (that or
+            `mutMoveWidths`); with weights: ``"scale"`` (`mutScaleWeights`). By default the first.
+        learnt: With ``inherit``: where children take weights from that both mates have learnt:
+            ``"either"`` mate (default), their ``"mean"``, or their mean after units were
+            ``"aligned"`` by what they do, see `cxUniformUnits`.
+        flip_probability: With mutations that flip: the probability for each unit's bit, by
+            default 0.02.
         step_probability: With widths: the probability that mutation changes a group's, by default
             0.3.
         seed: The run's seed.
@@ -103,18 +107,14 @@ def make_toolbox(
     """
     if genome not in GENOMES:
         raise argument_error("genome", f"one of {tuple(GENOMES)}", genome)
-    if genome != "weights" and recombination_layers is not None:
-        raise argument_error(
-            "recombination_layers", "genome='weights' to go with it", f"genome={genome!r}"
-        )
-    for owner, name, value in (
-        ("mask", "flip_probability", flip_probability),
-        ("width", "step_probability", step_probability),
-    ):
-        if value is not None and genome != owner:
-            raise argument_error(name, f"genome={owner!r} to go with it", f"genome={genome!r}")
-        if value is not None and not 0 <= value <= 1:
-            raise argument_error(name, "a number in [0, 1]", value)
+    variation: dict[str, Any] = {
+        "mutation": mutation,
+        "learnt": learnt,
+        "recombination_layers": recombination_layers,
+        "flip_probability": flip_probability,
+        "step_probability": step_probability,
+    }
+    check_variation(task, genome, **variation)
     if genome == "weights" and engine == "masked":
         raise argument_error("engine", "'auto', 'batched' or 'loop' for genome='weights'", engine)
     if genome != "mask" and task.inherit:
@@ -147,7 +147,7 @@ def make_toolbox(
     default = (PARETO_SELECTIONS if fitness.is_pareto else WEIGHTED_SELECTIONS)[0]
     select, options = make_selection(selection or default, len(fitness.signs))
     toolbox.register("select", select, **options)
-    _register_variation(toolbox, recombination_layers, flip_probability, step_probability)
+    register_variation(toolbox, genome, **variation)
     toolbox.register("individual", _make_individual, toolbox, importance == "random")
     toolbox.register("population", _make_population, toolbox, importance == "random")
     seed_stream(seed, 0)
@@ -180,36 +180,6 @@ def _compares(fitness: ParetoFitness | WeightedFitness) -> bool:
     if isinstance(fitness, ParetoFitness):
         return "similarity_loss" in fitness.objectives
     return fitness.loss_weights[1] > 0
-
-
-def _register_variation(
-    toolbox: Toolbox,
-    layers: Sequence[str] | None,
-    flip_probability: float | None,
-    step_probability: float | None,
-) -> None:
-    evaluator = toolbox.evaluator
-    if issubclass(toolbox.individual_class, WeightGenome):
-        known = [name.removesuffix(".weight") for name in evaluator.arrays if "weight" in name]
-        for name in layers or ():
-            if name not in known:
-                raise argument_error("recombination_layers", f"names among {known}", name)
-        toolbox.register("mate", cxCutoff, layers=layers)
-        toolbox.register("mutate", mutScaleWeights, layers=layers)
-        return
-    if issubclass(toolbox.individual_class, WidthGenome):
-        toolbox.register("mate", cxBlendWidths, structure=evaluator.structure)
-        toolbox.register(
-            "mutate",
-            mutStepWidths,
-            structure=evaluator.structure,
-            indpb=_STEP_PROBABILITY if step_probability is None else step_probability,
-        )
-        return
-    shared = {"structure": evaluator.structure, "parent_arrays": evaluator.arrays}
-    toolbox.register("mate", cxUniformUnits, **shared)
-    indpb = _FLIP_PROBABILITY if flip_probability is None else flip_probability
-    toolbox.register("mutate", mutFlipUnits, indpb=indpb, **shared)
 
 
 def _make_individual(

@@ -21,24 +21,22 @@ def families(draw):
     return structure, draw(masks_for(structure)), sources, numbered(structure, 1)
 
 
-def twin(structure, masks, sources, parent_arrays):
-    """Entry by entry: the first source that has all its units, else the parent."""
+def twin(structure, masks, sources, parent_arrays, mean=False):
+    """Entry by entry: the first source that has all its units, or the mean; else the parent."""
     kept = [np.flatnonzero(mask) for mask in masks]
     everything = [np.arange(group.n_units) for group in structure.groups]
-    lookups = [(source.arrays, source.kept) for source in sources] + [(parent_arrays, everything)]
     child = {}
     for name, shape in structure.child_shapes([len(units) for units in kept]).items():
         child[name] = np.empty(shape)
+        lookups = [
+            {units_of(structure, name, at, units): value for at, value in np.ndenumerate(own[name])}
+            for own, units in [(s.arrays, s.kept) for s in sources] + [(parent_arrays, everything)]
+        ]
         for index in np.ndindex(shape):
             place = units_of(structure, name, index, kept)
-            for arrays, units in lookups:
-                known = {
-                    units_of(structure, name, at, units): value
-                    for at, value in np.ndenumerate(arrays[name])
-                }
-                if place in known:
-                    child[name][index] = known[place]
-                    break
+            *learnt, parents = [known.get(place) for known in lookups]
+            found = [value for value in learnt if value is not None] or [parents]
+            child[name][index] = np.mean(found) if mean else found[0]
     return child
 
 
@@ -52,12 +50,32 @@ def test_every_entry_comes_from_the_first_source_with_its_units(family):
         np.testing.assert_array_equal(found[name], expected[name])
 
 
+@settings(deadline=None, max_examples=60)
+@given(family=families())
+def test_or_is_the_mean_over_all_sources_with_its_units(family):
+    found, expected = realign(*family, mean=True), twin(*family, mean=True)
+
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-14)
+
+
+def test_a_mean_keeps_single_precision():
+    structure = Structure((Group("a", 2),), {"a.bias": (Axis(0),)}, {"a.bias": (2,)})
+    mask = np.array([True, True])
+    sources = [MaskGenome([mask], {"a.bias": np.full(2, i, np.float32)}) for i in (1, 2)]
+    found = realign(structure, [mask], sources, {"a.bias": np.zeros(2, np.float32)}, mean=True)
+    assert found["a.bias"].dtype == np.float32
+    assert found["a.bias"].tolist() == [1.5, 1.5]
+
+
+@pytest.mark.parametrize("mean", [False, True])
 @settings(deadline=None)
 @given(family=families())
-def test_nothing_is_changed_and_nothing_is_shared(family):
+def test_nothing_is_changed_and_nothing_is_shared(mean, family):
     structure, masks, sources, parent_arrays = family
     keys = [source.key() for source in sources]
-    found = realign(structure, masks, sources, parent_arrays)
+    found = realign(structure, masks, sources, parent_arrays, mean=mean)
     for array in found.values():
         array[...] = -1.0
 

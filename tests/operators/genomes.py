@@ -190,3 +190,36 @@ def assert_layers_equal(found, expected):
             assert found[name][1] is None
         else:
             np.testing.assert_array_equal(found[name][1], bias, err_msg=name)
+
+
+def random_learnt(stack, masks, seed):
+    """Return a genome whose weights come from a normal distribution."""
+    rng = np.random.default_rng(seed)
+    shapes = stack.structure.child_shapes([int(np.count_nonzero(mask)) for mask in masks])
+    return MaskGenome(masks, {name: rng.standard_normal(shape) for name, shape in shapes.items()})
+
+
+class BatchOf:
+    """A batch, and what the units of a stack's children do on it: leaky rectifiers."""
+
+    def __init__(self, stack, leak=0.0):
+        self.stack, self.leak = stack, leak
+        n_in = stack.structure.shapes["layer_0.weight"][1]
+        self.inputs = np.random.default_rng(0).standard_normal((40, n_in))
+
+    def __call__(self, genome):
+        return self.walk(genome)[:-1]
+
+    def outputs(self, genome):
+        return self.walk(genome)[-1]
+
+    def walk(self, genome):
+        x, found = self.inputs, []
+        n_layers = len(self.stack.structure.groups) + 1
+        for i in range(n_layers):
+            x = x @ genome.arrays[f"layer_{i}.weight"].T
+            x = x + genome.arrays.get(f"layer_{i}.bias", 0.0)
+            if i < n_layers - 1:
+                x = np.maximum(x, self.leak * x)
+            found.append(x)
+        return found

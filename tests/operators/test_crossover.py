@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecomp_deap.defaults import LEARNT
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.genomes import MaskGenome, WidthGenome
 from ecomp_deap.operators import cxBlendWidths, cxCutoff, cxKPointUnits, cxUniformUnits
 from tests.operators.genomes import (
     STEP,
+    BatchOf,
     assert_arrays_equal,
     assert_layers_equal,
     assert_valid,
@@ -21,6 +23,7 @@ from tests.operators.genomes import (
     make_stack,
     make_weights,
     mask_mates,
+    random_learnt,
     seeds,
     weight_mates,
     width_mates,
@@ -227,6 +230,96 @@ def test_children_of_one_learnt_mate_have_learnt_nothing(cross):
     random.seed(1)
     for child in cross(learnt, plain, stack):
         assert child.arrays is None
+
+
+learnt_options = pytest.mark.parametrize("learnt", LEARNT)
+
+
+@learnt_options
+@pytest.mark.parametrize("cross", [cxUniformUnits, cxKPointUnits])
+@given(case=learnt_mates(), seed=seeds)
+def test_children_are_valid_however_weights_are_chosen(learnt, cross, case, seed):
+    stack, *mates = case
+    keys = [mate.key() for mate in mates]
+    found = []
+    for _ in range(2):
+        random.seed(seed)
+        clones = [copy.deepcopy(mate) for mate in mates]
+        cross(*clones, learnt=learnt, activations=BatchOf(stack), **stack.shared())
+        for child in clones:
+            assert_valid(stack, child)
+            assert all(not array.flags.writeable for array in child.arrays.values())
+        found.append([child.key() for child in clones])
+    assert found[0] == found[1]
+    assert [mate.key() for mate in mates] == keys
+
+
+@given(case=learnt_mates(), seed=seeds)
+def test_weights_that_both_mates_have_are_averaged(case, seed):
+    stack, mate1, mate2 = case
+    masks1, masks2 = mate1.masks, mate2.masks
+    plain = [copy.deepcopy(mate) for mate in (mate1, mate2)]
+    random.seed(seed)
+    uniform(*plain, stack)
+    random.seed(seed)
+    cxUniformUnits(mate1, mate2, learnt="mean", **stack.shared())
+    for child, same_masks in zip((mate1, mate2), plain, strict=True):
+        for mask, expected in zip(child.masks, same_masks.masks, strict=True):
+            np.testing.assert_array_equal(mask, expected)
+        first = expected_arrays(stack, child.masks, [(1, masks1), (2, masks2)])
+        second = expected_arrays(stack, child.masks, [(2, masks2), (1, masks1)])
+        means = {name: (array + second[name]) / 2 for name, array in first.items()}
+        assert_arrays_equal(child.arrays, means)
+
+
+@given(seeds)
+def test_mates_that_are_one_network_have_children_that_are_it(seed):
+    stack = make_stack(6, [5, 4], 3, [1, 1], [True, False, True])
+    masks = [np.ones(n, dtype=bool) for n in stack.structure.widths]
+    batch = BatchOf(stack, leak=0.1)
+    mate = random_learnt(stack, masks, seed)
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(n) for n in stack.structure.widths]
+    shuffled = {}
+    for name, axes in stack.structure.tensors.items():
+        shuffled[name] = mate.arrays[name]
+        for dim, axis in enumerate(axes):
+            if axis is not None:
+                shuffled[name] = shuffled[name].take(orders[axis.group], axis=dim)
+    expected = batch.outputs(mate)
+    random.seed(seed)
+    children = cxUniformUnits(
+        mate,
+        MaskGenome(masks, shuffled),
+        learnt="aligned",
+        activations=batch,
+        **stack.shared(),
+    )
+    for child in children:
+        np.testing.assert_allclose(batch.outputs(child), expected, rtol=1e-9, atol=1e-9)
+
+
+@learnt_options
+@given(case=mask_mates(), seed=seeds)
+def test_mates_that_have_learnt_nothing_are_crossed_alike(learnt, case, seed):
+    stack, *mates = case
+    plain = [copy.deepcopy(mate) for mate in mates]
+    random.seed(seed)
+    uniform(*plain, stack)
+    random.seed(seed)
+    cxUniformUnits(*mates, learnt=learnt, activations=BatchOf(stack), **stack.shared())
+    assert mates == plain
+    assert all(mate.arrays is None for mate in mates)
+
+
+@pytest.mark.parametrize("cross", [cxUniformUnits, cxKPointUnits])
+def test_what_cannot_choose_weights_is_refused(cross):
+    stack = make_stack(1, [2], 1, [1], [False, False])
+    mates = [MaskGenome([np.ones(2, dtype=bool)]) for _ in range(2)]
+    with pytest.raises(ArgumentError, match=r"learnt: expected one of \('either', .* got 'best'"):
+        cross(*mates, learnt="best", **stack.shared())
+    with pytest.raises(ArgumentError, match="activations: expected a function to go with learnt="):
+        cross(*mates, learnt="aligned", **stack.shared())
 
 
 @pytest.mark.parametrize("indpb", [0.0, 0.25, 1.0])

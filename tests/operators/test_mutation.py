@@ -7,8 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.genomes import MaskGenome, WidthGenome
-from ecomp_deap.operators import mutFlipUnits, mutScaleWeights, mutStepWidths
+from ecomp_deap.genomes import Axis, Group, MaskGenome, Structure, WidthGenome
+from ecomp_deap.operators import (
+    mutFlipUnits,
+    mutNoise,
+    mutOneOf,
+    mutScaleWeights,
+    mutStepWidths,
+)
 from ecomp_deap.seeding import draw_generator
 from tests.operators.genomes import (
     assert_arrays_equal,
@@ -251,3 +257,112 @@ def test_a_scale_out_of_range_is_refused():
     stack = make_stack(1, [6], 1, [3], [False, False])
     with pytest.raises(ArgumentError, match="scale: expected a number greater than 0, got 0"):
         mutStepWidths(WidthGenome([3]), structure=stack.structure, indpb=1, scale=0)
+
+
+def test_biased_flips_are_as_many_and_prefer_important_units():
+    n = 4000
+    stack = make_stack(1, [n], 1, [1], [False, False])
+    had = np.arange(n) % 4 == 0
+    importance = np.repeat(np.random.default_rng(0).permutation(n // 4) / n * 4, 4)
+    for indpb in (0.1, 0.8):
+        gone, come = [], []
+        for seed in range(10):
+            random.seed(seed)
+            individual = MaskGenome([had])
+            mutFlipUnits(individual, indpb=indpb, importance=[importance], **stack.shared())
+            gone.append(had & ~individual.masks[0])
+            come.append(individual.masks[0] & ~had)
+        assert np.mean(gone) == pytest.approx(indpb / 4, rel=0.05)
+        assert np.mean(come) == pytest.approx(indpb * 3 / 4, rel=0.05)
+        lean = min(indpb, 1 - indpb) / indpb
+        for flips, direction in ((gone, -1), (come, 1)):
+            found = np.mean(np.concatenate([importance[flip] for flip in flips]))
+            # The mean of a density that is linear on [0, 1], from 1 − lean to 1 + lean.
+            assert found == pytest.approx(1 / 2 + direction * lean / 6, abs=0.02)
+
+
+@given(learnt_mates(), probabilities, seeds)
+def test_biased_flips_are_valid_and_what_was_learnt_follows(case, indpb, seed):
+    stack, individual, _ = case
+    before = individual.masks
+    importance = [np.random.default_rng(seed).random(n) for n in stack.structure.widths]
+    random.seed(seed)
+    mutFlipUnits(individual, indpb=indpb, importance=importance, **stack.shared())
+    assert_valid(stack, individual)
+    expected = expected_arrays(stack, individual.masks, [(1, before)])
+    assert_arrays_equal(individual.arrays, expected)
+
+
+@given(learnt_mates(), st.sampled_from([0.0, 0.1]), seeds)
+def test_noise_leaves_masks_biases_and_the_original_of_a_copy(case, scale, seed):
+    stack, original, _ = case
+    arrays = {name: array.copy() for name, array in original.arrays.items()}
+    key, found = original.key(), []
+    for _ in range(2):
+        random.seed(seed)
+        (mutant,) = mutNoise(copy.deepcopy(original), structure=stack.structure, scale=scale)
+        found.append(mutant.key())
+    assert found[0] == found[1]
+    assert (found[0] == key) == (scale == 0)
+    assert original.key() == key
+    assert_arrays_equal(original.arrays, arrays)
+    assert_valid(stack, mutant)
+    for mask, old in zip(mutant.masks, original.masks, strict=True):
+        np.testing.assert_array_equal(mask, old)
+    for name, array in mutant.arrays.items():
+        assert not array.flags.writeable
+        if name.endswith("bias"):
+            np.testing.assert_array_equal(array, arrays[name])
+
+
+def test_noise_is_a_part_of_what_the_unit_weighs():
+    structure = Structure(
+        (Group("a", 3),),
+        {"a.weight": (Axis(0), None, None), "table.weight": (None, Axis(0))},
+        {"a.weight": (3, 50, 40), "table.weight": (2000, 3)},
+        tables=frozenset({"table.weight"}),
+    )
+    sizes = np.array([0.01, 1.0, 100.0], dtype=np.float32)
+    signs = np.where(np.random.default_rng(0).random((2000, 3)) < 0.5, -1, 1).astype(np.float32)
+    arrays = {"table.weight": signs * sizes, "a.weight": (signs * sizes).T.reshape(3, 50, 40)}
+    individual = MaskGenome([np.ones(3, dtype=bool)], arrays)
+    random.seed(0)
+    mutNoise(individual, structure=structure, scale=0.2)
+    for name, array in individual.arrays.items():
+        assert array.dtype == np.float32
+        noise = array - arrays[name]
+        by_unit = noise.reshape(3, -1) if name == "a.weight" else noise.T
+        assert by_unit.std(axis=1) / sizes == pytest.approx(0.2, rel=0.1)
+        assert np.abs(by_unit.mean(axis=1) / sizes).max() < 0.03
+
+
+def test_noise_leaves_what_has_learnt_nothing_and_refuses_a_negative_scale():
+    stack = make_stack(1, [6], 1, [3], [False, False])
+    individual = MaskGenome([np.arange(6) < 4])
+    key = individual.key()
+    assert mutNoise(individual, structure=stack.structure)[0].key() == key
+    with pytest.raises(ArgumentError, match="scale: expected a number of at least 0, got -1"):
+        mutNoise(individual, structure=stack.structure, scale=-1)
+
+
+def test_one_of_several_is_drawn_with_its_probability():
+    calls = {"a": 0, "b": 0, "c": 0}
+
+    def counting(name):
+        def mutate(individual):
+            calls[name] += 1
+            return (individual,)
+
+        return mutate
+
+    individual = MaskGenome([np.ones(2, dtype=bool)])
+    operators = [counting(name) for name in calls]
+    random.seed(0)
+    for _ in range(1000):
+        found = mutOneOf(individual, operators=operators, probabilities=[1, 3, 0])
+        assert found == (individual,)
+    assert calls["a"] + calls["b"] == 1000
+    assert calls["a"] == pytest.approx(250, abs=50)
+    for wrong in ([1, 1], [1, 1, -1], []):
+        with pytest.raises(ArgumentError, match="probabilities: expected 3 numbers of at least 0"):
+            mutOneOf(individual, operators=operators, probabilities=wrong)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ecomp_deap import Metric, make_toolbox, statistics
+from ecomp_deap import Metric, Recipe, make_toolbox, statistics
 from ecomp_deap.fitness import OBJECTIVES
 from ecomp_deap.search.archive import Archive
 from ecomp_deap.similarity import WORST_LOSS
@@ -59,7 +59,7 @@ def test_a_child_with_outputs_that_are_not_finite_gets_the_worst_values(value, t
 
 
 def test_training_that_diverges_fails_the_child(tiny_task):
-    toolbox = make_toolbox(tiny_task(train_steps=3, learning_rate=1e30))
+    toolbox = make_toolbox(tiny_task(train_steps=3, training=Recipe(learning_rate=1e30)))
     population = toolbox.population(n=3)
     score(toolbox, population)
     assert all(individual.measurement.failed for individual in population)

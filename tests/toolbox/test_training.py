@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecomp_deap import Task, make_toolbox
+from ecomp_deap import Recipe, Task, make_toolbox
 from tests.toolbox.runs import SIZE, comma, evolve, plus, simple
 
 
@@ -126,4 +126,4 @@ def test_training_helps(tiny_parent, tiny_splits):
         return np.mean([accuracy for accuracy, *_ in values])
 
     untrained = mean_accuracy()
-    assert mean_accuracy(train_steps=20, learning_rate=0.01) > untrained + 0.02
+    assert mean_accuracy(train_steps=20, training=Recipe(learning_rate=0.01)) > untrained + 0.02
