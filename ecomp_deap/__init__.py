@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from ecomp_deap.logbook import export_logbook, logbook_to_rows, read_logbook, statistics
     from ecomp_deap.measurement import Measurement
     from ecomp_deap.network import Inspection, inspect, load_parent, make_parent
+    from ecomp_deap.recipe import Recipe
     from ecomp_deap.search import Archive, Result, compress, evolve, train_parent
-    from ecomp_deap.similarity import TSNELoss
+    from ecomp_deap.similarity import SimilarityLoss, TSNELoss, make_similarity
     from ecomp_deap.task import Metric, Task
     from ecomp_deap.toolbox import Toolbox, make_toolbox
 
@@ -38,7 +39,9 @@ _MODULE_OF = {
     "MaskGenome": "genomes",
     "Measurement": "measurement",
     "Metric": "task",
+    "Recipe": "recipe",
     "Result": "search",
+    "SimilarityLoss": "similarity",
     "Splits": "data",
     "TSNELoss": "similarity",
     "Task": "task",
@@ -56,6 +59,7 @@ _MODULE_OF = {
     "load_parent": "network",
     "logbook_to_rows": "logbook",
     "make_parent": "network",
+    "make_similarity": "similarity",
     "make_toolbox": "toolbox",
     "read_logbook": "logbook",
     "statistics": "logbook",
@@ -73,8 +77,10 @@ __all__ = [
     "MaskGenome",
     "Measurement",
     "Metric",
+    "Recipe",
     "Result",
     "SelectionError",
+    "SimilarityLoss",
     "Splits",
     "TSNELoss",
     "Task",
@@ -93,6 +99,7 @@ __all__ = [
     "load_parent",
     "logbook_to_rows",
     "make_parent",
+    "make_similarity",
     "make_toolbox",
     "read_logbook",
     "statistics",

@@ -8,10 +8,13 @@ __all__ = [
     "GENERATIONS",
     "GENOMES",
     "IMPORTANCES",
+    "LEARNT",
     "LOSS_WEIGHTS",
     "MEMORY",
+    "MUTATIONS",
     "PARETO_SELECTIONS",
     "POPULATION",
+    "SIMILARITIES",
     "WEIGHTED_SELECTIONS",
     "variation_rates",
 ]
@@ -27,6 +30,20 @@ LOSS_WEIGHTS = (1.0, 2.0, 1.0)
 GENOMES = ("mask", "width", "weights")
 #: What ranks units; the first is the default.
 IMPORTANCES = ("l1", "l2", "variance", "taylor", "similarity", "random")
+#: Where crossover takes weights from that both mates have learnt; the first is the default.
+LEARNT = ("either", "mean", "aligned")
+#: Mutations of each genome; the first is the default.
+MUTATIONS = {
+    "mask": ("resize", "flips", "biased", "mixed"),
+    "width": ("steps", "mixed"),
+    "weights": ("scale",),
+}
+
+#: Measures of similarity; the first is the default.
+SIMILARITIES = (
+    *("tsne", "cka", "distance_correlation", "procrustes"),
+    *("knn_jaccard", "pkt", "distance_mse"),
+)
 
 #: What may measure children; the first chooses among the others.
 ENGINES = ("auto", "batched", "loop", "masked")

@@ -10,6 +10,7 @@ import random
 import numpy as np
 
 __all__ = [
+    "BASELINE_STREAM",
     "POPULATION_STREAM",
     "RANKING_STREAM",
     "draw_generator",
@@ -19,7 +20,7 @@ __all__ = [
 ]
 
 # Streams derived from the same run seed must never coincide: each has a number of its own.
-_VARIATION, _TRAINING, POPULATION_STREAM, RANKING_STREAM = 1, 2, 3, 4
+_VARIATION, _TRAINING, POPULATION_STREAM, RANKING_STREAM, BASELINE_STREAM = 1, 2, 3, 4, 5
 
 
 def generator(*key: int) -> np.random.Generator:

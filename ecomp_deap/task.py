@@ -11,8 +11,10 @@ from torch import nn
 from ecomp_deap.checks import check_count
 from ecomp_deap.copying import copy_network
 from ecomp_deap.data import Splits, split
+from ecomp_deap.defaults import SIMILARITIES
 from ecomp_deap.errors import argument_error
 from ecomp_deap.measurement import Measurement
+from ecomp_deap.recipe import SEARCH_RECIPE, Recipe
 
 __all__ = ["ACCURACY", "LIMITS", "Metric", "Task", "accuracy", "default_forward"]
 
@@ -95,8 +97,8 @@ class Task:
         balanced: Draw as many samples of each class into every scoring batch.
         evaluation: ``"fresh"``, a new batch each generation on which everyone is scored, or
             ``"fixed"``, the same ``batch_size`` samples throughout.
-        train_steps: Gradient steps (Adam) for each child before it is scored; 0 for none.
-        learning_rate: Of these steps.
+        train_steps: Gradient steps for each child before it is scored; 0 for none.
+        training: How these steps are taken.
         recalibration_samples: Search samples from which a child's batch norms take their statistics
             anew before it is scored; 0 to keep the parent's.
         inherit: Whether children keep what they learnt (Lamarckian evolution of `MaskGenome`).
@@ -107,8 +109,11 @@ class Task:
         max_latency_ms: One forward pass of ``latency_batch_size`` samples takes so many
             milliseconds at most, in one thread of this machine.
         latency_batch_size: Samples that networks are timed with.
-        perplexity: Of the similarity loss, by default min(30, (batch_size − 1) / 3).
-        kernel: Of the similarity loss, ``"gaussian"`` or ``"student"``.
+        perplexity: Of the t-SNE similarity loss, by default min(30, (batch_size − 1) / 3).
+        kernel: Of the t-SNE similarity loss, ``"gaussian"`` or ``"student"``.
+        similarity: The measure behind ``similarity_loss``: ``"tsne"``, ``"cka"``,
+            ``"distance_correlation"``, ``"procrustes"``, ``"knn_jaccard"``, ``"pkt"`` or
+            ``"distance_mse"``, see `ecomp_deap.similarity`.
         metric: A `Metric`, by default accuracy.
         loss_fn: ``(outputs, targets) -> scalar`` that training minimises, by default cross-entropy.
         forward: ``(module, inputs) -> outputs``, by default `default_forward`: a dict of inputs is
@@ -137,7 +142,7 @@ class Task:
     balanced: bool = False
     evaluation: str = "fresh"
     train_steps: int = 0
-    learning_rate: float = 1e-3
+    training: Recipe = SEARCH_RECIPE
     recalibration_samples: int = 128
     inherit: bool = False
     max_params: int | None = None
@@ -147,6 +152,7 @@ class Task:
     latency_batch_size: int = 8
     perplexity: float | None = None
     kernel: str = "gaussian"
+    similarity: str = "tsne"
     metric: Metric = ACCURACY
     loss_fn: Callable[[Any, torch.Tensor], torch.Tensor] = nn.functional.cross_entropy
     forward: Callable[[nn.Module, Any], Any] | None = None
@@ -170,6 +176,11 @@ class Task:
     def apply(self) -> Callable[[nn.Module, Any], Any]:
         """``(module, inputs) -> outputs``: the task's own ``forward``, or `default_forward`."""
         return default_forward if self.forward is None else self.forward
+
+    @property
+    def step_samples(self) -> int:
+        """Samples of all gradient steps that a child takes before it is scored."""
+        return self.train_steps * (self.training.batch_size or self.batch_size)
 
     @property
     def limits(self) -> dict[str, float]:
@@ -202,16 +213,23 @@ def _check(task: Task) -> None:
     for name in ("max_params", "max_macs", "max_size_bytes"):
         if getattr(task, name) is not None:
             check_count(name, getattr(task, name), minimum=1)
-    for name in ("learning_rate", "max_latency_ms"):
-        value = getattr(task, name)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value is not None and not (is_number and 0 < value < math.inf):
-            raise argument_error(name, "a finite number greater than 0", value)
+    if not isinstance(task.training, Recipe):
+        raise argument_error("training", "a Recipe", task.training)
+    latency = task.max_latency_ms
+    is_number = isinstance(latency, (int, float)) and not isinstance(latency, bool)
+    if latency is not None and not (is_number and 0 < latency < math.inf):
+        raise argument_error("max_latency_ms", "a finite number greater than 0", latency)
     check_count("latency_batch_size", task.latency_batch_size, minimum=1)
     if task.evaluation not in ("fresh", "fixed"):
         raise argument_error("evaluation", "'fresh' or 'fixed'", task.evaluation)
     if task.kernel not in ("gaussian", "student"):
         raise argument_error("kernel", "'gaussian' or 'student'", task.kernel)
+    if task.similarity not in SIMILARITIES:
+        raise argument_error("similarity", f"one of {SIMILARITIES}", task.similarity)
+    for name, default in (("perplexity", None), ("kernel", "gaussian")):
+        if task.similarity != "tsne" and getattr(task, name) != default:
+            expected = f"nothing, as similarity {task.similarity!r} has none"
+            raise argument_error(name, expected, getattr(task, name))
     if not isinstance(task.metric, Metric):
         raise argument_error("metric", "a Metric", task.metric)
     if task.inherit and task.train_steps == 0:

@@ -37,7 +37,8 @@ def finished(tmp_path_factory):
         export(child, directory.child(name), example=example, metadata=row)
         rows.append(row)
     directory.write_rows("front.csv", list(rows[0]), rows)
-    directory.write_json("summary.json", {"best": rows[2]})
+    parent = {"validation_accuracy": 0.906, "param_count": 20_000}
+    directory.write_json("summary.json", {"parent": parent, "best": rows[2], "picks": {}})
     return directory.path
 
 
@@ -62,6 +63,8 @@ def error_of(words, capsys):
     [
         *(([], "003"), (["--child", "best"], "003")),
         *((["--child", "knee"], "002"), (["--child", "001"], "001")),
+        *((["--child", "within:0.03"], "002"), (["--child", "within:0.01"], "003")),
+        *((["--child", "under:1500"], "003"), (["--child", "under:999"], "002")),
     ],
 )
 def test_a_child_is_found_and_lies_beside_the_run(run, capsys, words, name):
@@ -185,9 +188,14 @@ def test_what_is_not_there_is_named(run, tmp_path, capsys):
     assert "expected the folder of a finished run" in error_of([tmp_path, "--format=pt2"], capsys)
     assert "expected the folder of a finished run" in error_of(["none", "--format=pt2"], capsys)
     error = error_of([run, "--format", "pt2", "--child", "9"], capsys)
-    assert "--child: expected best, knee or one of 001, 002, 003, 004, got '9'" in error
+    words = "best, knee, within:POINTS, under:PARAMETERS"
+    assert f"--child: expected {words} or one of 001, 002, 003, 004, got '9'" in error
     error = error_of([run, "--format", "pt2", "--child", "../../secret"], capsys)
-    assert "--child: expected best, knee or one of 001" in error
+    assert f"--child: expected {words} or one of 001" in error
+    error = error_of([run, "--format", "pt2", "--child", "within:-0.01"], capsys)
+    assert "nearest to the parent's 0.906 is -0.004 from it (0.91 with 10,000 parameters)" in error
+    error = error_of([run, "--format", "pt2", "--child", "under:9"], capsys)
+    assert "param_count: expected at least 10, the parameters of the smallest child" in error
     error = error_of([run, "--out", tmp_path / "none" / "a.pt2"], capsys)
     assert "none/a.pt2: cannot be written (No such file" in error
     error = error_of([run, "--format", "onnx", "--out", tmp_path / "a.pt2"], capsys)
@@ -210,8 +218,11 @@ def test_damaged_files_are_named(run, capsys):
     assert "003.json: cannot be read" in error_of(words, capsys)
     (run / "summary.json").write_text("{}")
     assert "summary.json: expected a run's summary" in error_of(words, capsys)
+    (run / "summary.json").write_text('{"parent": {}, "best": {}, "picks": {}}')
+    assert "choosing takes id, validation_accuracy and param_count" in error_of(words, capsys)
     (run / "front.csv").write_text("id\n001\n")
-    assert "a knee takes validation_accuracy" in error_of([*words, "--child", "knee"], capsys)
+    error = error_of([*words, "--child", "knee"], capsys)
+    assert "front.csv: choosing takes id, validation_accuracy" in error
     (run / "front.csv").write_text("id,param_count\n001,many\n")
     assert "front.csv: expected a front, but" in error_of([*words, "--child", "knee"], capsys)
     (run / "front.csv").write_text("id,validation_accuracy\n")
@@ -232,7 +243,11 @@ def test_help_says_what_it_takes(capsys):
         main(["export", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert text.startswith("usage: ecomp-deap export RUN --format FORMAT [options]")
-    for word in ("--child ID|best|knee", "--format {safetensors,pt2,onnx}", "--out FILE"):
+    for word in (
+        "--child ID|best|knee|within:X|under:N",
+        "--format {safetensors,pt2,onnx}",
+        "--out FILE",
+    ):
         assert word in text
     assert "--factory MODULE:NAME" in text
 

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from ecomp_deap import load_child, load_fashion_mnist, read_logbook
 from ecomp_deap.cli import main
 from ecomp_deap.data.fashion_mnist import BUNDLED_FOLDER
+from ecomp_deap.defaults import SIMILARITIES
 from ecomp_deap.runs.config import RunConfig
 from ecomp_deap.runs.directory import read_front
 
@@ -27,7 +28,8 @@ FRONT = [
     "size_bytes",
     "widths",
 ]
-FINALISED_FRONT = [*FRONT[:3], "test_accuracy_before", *FRONT[3:]]
+BEFORE = ["validation_accuracy_before", "test_accuracy_before"]
+FINALISED_FRONT = [*FRONT[:3], *BEFORE, *FRONT[3:]]
 FILES = {
     *("config.json", "front.csv", "logbook.csv", "logbook.json", "summary.json", "timings.csv"),
     *("parent.json", "parent.safetensors", "children", "plots"),
@@ -83,8 +85,12 @@ def test_plots_are_pngs(finished):
 
 def test_the_front_has_its_columns(finished, run, tmp_path):
     assert columns_of(finished / "front.csv") == FINALISED_FRONT
-    before = [row["test_accuracy_before"] for row in read_front(finished / "front.csv")]
-    assert 1 <= len([value for value in before if value is not None]) <= 2
+    rows = read_front(finished / "front.csv")
+    for name in BEFORE:
+        assert 1 <= len([row for row in rows if row[name] is not None]) <= 2
+    for row in rows:
+        before = row["validation_accuracy_before"]
+        assert before is None or row["validation_accuracy"] >= before
     plain = run(tmp_path, "--finalise-count", "0")
     assert columns_of(plain / "front.csv") == FRONT
 
@@ -118,11 +124,12 @@ def test_children_load_and_give_what_the_front_says(finished, small_fashion):
         assert manifest["metadata"] == row
 
 
-@pytest.mark.parametrize("child", ["best", "knee"])
+@pytest.mark.parametrize("child", ["best", "knee", "within:0.5", "under:12000"])
 def test_children_are_exported(finished, small_fashion, tmp_path, capsys, child):
     out = tmp_path / "child.pt2"
     assert main(["export", str(finished), "--child", child, "--out", str(out)]) == 0
     identifier = capsys.readouterr().out.partition(": child ")[2][:3]
+    assert identifier == summary_of(finished)["picks"].get(child, identifier)
     inputs, _ = load_fashion_mnist(small_fashion).test.batch(np.arange(50))
     expected = load_child(finished / "children" / f"{identifier}.safetensors")(inputs)
     assert torch.allclose(torch.export.load(out).module()(inputs), expected, atol=1e-5)
@@ -148,6 +155,11 @@ def test_the_summary_has_its_keys(finished, small_fashion, small_parent_file):
     assert summary["parent"]["widths"] == "24-16"
     assert summary["parent_source"] == str(small_parent_file)
     assert summary["best"] in read_front(finished / "front.csv")
+    ids = [row["id"] for row in read_front(finished / "front.csv")]
+    picks = summary["picks"]
+    assert list(picks) == ["best", "knee", "within:0.01", "under:1941"]
+    assert picks["best"] == summary["best"]["id"]
+    assert {*picks.values()} <= {*ids, None}
     assert summary["front_size"] == len(read_front(finished / "front.csv"))
     assert str(small_fashion) in summary["data"]["source"]
 
@@ -201,6 +213,16 @@ def test_the_same_seed_gives_the_same_bytes(run, tmp_path, words):
     assert sums[0] == sums[1]
 
 
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_every_measure_of_similarity_can_be_asked_for(run, tmp_path, name):
+    folder = run(tmp_path, "--similarity", name, "--generations", "1", "--finalise-count", "0")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["similarity"] == name
+    assert (config["perplexity"] is None) == (name != "tsne")
+    assert RunConfig.from_json_dict(config).similarity == name
+    assert any(row["similarity_loss"] > 0 for row in read_front(folder / "front.csv"))
+
+
 @pytest.mark.parametrize(
     ("genome", "selection"),
     [*product(("mask", "weights"), ("nsga2", "nsga3", "spea2", "roulette", "tournament"))],
@@ -234,6 +256,40 @@ def test_runs_are_numbered_on_and_the_parent_is_trained_once(run, tmp_path, caps
     logbooks = [folder.joinpath("logbook.csv").read_bytes() for folder in folders]
     assert logbooks[0] == logbooks[2] != logbooks[1]
     assert all(summary_of(folder)["parent_source"] == "trained" for folder in folders)
+
+
+RECIPE = {
+    "train_steps": 2,
+    "inherit": True,
+    "train_loss": {"task": 1.0, "distillation": 0.5},
+    "train_batch_size": 32,
+    "optimizer": "adamw",
+    "weight_decay": 0.01,
+    "mixup": 0.2,
+    "finalise_count": 2,
+    "finalise_epochs": 1,
+    "finalise_loss": {"distillation": 1.0, "similarity": 0.1},
+    "finalise_learning_rate": 0.004,
+    "finalise_schedule": "cosine",
+    "finalise_averaging": 0.5,
+}
+
+
+def test_recipes_are_followed_written_down_and_repeat(run, tmp_path):
+    words = []
+    for name, value in RECIPE.items():
+        text = ",".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(text)])]
+    first, again = (run(tmp_path / name, *words) for name in "ab")
+    config = json.loads((first / "config.json").read_text())
+    assert {name: config[name] for name in RECIPE} == RECIPE
+    parts = ["front.csv", "logbook.csv", "children/001.safetensors"]
+    for name in parts:
+        assert (first / name).read_bytes() == (again / name).read_bytes()
+    words[words.index("--finalise-learning-rate") + 1] = "0.02"
+    other = run(tmp_path / "c", *words)
+    found = [(first / name).read_bytes() == (other / name).read_bytes() for name in parts[:2]]
+    assert found == [False, True]
 
 
 def test_quiet_says_nothing(run, tmp_path, capsys):

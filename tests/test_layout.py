@@ -28,7 +28,7 @@ LAYERS = (
     ("network",),
     ("similarity",),
     ("task",),
-    ("measurement",),
+    ("measurement", "recipe"),
     ("genomes",),
     ("callbacks",),
     ("data",),
@@ -39,6 +39,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_IMPORT_DEAP = {"toolbox", "logbook", "operators", "fitness", "search", "runs"}
 # Where only these are imported beside the standard library and the package itself.
 ONLY = {
+    "recipe": {"numpy"},  # for its types alone
     "genomes": {"numpy"},
     "similarity": {"numpy", "torch"},
     "errors": set(),
@@ -120,7 +121,7 @@ def test_deap_is_known_in_few_places(path):
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_tools_of_the_tests_are_no_dependencies(path):
     assert packages_imported(path) <= {
-        *("deap", "matplotlib", "moocore", "numpy", "safetensors", "tomli", "torch"),
+        *("deap", "matplotlib", "moocore", "numpy", "safetensors", "scipy", "tomli", "torch"),
         *("torch_pruning", "torchvision", "tqdm"),
     }
 

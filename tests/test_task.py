@@ -81,8 +81,7 @@ def test_splits_and_data_of_its_own_contradict(tiny_splits, tiny_parent, name):
         ({"batch_size": True}, "batch_size: expected a whole number"),
         ({"train_steps": -1}, "train_steps: expected a whole number of at least 0, got -1"),
         ({"evaluation": "stale"}, "evaluation: expected 'fresh' or 'fixed', got 'stale'"),
-        ({"learning_rate": 0.0}, "learning_rate: expected a finite number greater than 0"),
-        ({"learning_rate": float("nan")}, "learning_rate: expected a finite number greater than 0"),
+        ({"training": {"learning_rate": 0.1}}, "training: expected a Recipe"),
         ({"metric": accuracy}, "metric: expected a Metric"),
         ({"inherit": True}, "inherit: expected train_steps of at least 1"),
     ],
@@ -90,6 +89,20 @@ def test_splits_and_data_of_its_own_contradict(tiny_splits, tiny_parent, name):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ArgumentError, match=message):
         make_task(**options)
+
+
+def test_an_unknown_similarity_is_refused():
+    with pytest.raises(ArgumentError, match=r"^similarity: expected one of .*'pkt'.* got 'cosine'"):
+        make_task(similarity="cosine")
+
+
+@pytest.mark.parametrize("options", [{"perplexity": 3.0}, {"kernel": "student"}])
+def test_other_measures_have_no_perplexity_and_no_kernel(options):
+    (name,) = options
+    with pytest.raises(ArgumentError, match=f"^{name}: expected nothing, as similarity 'cka' has"):
+        make_task(similarity="cka", **options)
+    assert make_task(**options).similarity == "tsne"
+    assert make_task(similarity="cka").similarity == "cka"
 
 
 def test_an_unknown_kernel_is_refused_by_itself():

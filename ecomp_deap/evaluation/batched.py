@@ -20,7 +20,7 @@ from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.network.compile import check_masks, genome_arrays
 from ecomp_deap.network.stack import DenseStack, Tensors, Walk, borrow
-from ecomp_deap.network.stack_training import StackTrainer
+from ecomp_deap.network.stack_training import train_stacks
 from ecomp_deap.task import Task, accuracy, default_forward
 
 __all__ = ["evaluate_batched", "supports_batched"]
@@ -139,14 +139,14 @@ class _Chunk:
 
     def _trained(self) -> list[Mapping[str, np.ndarray] | None]:
         context = self.context
-        trainer = StackTrainer(
+        trained = train_stacks(
             self.stack,
             context.training,
+            map(self._tensors, self.genomes),
+            recipe=context.recipe,
             loss_fn=context.loss_fn,
-            learning_rate=context.learning_rate,
         )
         learnt: list[Mapping[str, np.ndarray] | None] = []
-        trained = trainer.train(map(self._tensors, self.genomes))
         for genome, tensors in zip(self.genomes, trained, strict=True):
             self._walk(genome, tensors)
             if not context.inherit:

@@ -7,11 +7,15 @@ import torch
 
 from ecomp_deap.data import BatchSampler
 from ecomp_deap.errors import argument_error
+from ecomp_deap.network.lessons import Lesson, Teacher, draw_lessons
 from ecomp_deap.network.recalibration import has_statistics
 from ecomp_deap.network.training import to_device
 from ecomp_deap.task import Task
 
 __all__ = ["Batches"]
+
+# What is done to training samples, apart from every other stream of a seed.
+_CHANGES = 0xBA7
 
 Batch = tuple[Any, torch.Tensor]
 
@@ -32,7 +36,7 @@ class Batches:
     """
 
     def __init__(self, task: Task, *, seed: int) -> None:
-        self._task, search = task, task.splits.search
+        self._task, self._seed, search = task, seed, task.splits.search
         most = len(search) - min(task.train_steps, 1)
         if task.batch_size > most:
             left = ", so that some are left to train on" if task.train_steps else ""
@@ -64,11 +68,22 @@ class Batches:
         """Return the inputs and targets that a generation is scored on."""
         return self._batch(self._scoring(generation))
 
-    def training(self, generation: int) -> list[Batch]:
-        """Return the inputs and targets of each gradient step of a generation."""
-        n_steps, size = self._task.train_steps, self._task.batch_size
-        drawn = self._sampler.training(generation, n_steps, size, exclude=self._scoring(generation))
-        return [self._batch(indices) for indices in drawn]
+    def training(self, generation: int, teacher: Teacher) -> list[Lesson]:
+        """Return what each gradient step of a generation is taken on.
+
+        Args:
+            generation: Whose scoring batch is left out.
+            teacher: The parent.
+        """
+        task, recipe = self._task, self._task.training
+        drawn = self._sampler.training(
+            generation,
+            task.train_steps,
+            recipe.batch_size or task.batch_size,
+            exclude=self._scoring(generation),
+        )
+        rng = np.random.default_rng([self._seed, _CHANGES, generation])
+        return list(draw_lessons(map(self._batch, drawn), recipe, teacher=teacher, rng=rng))
 
     def spread(self, n: int) -> Any:
         """Return the inputs of n samples, or of all if there are fewer, evenly spaced."""

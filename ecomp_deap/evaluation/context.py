@@ -12,8 +12,10 @@ from ecomp_deap.genomes import Genome, MaskGenome, Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.cost_model import CostModel
 from ecomp_deap.network.embedding import Probe
+from ecomp_deap.network.lessons import Lesson
 from ecomp_deap.network.stack import Walk
-from ecomp_deap.similarity import TSNELoss
+from ecomp_deap.recipe import Recipe
+from ecomp_deap.similarity import SimilarityLoss
 from ecomp_deap.task import Metric
 
 __all__ = ["Context", "Outcome"]
@@ -32,8 +34,8 @@ class Context:
         losses: Similarity loss against the parent's embedding of the batch, by probe layer.
         inputs: The scoring batch.
         targets: Its targets.
-        training: ``(inputs, targets)`` of each gradient step; shared by all children.
-        learning_rate: Of these steps.
+        training: What each gradient step is taken on; shared by all children.
+        recipe: How these steps are taken.
         inherit: Whether children keep what they learnt.
         metric: How well a child does the task.
         loss_fn: What training minimises.
@@ -52,11 +54,11 @@ class Context:
     arrays: Mapping[str, np.ndarray]
     cost_model: CostModel
     probes: tuple[Probe, ...]
-    losses: Mapping[str, TSNELoss]
+    losses: Mapping[str, SimilarityLoss]
     inputs: Any
     targets: torch.Tensor
-    training: Sequence[tuple[Any, torch.Tensor]]
-    learning_rate: float
+    training: Sequence[Lesson]
+    recipe: Recipe
     inherit: bool
     metric: Metric
     loss_fn: Callable[[Any, torch.Tensor], torch.Tensor]

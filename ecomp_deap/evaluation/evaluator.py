@@ -37,15 +37,26 @@ from ecomp_deap.network.compile import compile_child, parent_arrays
 from ecomp_deap.network.cost_model import CostModel
 from ecomp_deap.network.embedding import embed
 from ecomp_deap.network.importance import unit_importance
+from ecomp_deap.network.lessons import Teacher, check_recipe
 from ecomp_deap.network.probes import find_probe_layers
 from ecomp_deap.network.recalibration import recalibrate
 from ecomp_deap.network.stack import DenseStack, Walk
 from ecomp_deap.network.structure import find_structure
+from ecomp_deap.recipe import Recipe
 from ecomp_deap.seeding import RANKING_STREAM, generator
-from ecomp_deap.similarity import TSNELoss, check_perplexity, default_perplexity
+from ecomp_deap.similarity import (
+    SIMILARITIES,
+    SimilarityLoss,
+    check_perplexity,
+    default_perplexity,
+    make_similarity,
+)
 from ecomp_deap.task import Task
 
 __all__ = ["Evaluator"]
+
+# Samples that a recipe is tried on.
+_CHECKED = 64
 
 
 class Evaluator:
@@ -74,6 +85,7 @@ class Evaluator:
             layer is found, and they are 0.
 
     Attributes:
+        perplexity: Of the similarity loss, None for measures other than t-SNE.
         probes: The probe layers, and how their outputs lie.
         cost_model: Tells what children cost.
         limits: Tells by how much children exceed the task's limits.
@@ -115,11 +127,7 @@ class Evaluator:
         self._memory = memory // (threads or available_cores())
         # What is open for `settle` to choose.
         self._any_threads, self._any_engine = threads is None, engine == "auto"
-        self.perplexity = (
-            default_perplexity(task.batch_size)
-            if task.perplexity is None
-            else check_perplexity(task.perplexity, task.batch_size)
-        )
+        self.perplexity = _perplexity(task)
         self._batches = Batches(task, seed=seed)
         # Two, as a norm without statistics of its own takes no single sample.
         two = self._batches.spread(2)
@@ -158,6 +166,8 @@ class Evaluator:
         )
         self.limits = Limits(task, self.structure, self.cost_model, self.arrays, timed=latency)
         self._context: tuple[int, Context] | None = None
+        if task.train_steps:
+            self.check_recipe(task.training, name="training")
         context = self.context(0)
         if self.engine == "masked":
             check_masked(context)
@@ -166,6 +176,19 @@ class Evaluator:
     def probe_layers(self) -> tuple[str, ...]:
         """The names of the probe layers."""
         return tuple(probe.name for probe in self.probes)
+
+    @property
+    def teacher(self) -> Teacher:
+        """The parent, as children learn from it."""
+        return Teacher(
+            *(self.task.parent, self.task.apply, self.probes),
+            lambda name, embedding: self._loss(name, embedding, len(embedding)),
+        )
+
+    def check_recipe(self, recipe: Recipe, *, name: str) -> None:
+        """Check that a recipe suits the task, see `ecomp_deap.network.lessons.check_recipe`."""
+        with torch_threads(self.torch_threads):
+            check_recipe(recipe, self.teacher, self._batches.spread(_CHECKED), name=name)
 
     def batch_id(self, generation: int) -> int:
         """Return what tells this generation's scoring batch from others'."""
@@ -183,7 +206,7 @@ class Evaluator:
             "",
             metric=self.task.metric,
             costs=self.cost_model(self.structure.widths),
-            n_probes=len(self.probe_layers),
+            worst_similarity=SIMILARITIES[self.task.similarity].worst * len(self.probe_layers),
         )
         return self.limits.judge(found, self.structure.widths, lambda: self.task.parent)
 
@@ -345,6 +368,7 @@ class Evaluator:
         with torch_threads(self.torch_threads), torch.no_grad():
             outputs, found, shared = self._embed_parent(inputs)
             losses = {n: self._loss(n, found[n], len(targets)) for n in self.probe_layers}
+            training = self._batches.training(generation, self.teacher)
         if not np.isfinite(task.metric.function(outputs, targets)):
             raise argument_error("parent", "a finite metric on the data", "NaN or Inf")
         return Context(
@@ -356,8 +380,8 @@ class Evaluator:
             losses=losses,
             inputs=inputs,
             targets=targets,
-            training=self._batches.training(generation),
-            learning_rate=task.learning_rate,
+            training=training,
+            recipe=task.training,
             inherit=task.inherit,
             metric=task.metric,
             loss_fn=task.loss_fn,
@@ -381,11 +405,24 @@ class Evaluator:
         found = {name: e for walk in walks for name, e in walk.embeddings.items()}
         return walks[-1].outputs, found, walks[0]
 
-    def _loss(self, name: str, embedding: torch.Tensor, n_samples: int) -> TSNELoss:
+    def _loss(self, name: str, embedding: torch.Tensor, n_samples: int) -> SimilarityLoss:
         if len(embedding) != n_samples:
             expected = f"a row of units for each of {n_samples} samples"
             raise argument_error(f"probe layer {name!r} of the parent", expected, len(embedding))
         try:
-            return TSNELoss(embedding, perplexity=self.perplexity, kernel=self.task.kernel)
+            return make_similarity(
+                *(self.task.similarity, embedding),
+                perplexity=self.perplexity and min(self.perplexity, (n_samples - 1) / 3),
+                kernel=self.task.kernel,
+            )
         except ArgumentError as error:
             raise ArgumentError(f"probe layer {name!r} of the parent: {error}") from error
+
+
+def _perplexity(task: Task) -> float | None:
+    """Return the perplexity of the task's measure, None if it has none."""
+    if task.similarity != "tsne":
+        return None
+    if task.perplexity is None:
+        return default_perplexity(task.batch_size)
+    return check_perplexity(task.perplexity, task.batch_size)

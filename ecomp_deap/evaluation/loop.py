@@ -44,9 +44,10 @@ def _evaluate(context: Context, genomes: Sequence[Genome], seeds: Sequence[int])
             train(
                 child,
                 context.training,
+                recipe=context.recipe,
+                n_steps=len(context.training),
                 loss_fn=context.loss_fn,
                 forward=context.forward,
-                learning_rate=context.learning_rate,
                 seed=seed,
             )
         keeps = context.inherit and context.training

@@ -6,7 +6,7 @@ products. `stack_training` trains them.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -82,12 +82,19 @@ class DenseStack:
         ]
 
     @staticmethod
-    def supports(parent: nn.Module, probe_layers: Sequence[str]) -> bool:
+    def supports(
+        parent: nn.Module, probe_layers: Sequence[str], *, others: Collection[type] = ()
+    ) -> bool:
         """Return whether the stack computes what the parent's own modules would.
 
         That needs known modules of the very types, without hooks and parametrisations, and
         probe layers that are stages from the first `Linear` on, whose outputs are units. In front
         of it nothing may work in place, as the inputs are everyone's.
+
+        Args:
+            parent: The network.
+            probe_layers: Names of the probe layers.
+            others: Types that are known too.
         """
         try:
             found = stages(parent)
@@ -97,7 +104,7 @@ class DenseStack:
         return (
             set(probe_layers) <= {name for name, _ in found[len(front) :]}
             and not any(getattr(module, "inplace", False) for _, module in front)
-            and all(_is_plain(module) for module in parent.modules())
+            and all(_is_plain(module) or type(module) in others for module in parent.modules())
         )
 
     @property

@@ -1,207 +1,95 @@
 """`StackTrainer`: gradient steps for several dense children at once.
 
-Children of one stack see the same samples and differ in their widths. Their units stand side by
-side as the columns of one matrix, ``(n_samples, units of all children)``, so that an activation,
-the gradient of a bias and a step of Adam are one operation for all; a layer is a product for each.
-One product of the first layer for all, whose inputs they share, saves no time, and rounds in other
-ways than a child's own, which Adam makes a twentieth of a step. The backward pass is written out,
-as autograd would take as long as the products do.
+The backward pass is written out, as autograd would take as long as the products do.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.optim.adam import adam
 
-from ecomp_deap.network.stack import DenseStack, Tensors, out_of_place
+from ecomp_deap.network.lessons import Lesson, Loss, Measure, training_loss
+from ecomp_deap.network.schedules import n_averaged
+from ecomp_deap.network.stack import DenseStack, Tensors
+from ecomp_deap.network.stack_optimizers import StackOptimizer
+from ecomp_deap.network.stack_stages import Joint, make_stages
+from ecomp_deap.recipe import Recipe
 
-__all__ = ["StackTrainer"]
+__all__ = ["StackTrainer", "train_stacks", "trains_alone"]
 
 # Parameters of the children that train together, as fast as any number measured: fewer leave the
 # threads waiting for Python, more fill the caches with Adam's moments.
 _TOGETHER = 1_000_000
 
 
-class StackTrainer:
-    """Takes children through one Adam step per batch, as `network.train` takes a module.
+def train_stacks(
+    stack: DenseStack,
+    lessons: Sequence[Lesson],
+    children: Iterable[Tensors],
+    *,
+    recipe: Recipe,
+    loss_fn: Loss,
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield each child's tensors after a step per lesson, in order, as `network.train` gives them.
+
+    What is yielded may share memory with that of other children.
 
     Args:
         stack: What the children are.
-        batches: ``(inputs, targets)`` on the children's device, the same for all.
+        lessons: What the steps are taken on, on the children's device.
+        children: Where training starts; they are not changed. Fetched a few at a time.
+        recipe: How the steps are taken.
         loss_fn: ``(outputs, targets) -> scalar``.
-        learning_rate: Of Adam.
     """
-
-    def __init__(
-        self,
-        stack: DenseStack,
-        batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
-        *,
-        loss_fn: Callable[[Any, torch.Tensor], torch.Tensor],
-        learning_rate: float,
-    ) -> None:
-        self._modules = stack.stages
-        self._loss_fn, self._learning_rate = loss_fn, learning_rate
-        self._batches = [(inputs, targets, _classes(targets)) for inputs, targets in batches]
-        # What a batch norm makes up for has a gradient of 0, of which Adam sees the rounding errors
-        # alone: only the very operations of the loop give what the loop gives.
-        self._exact = any(isinstance(module, nn.BatchNorm1d) for _, module in self._modules)
-        self._trainable = {
-            f"{name}.{key}"
-            for name, module in self._modules
-            for key, parameter in module.named_parameters(recurse=False)
-            if parameter.requires_grad
-        }
-
-    def train(self, children: Iterable[Tensors]) -> Iterator[dict[str, torch.Tensor]]:
-        """Yield each child's tensors after training, in order.
-
-        What is yielded may share memory with that of other children.
-
-        Args:
-            children: Where training starts; they are not changed. Fetched a few at a time.
-        """
-        group: list[Tensors] = []
-        size = 0
-        for tensors in children:
-            own = sum(tensor.numel() for tensor in tensors.values())
-            if group and (self._exact or size + own > _TOGETHER):
-                yield from self._train(group)
-                group, size = [], 0
-            group.append(tensors)
-            size += own
-        if group:
-            yield from self._train(group)
-
-    def _train(self, children: Sequence[Tensors]) -> list[dict[str, torch.Tensor]]:
-        # Places of inputs are no numbers to learn.
-        places = [{n: t for n, t in c.items() if not t.is_floating_point()} for c in children]
-        numbers = [{n: t for n, t in c.items() if t.is_floating_point()} for c in children]
-        joint = _Joint(numbers, self._trainable)
-        if joint.n_trainable:
-            self._take_steps(joint, places)
-        return [{**own, **fixed} for own, fixed in zip(joint.children, places, strict=True)]
-
-    def _take_steps(self, joint: "_Joint", places: Sequence[Tensors]) -> None:
-        stages = self._stages(joint, places)
-        # No gradient is needed of what comes before.
-        first = next(
-            i for i, (_, m) in enumerate(self._modules) if any(True for _ in m.parameters())
+    for group in _groups(children, 1 if trains_alone(stack, recipe) else None):
+        trainer = StackTrainer(
+            *(stack, group),
+            recipe=recipe,
+            n_steps=len(lessons),
+            loss_fn=loss_fn,
+            exact=True,
+            scratch=_kept_scratch,
         )
-        adam_step = _Adam(joint, fused=not self._exact)
-        for inputs, targets, classes in self._batches:
-            x = inputs
-            for stage in stages:
-                x = stage.forward(x)
-            gradient = self._gradient_of_loss(x, targets, classes, len(places))
-            for i in reversed(range(first, len(stages))):
-                gradient = stages[i].backward(gradient, i > first)
-            adam_step(self._learning_rate)
-
-    def _stages(self, joint: "_Joint", places: Sequence[Tensors]) -> list["_Stage"]:
-        stages: list[_Stage] = []
-        shared = True  # in front of the first layer the inputs are everyone's
-        for name, module in self._modules:
-            if isinstance(module, nn.Linear):
-                read = [own.get(f"{name}.input_indices") for own in places]
-                stages.append(_Linear(joint, name, shared=shared, read=read))
-                shared = False
-            elif isinstance(module, (nn.Dropout, nn.Identity)):
-                stages.append(_Identity())
-            elif isinstance(module, nn.ReLU):
-                stages.append(_ReLU())
-            elif isinstance(module, nn.BatchNorm1d):
-                stages.append(_BatchNorm(joint, name, module))
-            else:
-                stages.append(_Elementwise(module))
-        return stages
-
-    def _gradient_of_loss(
-        self,
-        outputs: torch.Tensor,
-        targets: torch.Tensor,
-        classes: torch.Tensor | None,
-        n_children: int,
-    ) -> torch.Tensor:
-        """Return the gradient of the sum of the children's losses, shaped as their outputs."""
-        if self._loss_fn is functional.cross_entropy and classes is not None:
-            # What autograd does, to the last bit, in a third of its time.
-            each = outputs.view(len(targets), n_children, -1)
-            of_log_p = torch.zeros_like(each[:, 0])
-            of_log_p.scatter_(1, classes, -1.0 / len(targets))
-            gradient = torch.ops.aten._log_softmax_backward_data(
-                of_log_p[:, None].expand_as(each), each.log_softmax(dim=2), 2, outputs.dtype
-            )
-            return gradient.reshape(outputs.shape)
-        gradients: list[torch.Tensor] = []
-        for own in outputs.tensor_split(n_children, dim=1):
-            leaf = own.detach().requires_grad_()
-            with torch.enable_grad():
-                # A copy: a loss may change what it is given.
-                loss = self._loss_fn(leaf.contiguous().clone(), targets)
-            gradients += torch.autograd.grad(loss, leaf)
-        return torch.cat(gradients, dim=1)
+        for lesson in lessons:
+            trainer.take(lesson)
+        yield from trainer.finish()
 
 
-def _classes(targets: torch.Tensor) -> torch.Tensor | None:
-    """Return one class per sample as a column; None for other targets, or some to be ignored."""
-    if targets.ndim == 1 and targets.dtype == torch.int64 and bool((targets >= 0).all()):
-        return targets[:, None]
-    return None
+def trains_alone(stack: DenseStack, recipe: Recipe) -> bool:
+    """Return whether each child has to be trained by itself, with the very operations of a module.
 
-
-class _Joint:
-    """Children's tensors in one flat tensor, each name's of all children next to each other.
-
-    Attributes:
-        children: Of each child its tensors by name, as views of ``flat``.
-        flat: All values, those of trainable tensors first.
-        n_trainable: Number of these.
-        gradient: Room for theirs; thread-local, as ``moments`` are.
-        moments: Adam's two, 0 at first.
-        values: By name, all children's values as one vector.
-        gradients: Of the trainable ones, the same of the gradient.
-        widths: By name, how long each child's tensor is in its first dimension.
+    What a batch norm makes up for, or leaves the distances of the similarity loss alone, has a
+    gradient of 0, of which Adam sees the rounding errors alone: only the operations of the loop
+    give what the loop gives.
     """
+    norms = any(isinstance(module, nn.BatchNorm1d) for _, module in stack.stages)
+    return norms or "similarity" in recipe.loss
 
-    def __init__(self, children: Sequence[Tensors], trainable: set[str]) -> None:
-        names = sorted(children[0], key=lambda name: name not in trainable)
-        self.flat = torch.cat([child[name].flatten() for name in names for child in children])
-        self.children: list[dict[str, torch.Tensor]] = [{} for _ in children]
-        self.values: dict[str, torch.Tensor] = {}
-        self.widths: dict[str, list[int]] = {}
-        spans: dict[str, tuple[int, int]] = {}
-        end = 0
-        for name in names:
-            shapes = [child[name].shape for child in children]
-            sizes = [shape.numel() for shape in shapes]
-            start, end = end, end + sum(sizes)
-            spans[name] = (start, end)
-            self.values[name] = self.flat[start:end]
-            self.widths[name] = [shape[0] for shape in shapes]
-            own = self.values[name].split(sizes)
-            for child, tensor, shape in zip(self.children, own, shapes, strict=True):
-                child[name] = tensor.view(shape)
-        learning = [name for name in names if name in trainable]
-        self.n_trainable = spans[learning[-1]][1] if learning else 0
-        self.gradient, *self.moments = _scratch(self.flat, self.n_trainable)
-        self.gradients = {name: self.gradient[slice(*spans[name])] for name in learning}
 
-    def each(self, name: str) -> list[torch.Tensor]:
-        """Return every child's tensor of a name."""
-        return [child[name] for child in self.children]
+def _groups(children: Iterable[Tensors], most: int | None) -> Iterator[list[Tensors]]:
+    """Yield children that train together."""
+    group: list[Tensors] = []
+    size = 0
+    for tensors in children:
+        own = sum(tensor.numel() for tensor in tensors.values())
+        if group and (len(group) == most or size + own > _TOGETHER):
+            yield group
+            group, size = [], 0
+        group.append(tensors)
+        size += own
+    if group:
+        yield group
 
 
 _local = threading.local()
 
 
-def _scratch(like: torch.Tensor, size: int) -> Sequence[torch.Tensor]:
-    """Return three vectors of this thread's own: one with anything in it, and two of 0.
+def _kept_scratch(like: torch.Tensor, size: int) -> Sequence[torch.Tensor]:
+    """Return three vectors of this thread's own, for one trainer at a time.
 
     Fresh memory costs more than to fill what is at hand.
     """
@@ -214,172 +102,178 @@ def _scratch(like: torch.Tensor, size: int) -> Sequence[torch.Tensor]:
     return scratch.unbind()
 
 
-class _Adam:
-    """A step of Adam (in place) with the defaults of `torch.optim.Adam`."""
-
-    def __init__(self, joint: _Joint, *, fused: bool) -> None:
-        mean, square = joint.moments
-        # Where Adam wants it.
-        device = joint.flat.device if fused else "cpu"
-        self._n_steps = torch.zeros((), dtype=torch.float32, device=device)
-        self._state: Any = ([joint.flat[: joint.n_trainable]], [joint.gradient], [mean], [square])
-        self._fused = fused
-
-    def __call__(self, learning_rate: float) -> None:
-        options = {"lr": learning_rate, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
-        options |= {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
-        if self._fused:
-            # What `adam` does with fused=True, without its preparations for many tensors.
-            step: Any = torch.ops.aten._fused_adam_
-            self._n_steps.add_(1.0)
-        else:
-            step = partial(adam, foreach=False, fused=False)
-        step(*self._state, [], [self._n_steps], **options)
+def _new_scratch(like: torch.Tensor, size: int) -> Sequence[torch.Tensor]:
+    return like.new_zeros(3, size).unbind()
 
 
-class _Stage(Protocol):
-    """A stage of all children; what it needs on the way back it keeps on the way forth."""
+class StackTrainer:
+    """Takes several children through gradient steps, as `network.train` takes a module.
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the outputs."""
-
-    def backward(self, gradient: torch.Tensor, needed: bool) -> Any:
-        """Write the parameters' gradients; return that of the inputs, if it is needed."""
-
-
-class _Linear:
-    """A linear layer: a product for each child, the loop's own, to the last bit."""
+    Args:
+        stack: What the children are; only one of them where it `trains_alone`.
+        children: Where training starts; they are not changed.
+        recipe: How the steps are taken.
+        n_steps: Number of steps that will be taken.
+        loss_fn: ``(outputs, targets) -> scalar``.
+        learning_rates: The highest rate of each child, by default the recipe's.
+        exact: Whether steps by cross-entropy are to be those of a module to the last bit, however
+            many children train together; that takes a fifth longer.
+        scratch: See `Joint`.
+    """
 
     def __init__(
-        self, joint: _Joint, name: str, *, shared: bool, read: Sequence[torch.Tensor | None]
+        self,
+        stack: DenseStack,
+        children: Sequence[Tensors],
+        *,
+        recipe: Recipe,
+        n_steps: int,
+        loss_fn: Loss,
+        learning_rates: Sequence[float] | None = None,
+        exact: bool = False,
+        scratch: Callable[[torch.Tensor, int], Sequence[torch.Tensor]] = _new_scratch,
     ) -> None:
-        weight, bias = f"{name}.weight", f"{name}.bias"
-        self._weights = joint.each(weight)
-        self._transposed = [w.T for w in self._weights]
-        # In front of the first layer the inputs are everyone's, who may each read others of them.
-        self._read = read
-        self._n_inputs = None if shared else [w.shape[1] for w in self._weights]
-        self._n_outputs = joint.widths[weight]
-        self._biases = joint.each(bias) if bias in joint.values else None
-        self._of_weights = None
-        if weight in joint.gradients:
-            own = joint.gradients[weight].split([w.numel() for w in self._weights])
-            self._of_weights = [g.view_as(w) for g, w in zip(own, self._weights, strict=True)]
-        self._of_bias = joint.gradients.get(bias)
+        self._recipe, self._loss_fn, self._n_children = recipe, loss_fn, len(children)
+        alone = trains_alone(stack, recipe)
+        self._alone, self._exact = alone, exact or alone
+        # Places of inputs are no numbers to learn.
+        self._places = [{n: t for n, t in c.items() if not t.is_floating_point()} for c in children]
+        numbers = [{n: t for n, t in c.items() if t.is_floating_point()} for c in children]
+        trainable = {
+            f"{name}.{key}"
+            for name, module in stack.stages
+            for key, parameter in module.named_parameters(recurse=False)
+            if parameter.requires_grad
+        }
+        self._joint = Joint(numbers, trainable, scratch)
+        self._names = [name for name, _ in stack.stages]
+        # The children's units behind each stage from the first layer on.
+        self._widths: list[list[int]] = []
+        for name, module in stack.stages:
+            if isinstance(module, nn.Linear):
+                self._widths.append(self._joint.widths[f"{name}.weight"])
+            else:
+                self._widths.append(self._widths[-1] if self._widths else [])
+        self._stages = make_stages(stack, self._joint, self._places, exact=self._exact)
+        # No gradient is needed of what comes before.
+        self._first = next(
+            i for i, (_, m) in enumerate(stack.stages) if any(True for _ in m.parameters())
+        )
+        rates = [recipe.learning_rate] * len(children) if learning_rates is None else learning_rates
+        self._optimizer = StackOptimizer(
+            *(self._joint, recipe),
+            n_steps=n_steps,
+            learning_rates=rates,
+            fused=not alone,
+        )
+        self._n_left, self._n_averaged = n_steps, n_averaged(recipe, n_steps)
+        self._mean = torch.zeros_like(self._joint.flat) if self._n_averaged else None
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = x.new_empty(len(x), sum(self._n_outputs))
-        self._xs = self._columns(x)
-        ys = y.split(self._n_outputs, dim=1)
-        if self._biases is None:
-            for own, weight, out in zip(self._xs, self._transposed, ys, strict=True):
-                torch.mm(own, weight, out=out)
-        else:
-            for own, weight, bias, out in zip(
-                self._xs, self._transposed, self._biases, ys, strict=True
-            ):
-                torch.addmm(bias, own, weight, out=out)
-        return y
+    def take(self, lesson: Lesson) -> None:
+        """Take the next step of every child."""
+        if not self._joint.n_trainable:
+            return
+        measures = {probe.name: measure for probe, measure in lesson.measures.items()}
+        compared: dict[int, torch.Tensor] = {}
+        x = lesson.inputs
+        for i, (name, stage) in enumerate(zip(self._names, self._stages, strict=True)):
+            x = stage.forward(x)
+            if name in measures:
+                compared[i] = x
+        gradient = self._of_outputs(x, lesson)
+        for i in reversed(range(self._first, len(self._stages))):
+            if i in compared:
+                gradient = gradient + self._of_embeddings(i, compared[i], measures[self._names[i]])
+            gradient = self._stages[i].backward(gradient, i > self._first)
+        self._optimizer.step()
+        if self._mean is not None and self._n_left <= self._n_averaged:
+            self._mean.lerp_(self._joint.flat, 1 / (self._n_averaged - self._n_left + 1))
+        self._n_left -= 1
 
-    def backward(self, gradient: torch.Tensor, needed: bool) -> torch.Tensor | None:
-        own = gradient.split(self._n_outputs, dim=1)
-        if self._of_bias is not None:
-            torch.sum(gradient, dim=0, out=self._of_bias)
-        if self._of_weights is not None:
-            for of_y, x, of_weight in zip(own, self._xs, self._of_weights, strict=True):
-                torch.mm(of_y.T, x, out=of_weight)
-        if not needed:
-            return None
-        if self._n_inputs is None:
-            # Of a norm in front, which lets no children train together.
-            (of_y,), (weight,), (read,) = own, self._weights, self._read
-            of_x = of_y @ weight
-            if read is None:
-                return of_x
-            return of_x.new_zeros(self._of_all).index_copy_(1, read, of_x)
-        of_inputs = gradient.new_empty(len(gradient), sum(self._n_inputs))
-        outs = of_inputs.split(self._n_inputs, dim=1)
-        for of_y, weight, out in zip(own, self._weights, outs, strict=True):
-            torch.mm(of_y, weight, out=out)
-        return of_inputs
+    def finish(self) -> list[dict[str, torch.Tensor]]:
+        """Return each child's tensors, which may share memory, after the last step."""
+        if self._mean is not None and self._joint.n_trainable:
+            self._joint.flat.copy_(self._mean)
+        return [
+            {**own, **places}
+            for own, places in zip(self._joint.children, self._places, strict=True)
+        ]
 
-    def _columns(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Return each child's inputs."""
-        if self._n_inputs is None:
-            self._of_all = x.shape
-            return [x if read is None else x.index_select(1, read) for read in self._read]
-        return x.split(self._n_inputs, dim=1)
+    def _of_outputs(self, outputs: torch.Tensor, lesson: Lesson) -> torch.Tensor:
+        """Return the gradient of what the children's losses make of their outputs."""
+        losses = self._recipe.loss
+        if losses.keys() == {"similarity"}:
+            return torch.zeros_like(outputs)
+        known = "task" not in losses or (
+            self._loss_fn is functional.cross_entropy and _are_classes(lesson.targets)
+        )
+        # With more terms than one the order of their sum shows in last bits.
+        plain = losses == {"task": 1.0} and lesson.mixed_in is None
+        if known and plain and self._exact:
+            return self._of_cross_entropy(outputs, lesson.targets)
+        if known and not self._alone:
+            return self._written_out(outputs, lesson)
+        gradients: list[torch.Tensor] = []
+        alone = replace(lesson, measures={})
+        for own in outputs.tensor_split(self._n_children, dim=1):
+            leaf = own.detach().requires_grad_()
+            with torch.enable_grad():
+                # A copy: a loss may change what it is given.
+                loss = training_loss(
+                    *(leaf.contiguous().clone(), {}, alone, self._recipe), loss_fn=self._loss_fn
+                )
+            gradients += torch.autograd.grad(loss, leaf)
+        return torch.cat(gradients, dim=1)
 
-
-class _Identity:
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-    def backward(self, gradient: torch.Tensor, needed: bool) -> torch.Tensor:
-        return gradient
-
-
-class _ReLU:
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self._y = torch.relu(x)
-        return self._y
-
-    def backward(self, gradient: torch.Tensor, needed: bool) -> torch.Tensor:
-        found: torch.Tensor = torch.ops.aten.threshold_backward(gradient, self._y, 0)
+    def _of_cross_entropy(self, outputs: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        """Return the gradient of the mean cross-entropy, autograd's own to the last bit."""
+        each = outputs.view(len(outputs), self._n_children, -1)
+        of_log_p = torch.zeros_like(each[:, 0])
+        of_log_p.scatter_(1, classes[:, None], -1.0 / len(classes))
+        gradient = torch.ops.aten._log_softmax_backward_data(
+            of_log_p[:, None].expand_as(each), each.log_softmax(dim=2), 2, outputs.dtype
+        )
+        found: torch.Tensor = gradient.reshape(outputs.shape)
         return found
 
+    def _written_out(self, outputs: torch.Tensor, lesson: Lesson) -> torch.Tensor:
+        """Return the gradient of cross-entropy and distillation, in a fraction of autograd's time.
 
-class _Elementwise:
-    """A stage without parameters, by autograd."""
+        Classes come first: torch is slow at a softmax over a short last dimension.
+        """
+        n, losses, temperature = len(outputs), self._recipe.loss, self._recipe.temperature
+        # Shape (n_classes, n_samples, n_children).
+        logits = outputs.view(n, self._n_children, -1).permute(2, 0, 1).contiguous()
+        gradient = torch.zeros_like(logits)
+        if "task" in losses:
+            weight = losses["task"] / n
+            torch.softmax(logits, dim=0, out=gradient).mul_(weight)
+            for classes, share in (
+                (lesson.targets, lesson.share),
+                (lesson.mixed_in, 1 - lesson.share),
+            ):
+                if classes is not None:
+                    places = classes[None, :, None].expand(1, n, self._n_children)
+                    lessened = gradient.gather(0, places) - weight * share
+                    gradient.scatter_(0, places, lessened)
+        if "distillation" in losses:
+            assert lesson.logits is not None
+            wanted = (lesson.logits.T / temperature).softmax(dim=0)
+            apart = (logits / temperature).softmax(dim=0) - wanted[:, :, None]
+            gradient.add_(apart, alpha=losses["distillation"] * temperature / n)
+        return gradient.permute(1, 2, 0).reshape(outputs.shape)
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self._x = x.detach().requires_grad_()
-        with torch.enable_grad():
-            self._y: torch.Tensor = self._module(out_of_place(self._module, self._x))
-        return self._y.detach()
-
-    def backward(self, gradient: torch.Tensor, needed: bool) -> torch.Tensor:
-        return torch.autograd.grad(self._y, self._x, gradient)[0]
+    def _of_embeddings(self, stage: int, embeddings: torch.Tensor, measure: Measure) -> Any:
+        """Return the gradient of the children's similarity losses at one probe layer."""
+        gradients: list[torch.Tensor] = []
+        for own in embeddings.split(self._widths[stage], dim=1):
+            leaf = own.contiguous().detach().requires_grad_()
+            with torch.enable_grad():
+                loss = self._recipe.loss["similarity"] * measure(leaf)
+            gradients += torch.autograd.grad(loss, leaf)
+        return torch.cat(gradients, dim=1)
 
 
-class _BatchNorm:
-    """A batch norm, by autograd: it normalises every column by itself."""
-
-    def __init__(self, joint: _Joint, name: str, module: nn.BatchNorm1d) -> None:
-        assert module.momentum is not None  # see `DenseStack.supports`
-        self._momentum, self._eps = module.momentum, module.eps
-        self._tensors = {
-            key: joint.values[f"{name}.{key}"]
-            for key in ("weight", "bias", "running_mean", "running_var")
-            if f"{name}.{key}" in joint.values
-        }
-        self._gradients = {
-            key: joint.gradients[f"{name}.{key}"]
-            for key in ("weight", "bias")
-            if f"{name}.{key}" in joint.gradients
-        }
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self._x = x.detach().requires_grad_()
-        self._leaves = {
-            key: self._tensors[key].detach().requires_grad_() for key in self._gradients
-        }
-        with torch.enable_grad():
-            self._y = functional.batch_norm(
-                self._x,
-                **{**self._tensors, **self._leaves},
-                training=True,
-                momentum=self._momentum,
-                eps=self._eps,
-            )
-        return self._y.detach()
-
-    def backward(self, gradient: torch.Tensor, needed: bool) -> torch.Tensor:
-        leaves = (self._x, *self._leaves.values())
-        of_x, *of_leaves = torch.autograd.grad(self._y, leaves, gradient)
-        for out, found in zip(self._gradients.values(), of_leaves, strict=True):
-            out.copy_(found)
-        return of_x
+def _are_classes(targets: torch.Tensor) -> bool:
+    """Return whether targets are one class per sample, none of them to be ignored."""
+    return targets.ndim == 1 and targets.dtype == torch.int64 and bool((targets >= 0).all())

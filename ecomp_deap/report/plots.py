@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.patheffects import withStroke
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.report import _figure as fig
@@ -26,6 +27,7 @@ def plot_front(
     *,
     metric: str = "accuracy",
     title: str | None = None,
+    picks: Mapping[str, str | None] | None = None,
 ) -> Path:
     """Draw the children of a front, accuracy against parameters, and return ``path`` (a PNG).
 
@@ -33,6 +35,7 @@ def plot_front(
     ``test_METRIC``, or ``validation_METRIC`` where some child has no test value. ``parent``, a
     row of the same kind, is the star. ``test_METRIC_before`` shows how finalising moved a child.
     Without those, grey steps show the best value of all children of that size or smaller.
+    ``picks`` are words, ``best`` say, for the ``id`` of a child each, which is marked by them.
 
     Raises:
         ArgumentError: a row lacks a column, or a value is missing or not a number.
@@ -55,6 +58,7 @@ def plot_front(
         if not (samples == "test" and _draw_before(axes, rows, counts, values, metric)):
             _draw_best_by_size(axes, counts, values)
         points = _draw_children(axes, rows, counts, values, losses, metric)
+        _draw_picks(axes, rows, counts, values, picks or {})
         bar = figure.colorbar(points, ax=axes, pad=0.02, aspect=30)
         bar.set_label(fig.words("similarity_loss"), fontsize=fig.LABEL_SIZE, color=fig.INK)
         bar.ax.tick_params(labelsize=fig.TICK_SIZE, color=fig.MUTED, labelcolor=fig.INK)
@@ -102,6 +106,35 @@ def _draw_children(
                 label=text,
             )
     return points
+
+
+def _draw_picks(
+    axes: Axes,
+    rows: Sequence[Row],
+    counts: np.ndarray,
+    values: np.ndarray,
+    picks: Mapping[str, str | None],
+) -> None:
+    """Draw a ring around each picked child, and its words above it."""
+    for row, count, value in zip(rows, counts, values, strict=True):
+        text = ", ".join(word for word, name in picks.items() if name == row.get("id") is not None)
+        if not text:
+            continue
+        axes.scatter(
+            [count], [value], s=170, facecolors="none", edgecolors=fig.INK, linewidths=1.3, zorder=5
+        )
+        axes.annotate(
+            text,
+            (count, value),
+            xytext=(0, 11),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=fig.LABEL_SIZE,
+            color=fig.INK,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+            zorder=6,
+        )
 
 
 def plot_history(
@@ -162,6 +195,7 @@ def write_plots(
     parent: Row | None,
     rows: Sequence[Row],
     metric: str = "accuracy",
+    picks: Mapping[str, str | None] | None = None,
 ) -> list[Path]:
     """Write ``front.png``, ``METRIC.png``, ``size.png`` and ``similarity_loss.png``.
 
@@ -170,7 +204,7 @@ def write_plots(
     folder = Path(folder)
     names = {"accuracy": metric, "size": "size", "similarity_loss": "similarity_loss"}
     return [
-        plot_front(front, parent, folder / "front.png", metric=metric),
+        plot_front(front, parent, folder / "front.png", metric=metric, picks=picks),
         *(
             plot_history(rows, folder / f"{name}.png", quantity=quantity, metric=metric)
             for quantity, name in names.items()

@@ -1,15 +1,17 @@
 """The pictures of a finished run, drawn from its files alone."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from ecomp_deap.errors import DataError
 from ecomp_deap.logbook import read_logbook
+from ecomp_deap.report.attainment import plot_attainment
 from ecomp_deap.report.plots import write_plots
-from ecomp_deap.runs.directory import read_front
+from ecomp_deap.runs.directory import RunDirectory, read_front
 
-__all__ = ["plot_run"]
+__all__ = ["plot_baselines", "plot_run"]
+
+# Of the summary's picks those that the front shows by name.
+_MARKED = ("best", "knee")
 
 
 def plot_run(directory: str | Path) -> list[Path]:
@@ -21,22 +23,32 @@ def plot_run(directory: str | Path) -> list[Path]:
     Raises:
         DataError: A file is missing or damaged.
     """
-    directory = Path(directory)
-    parent = _read_parent(directory / "summary.json")
-    folder = directory / "plots"
+    run = RunDirectory(Path(directory))
+    summary = run.summary()
+    folder = run.path / "plots"
     folder.mkdir(exist_ok=True)
     return write_plots(
         folder,
-        front=read_front(directory / "front.csv"),
-        parent=parent,
-        rows=read_logbook(directory / "logbook.csv"),
+        front=run.front(),
+        parent=summary["parent"],
+        rows=read_logbook(run.path / "logbook.csv"),
+        picks={word: summary["picks"].get(word) for word in _MARKED},
     )
 
 
-def _read_parent(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["parent"]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: expected a run's summary, but {error!r}") from error
+def plot_baselines(directory: str | Path) -> Path:
+    """Draw a run's front beside those of its baselines into ``plots/baselines.png``; return it.
+
+    Args:
+        directory: A run directory with ``baselines.csv`` and ``summary.json``.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    run = RunDirectory(Path(directory))
+    parent = run.summary()["parent"]
+    fronts: dict[str, list[list[dict[str, Any]]]] = {}
+    for row in read_front(run.path / "baselines.csv"):
+        fronts.setdefault(row["method"], [[]])[0].append(row)
+    path = run.path / "plots" / "baselines.png"
+    return plot_attainment(fronts, parent, path, title="The same budget for each method")

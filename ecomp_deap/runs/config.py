@@ -5,7 +5,7 @@ Nothing here imports more than the standard library, so that help and errors com
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ from ecomp_deap.defaults import (
     FINALISE_COUNT,
     FINALISE_EPOCHS,
     GENERATIONS,
+    LEARNT,
     LOSS_WEIGHTS,
+    MUTATIONS,
     PARETO_SELECTIONS,
     POPULATION,
     variation_rates,
 )
 from ecomp_deap.errors import ArgumentError, DataError, argument_error
+from ecomp_deap.recipe import FINALISE_RECIPE, SEARCH_RECIPE, Recipe
 from ecomp_deap.runs.options import DEFAULT_OBJECTIVES, OPTIONS, PRESETS, unknown_name_error
 
 if sys.version_info >= (3, 11):
@@ -59,6 +62,8 @@ tournament, got selection 'nsga2' (which takes --objectives)
     crossover_rate: float | None = None
     mutation_rate: float | None = None
     recombination_layers: tuple[str, ...] | None = None
+    mutation: str | None = None
+    learnt: str | None = None
     importance: str = "l1"
     seed: int = 0
 
@@ -77,16 +82,34 @@ tournament, got selection 'nsga2' (which takes --objectives)
     probe_layers: tuple[str, ...] | None = None
     perplexity: float | None = None
     kernel: str = "gaussian"
+    similarity: str = "tsne"
 
     evaluation: str = "fresh"
     batch_size: int = 100
     balanced: bool = False
     train_steps: int = 0
-    learning_rate: float = 1e-3
+    train_loss: Mapping[str, float] = SEARCH_RECIPE.loss
+    learning_rate: float = SEARCH_RECIPE.learning_rate
+    optimizer: str = SEARCH_RECIPE.optimizer
+    weight_decay: float = SEARCH_RECIPE.weight_decay
+    schedule: str = SEARCH_RECIPE.schedule
+    train_batch_size: int | None = SEARCH_RECIPE.batch_size
+    temperature: float = SEARCH_RECIPE.temperature
+    mixup: float = SEARCH_RECIPE.mixup
+    averaging: float = SEARCH_RECIPE.averaging
     recalibration_samples: int = 128
     inherit: bool = False
     finalise_count: int = FINALISE_COUNT
     finalise_epochs: int = FINALISE_EPOCHS
+    finalise_loss: Mapping[str, float] = FINALISE_RECIPE.loss
+    finalise_learning_rate: float = FINALISE_RECIPE.learning_rate
+    finalise_optimizer: str = FINALISE_RECIPE.optimizer
+    finalise_weight_decay: float = FINALISE_RECIPE.weight_decay
+    finalise_schedule: str = FINALISE_RECIPE.schedule
+    finalise_batch_size: int = FINALISE_RECIPE.batch_size or 128
+    finalise_temperature: float = FINALISE_RECIPE.temperature
+    finalise_mixup: float = FINALISE_RECIPE.mixup
+    finalise_averaging: float = FINALISE_RECIPE.averaging
     engine: str = "auto"
     threads: int | None = None
 
@@ -106,6 +129,27 @@ tournament, got selection 'nsga2' (which takes --objectives)
         _refuse_contradictions(self)
 
     @property
+    def training(self) -> Recipe:
+        """How children train in the search."""
+        return Recipe(
+            loss=self.train_loss,
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            batch_size=self.train_batch_size,
+            temperature=self.temperature,
+            mixup=self.mixup,
+            averaging=self.averaging,
+        )
+
+    @property
+    def finalise_recipe(self) -> Recipe:
+        """How the chosen children train at the end."""
+        names = [field.name for field in fields(Recipe) if field.name != "augment"]
+        return Recipe(**{name: getattr(self, f"finalise_{name}") for name in names})
+
+    @property
     def is_pareto(self) -> bool:
         """Whether the selection is a Pareto selection, not one by a weighted sum."""
         return self.selection in PARETO_SELECTIONS
@@ -113,8 +157,8 @@ tournament, got selection 'nsga2' (which takes --objectives)
     def resolved(self) -> "RunConfig":
         """Return a configuration without None wherever the default follows from the rest.
 
-        ``epochs`` and ``perplexity`` wait for the data; of ``objectives`` and ``loss_weights``
-        the one that the selection does not use stays None.
+        ``epochs`` and ``perplexity`` wait for the data, the latter only with t-SNE; of
+        ``objectives`` and ``loss_weights`` the one that the selection does not use stays None.
 
         >>> config = RunConfig(mutation_rate=0.25).resolved()
         >>> config.generations, config.crossover_rate, config.mutation_rate
@@ -131,6 +175,8 @@ tournament, got selection 'nsga2' (which takes --objectives)
             generations=generations,
             crossover_rate=crossover_rate,
             mutation_rate=mutation_rate,
+            mutation=self.mutation or MUTATIONS[self.genome][0],
+            learnt=self.learnt or (LEARNT[0] if self.inherit else None),
             objectives=(self.objectives or DEFAULT_OBJECTIVES) if self.is_pareto else None,
             loss_weights=None if self.is_pareto else self.loss_weights or LOSS_WEIGHTS,
         )
@@ -140,7 +186,8 @@ tournament, got selection 'nsga2' (which takes --objectives)
         """Merge layers of options, later ones over earlier ones and all over their preset.
 
         A later layer also displaces what it makes meaningless in earlier ones: generations and
-        epochs each other, a Pareto selection the loss weights, a weighted one the objectives.
+        epochs each other, a Pareto selection the loss weights, a weighted one the objectives, a
+        similarity measure other than t-SNE the latter's perplexity and kernel.
         None means that the option is not given.
 
         Raises:
@@ -220,7 +267,7 @@ def _check_layer(layer: Mapping[str, Any], *, where: str = "") -> dict[str, Any]
 
 def _displaced(given: Mapping[str, Any]) -> set[str]:
     """Return the options that a layer makes meaningless in the layers below it."""
-    displaced = set()
+    displaced: set[str] = set()
     if "generations" in given:
         displaced.add("epochs")
     if "epochs" in given:
@@ -228,6 +275,8 @@ def _displaced(given: Mapping[str, Any]) -> set[str]:
     if "selection" in given:
         pareto = given["selection"] in PARETO_SELECTIONS
         displaced.add("loss_weights" if pareto else "objectives")
+    if given.get("similarity", "tsne") != "tsne":
+        displaced |= {"perplexity", "kernel"}
     return displaced
 
 
@@ -264,10 +313,26 @@ def _refuse_contradictions(config: RunConfig) -> None:
             f"inherit: expected only with --genome mask, got genome {config.genome!r} "
             "(weights always carry their own, widths none)"
         )
+    if config.mutation is not None and config.mutation not in MUTATIONS[config.genome]:
+        kinds = ", ".join(MUTATIONS[config.genome])
+        raise ArgumentError(
+            f"mutation: expected {kinds} with --genome {config.genome}, got {config.mutation!r}"
+        )
+    if config.learnt is not None and not config.inherit:
+        raise ArgumentError(
+            f"learnt: expected only with --inherit, as others carry no weights, "
+            f"got {config.learnt!r}"
+        )
     if config.genome == "weights" and config.prune_inputs:
         raise ArgumentError(
             "prune_inputs: expected only with --genome mask or width, got genome 'weights'"
         )
+    for name, default in (("perplexity", None), ("kernel", "gaussian")):
+        if config.similarity != "tsne" and getattr(config, name) != default:
+            raise ArgumentError(
+                f"{name}: expected only with --similarity tsne, "
+                f"got similarity {config.similarity!r}"
+            )
     if _too_few_samples(config.batch_size, config.perplexity):
         raise argument_error(
             "perplexity",
@@ -284,4 +349,6 @@ def _too_few_samples(n_samples: int, perplexity: float | None) -> bool:
 def _to_json(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
     return list(value) if isinstance(value, tuple) else value

@@ -9,14 +9,15 @@ from typing import Any
 
 from deap import tools
 
-from ecomp_deap.errors import DataError
+from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.files import write_atomically
 from ecomp_deap.logbook import export_logbook
+from ecomp_deap.runs.config import RunConfig
 
 __all__ = ["RunDirectory", "read_front"]
 
 # Columns of front.csv that are no floats.
-_TEXT, _WHOLE = ("id", "widths"), ("param_count", "mac_count", "size_bytes")
+_TEXT, _WHOLE = ("id", "widths", "method"), ("param_count", "mac_count", "size_bytes")
 
 
 def read_front(path: Path) -> list[dict[str, Any]]:
@@ -118,19 +119,40 @@ class RunDirectory:
         """Return the rows of ``front.csv``, see `read_front`."""
         return read_front(self.path / "front.csv")
 
-    def best(self) -> str:
-        """Return the id of the best child, from ``summary.json``.
+    def summary(self) -> dict[str, Any]:
+        """Return the content of ``summary.json``: ``parent``, ``best``, ``picks`` and more.
 
         Raises:
             DataError: The file is missing or damaged.
         """
         path = self.path / "summary.json"
         try:
-            return str(json.loads(path.read_text(encoding="utf-8"))["best"]["id"])
+            summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            for name in ("parent", "best", "picks"):
+                dict(summary[name])
+            return summary
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: expected a run's summary, but {error!r}") from error
+
+    def config(self) -> RunConfig:
+        """Return the configuration of the run, from ``config.json``.
+
+        Raises:
+            DataError: The file is missing or damaged.
+        """
+        path = self.path / "config.json"
+        try:
+            return RunConfig.from_json_dict(json.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        except (ArgumentError, ValueError, AttributeError, TypeError) as error:
+            raise DataError(f"{path}: expected a run's configuration, but {error}") from error
+
+    def write_text(self, name: str, content: str) -> None:
+        """Write a text such as ``baselines.md``."""
+        write_atomically(self.path / name, content)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write ``config.json`` or ``summary.json``."""

@@ -6,12 +6,14 @@ take and refuse the same.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from ecomp_deap.errors import argument_error
+from ecomp_deap.recipe import LOSSES, LossWeights
 
 __all__ = [
     "Choice",
@@ -21,6 +23,7 @@ __all__ = [
     "Integer",
     "Kind",
     "Location",
+    "Losses",
     "Names",
     "Number",
     "Weights",
@@ -204,6 +207,27 @@ class Weights(Kind):
 
     def from_text(self, text: str) -> list[float]:
         return [float(number) for number in text.split(",")]
+
+
+class Losses(Kind):
+    """Weights of losses by name, not all 0."""
+
+    metavar = "NAME=W,..."
+
+    @property
+    def expected(self) -> str:
+        return f"weights of at least 0, not all 0, by names out of {', '.join(LOSSES)}"
+
+    def accept(self, value: Any) -> LossWeights:
+        if not isinstance(value, Mapping):
+            raise ValueError
+        return LossWeights({name: _finite(weight) for name, weight in value.items()})
+
+    def from_text(self, text: str) -> dict[str, float]:
+        pairs = [pair.split("=") for pair in text.split(",")]
+        if len({name.strip() for name, *_ in pairs}) < len(pairs):
+            raise ValueError
+        return {name.strip(): float(weight) for name, weight in pairs}
 
 
 class Location(Kind):

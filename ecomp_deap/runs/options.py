@@ -5,7 +5,7 @@ One table for Python, TOML, JSON and the command line. Types and defaults stand 
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,11 +15,15 @@ from ecomp_deap.defaults import (
     GENERATIONS,
     GENOMES,
     IMPORTANCES,
+    LEARNT,
     LOSS_WEIGHTS,
+    MUTATIONS,
     PARETO_SELECTIONS,
+    SIMILARITIES,
     WEIGHTED_SELECTIONS,
 )
 from ecomp_deap.errors import ArgumentError
+from ecomp_deap.recipe import LOSSES, OPTIMIZERS, SCHEDULES
 from ecomp_deap.runs.kinds import (
     Choice,
     Code,
@@ -28,6 +32,7 @@ from ecomp_deap.runs.kinds import (
     Integer,
     Kind,
     Location,
+    Losses,
     Names,
     Number,
     Weights,
@@ -126,6 +131,22 @@ _EVALUATION = "evaluation"
 _DATA = "data and parent"
 _OUTPUT = "output"
 
+
+def _recipe(prefix: str, steps: str) -> Iterator[Option]:
+    """Yield the options of a `Recipe` but for its size of batches."""
+    rows: Sequence[tuple[str, Kind, str]] = (
+        ("learning_rate", Number(above=0), "highest learning rate of"),
+        ("optimizer", Choice(OPTIMIZERS), "optimiser of"),
+        ("weight_decay", Number(minimum=0), "weight decay of"),
+        ("schedule", Choice(SCHEDULES), "how the learning rate changes over"),
+        ("temperature", Number(above=0), "temperature of distillation in"),
+        ("mixup", Number(minimum=0), "alpha of Beta(alpha, alpha), by which samples are mixed in"),
+        ("averaging", Number(minimum=0, maximum=1), "last fraction whose weights are averaged, of"),
+    )
+    for name, kind, what in rows:
+        yield Option(prefix + name, _EVALUATION, kind, f"{what} {steps}")
+
+
 _TABLE = (
     Option("n_runs", _WHAT, Integer(1), "how many runs, each with a seed of its own"),
     Option("name", _WHAT, FolderName(), "what to call them; run K is left in OUT/NAME_K"),
@@ -178,6 +199,24 @@ _TABLE = (
         Names(),
         "layers that crossover and mutation of --genome weights vary",
         unset="all",
+    ),
+    Option(
+        "mutation",
+        _SEARCH,
+        Choice(tuple(dict.fromkeys(name for names in MUTATIONS.values() for name in names))),
+        "how: "
+        + "; ".join(
+            f"--genome {genome}: {', '.join(names)}" for genome, names in MUTATIONS.items()
+        ),
+        unset="the first of these",
+    ),
+    Option(
+        "learnt",
+        _SEARCH,
+        Choice(LEARNT),
+        "with --inherit: whether crossover takes weights that both mates learnt from either, or "
+        "their mean, or that after units were aligned by what they do",
+        unset=LEARNT[0],
     ),
     Option(
         "importance",
@@ -249,11 +288,20 @@ _TABLE = (
         "perplexity",
         _FITNESS,
         Number(above=1),
-        "neighbours of a sample in the similarity loss",
+        "neighbours of a sample in --similarity tsne",
         unset="30, or a third of the other samples if that is less",
     ),
     Option(
-        "kernel", _FITNESS, Choice(("gaussian", "student")), "similarity of the child's embeddings"
+        "kernel",
+        _FITNESS,
+        Choice(("gaussian", "student")),
+        "of the child's embeddings in --similarity tsne",
+    ),
+    Option(
+        "similarity",
+        _FITNESS,
+        Choice(SIMILARITIES),
+        "measure behind the similarity loss",
     ),
     Option(
         "evaluation",
@@ -265,7 +313,15 @@ _TABLE = (
     Option("batch_size", _EVALUATION, Integer(5), "samples in a batch"),
     Option("balanced", _EVALUATION, Flag(), "draw as many samples of each class"),
     Option("train_steps", _EVALUATION, Integer(0), "gradient steps of a child before it is scored"),
-    Option("learning_rate", _EVALUATION, Number(above=0), "size of these steps"),
+    Option("train_loss", _EVALUATION, Losses(), f"weights of {', '.join(LOSSES)} in these steps"),
+    Option(
+        "train_batch_size",
+        _EVALUATION,
+        Integer(1),
+        "samples of each of these steps",
+        unset="that of a batch",
+    ),
+    *_recipe("", "these steps"),
     Option(
         "recalibration_samples",
         _EVALUATION,
@@ -275,6 +331,9 @@ _TABLE = (
     Option("inherit", _EVALUATION, Flag(), "let masks keep what their child learnt"),
     Option("finalise_count", _EVALUATION, Integer(0), "children of the front to train at the end"),
     Option("finalise_epochs", _EVALUATION, Integer(0), "epochs of this last training; 0: none"),
+    Option("finalise_loss", _EVALUATION, Losses(), "as --train-loss, for this training"),
+    Option("finalise_batch_size", _EVALUATION, Integer(1), "samples of each of its steps"),
+    *_recipe("finalise_", "this training"),
     Option(
         "engine",
         _EVALUATION,

@@ -6,9 +6,10 @@ found on the validation data, give chosen children a longer training and return 
 """
 
 from ecomp_deap.search.archive import Archive
+from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.search.compress import Result, compress, evolve
 from ecomp_deap.search.finish import Child, Finisher
-from ecomp_deap.search.front import hypervolume, knee, non_dominated, spread
+from ecomp_deap.search.front import hypervolume, non_dominated, spread
 from ecomp_deap.search.parent import train_parent
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "evolve",
     "hypervolume",
     "knee",
+    "most_accurate_under",
     "non_dominated",
+    "smallest_within",
     "spread",
     "train_parent",
 ]

@@ -21,9 +21,11 @@ from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import WeightGenome
 from ecomp_deap.logbook import logbook_to_rows, statistics
+from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.archive import Archive
+from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.search.finish import Child, Finisher
-from ecomp_deap.task import Task
+from ecomp_deap.task import Metric, Task
 from ecomp_deap.toolbox import Toolbox, make_toolbox
 
 __all__ = ["Result", "compress", "evolve"]
@@ -42,6 +44,8 @@ class Result:
         logbook: DEAP's logbook, one record a generation.
         population: The final population.
         toolbox: The toolbox that was used.
+        training_samples: Samples of all gradient steps of all children, in ``search`` and
+            ``finalise``: one sample in one step of one child counts one.
         seconds: ``search`` (evolution and scoring) and ``finalise`` (longer training, and scoring
             again).
         generation_seconds: Wall-clock time of each generation.
@@ -55,9 +59,51 @@ class Result:
     logbook: tools.Logbook
     population: list[Any] = field(repr=False)
     toolbox: Toolbox = field(repr=False)
+    training_samples: Mapping[str, int]
     seconds: Mapping[str, float]
     generation_seconds: Sequence[float] = field(repr=False)
     generation_latency_ms: Sequence[Mapping[str, float | None]] = field(repr=False, default=())
+
+    @property
+    def knee(self) -> Child:
+        """The child where a little more of accuracy or of size costs much of the other.
+
+        See `ecomp_deap.search.knee`.
+        """
+        return self.front[knee(*self._figures, maximise=self._metric.maximise)]
+
+    def smallest_within(self, points: float) -> Child:
+        """Return the smallest child whose metric is at most ``points`` worse than the parent's.
+
+        Raises:
+            ArgumentError: There is none; the message has the one that comes nearest.
+        """
+        index = smallest_within(
+            points,
+            *self._figures,
+            parent_value=self.parent.validation.metric,
+            maximise=self._metric.maximise,
+        )
+        return self.front[index]
+
+    def most_accurate_under(self, param_count: int) -> Child:
+        """Return the child with the best metric of those with ``param_count`` parameters at most.
+
+        Raises:
+            ArgumentError: There is none; the message has the one that comes nearest.
+        """
+        index = most_accurate_under(param_count, *self._figures, maximise=self._metric.maximise)
+        return self.front[index]
+
+    @property
+    def _metric(self) -> Metric:
+        return self.toolbox.evaluator.task.metric
+
+    @property
+    def _figures(self) -> tuple[list[float], list[int]]:
+        """What children are chosen by: metric on the validation data, and parameters."""
+        found = [child.validation for child in self.front]
+        return [f.metric for f in found], [f.param_count for f in found]
 
 
 def compress(
@@ -69,12 +115,15 @@ def compress(
     loss_weights: Sequence[float] | None = None,
     importance: str = "l1",
     recombination_layers: Sequence[str] | None = None,
+    mutation: str | None = None,
+    learnt: str | None = None,
     population: int = POPULATION,
     generations: int = GENERATIONS,
     crossover_rate: float | None = None,
     mutation_rate: float | None = None,
     finalise_count: int = FINALISE_COUNT,
     finalise_epochs: int = FINALISE_EPOCHS,
+    finalise_recipe: Recipe = FINALISE_RECIPE,
     seed: int = 0,
     engine: str = "auto",
     threads: int | None = None,
@@ -84,18 +133,21 @@ def compress(
 
     Args:
         task: What is asked.
-        genome: See `make_toolbox`, like the next five.
+        genome: See `make_toolbox`, like the next seven.
         selection: See there.
         objectives: See there.
         loss_weights: See there.
         importance: See there.
         recombination_layers: See there.
-        population: See `evolve`, like the next five.
+        mutation: See there.
+        learnt: See there.
+        population: See `evolve`, like the next six.
         generations: See there.
         crossover_rate: See there.
         mutation_rate: See there.
         finalise_count: See there.
         finalise_epochs: See there.
+        finalise_recipe: See there.
         seed: Same seed, same result.
         engine: See `make_toolbox`.
         threads: See there.
@@ -114,6 +166,8 @@ def compress(
         loss_weights=loss_weights,
         importance=importance,
         recombination_layers=recombination_layers,
+        mutation=mutation,
+        learnt=learnt,
         seed=seed,
         engine=engine,
         threads=threads,
@@ -126,6 +180,7 @@ def compress(
         mutation_rate=mutation_rate,
         finalise_count=finalise_count,
         finalise_epochs=finalise_epochs,
+        finalise_recipe=finalise_recipe,
         callback=callback,
     )
 
@@ -139,6 +194,7 @@ def evolve(
     mutation_rate: float | None = None,
     finalise_count: int = FINALISE_COUNT,
     finalise_epochs: int = FINALISE_EPOCHS,
+    finalise_recipe: Recipe = FINALISE_RECIPE,
     callback: Callback | None = None,
 ) -> Result:
     """Do the whole job with a toolbox: evolve, score, finalise, test.
@@ -154,6 +210,7 @@ def evolve(
         mutation_rate: Likewise.
         finalise_count: Members of the front, spread along it, that get the longer training.
         finalise_epochs: Passes over the search data of that training.
+        finalise_recipe: How these children train.
         callback: Told of every generation and phase.
 
     Raises:
@@ -172,6 +229,10 @@ def evolve(
         raise argument_error(
             "finalise_epochs", "0 for a parent whose parameters are all frozen", finalise_epochs
         )
+    if not isinstance(finalise_recipe, Recipe):
+        raise argument_error("finalise_recipe", "a Recipe", finalise_recipe)
+    if finalise_count and finalise_epochs:
+        toolbox.evaluator.check_recipe(finalise_recipe, name="finalise_recipe")
     if toolbox.generation >= 0:
         raise argument_error("toolbox", "one that has not evaluated anyone", "one in use")
     started = time.perf_counter()
@@ -183,8 +244,10 @@ def evolve(
     with torch_threads(toolbox.evaluator.torch_threads):
         parent = finisher.parent()
         front = finisher.front(finisher.score([*individuals, *archive]))
-        searched = time.perf_counter()
-        front = finisher.finalise(front, n=finalise_count, epochs=finalise_epochs)
+        searched, taken = time.perf_counter(), toolbox.counters.training_samples
+        front = finisher.finalise(
+            front, n=finalise_count, epochs=finalise_epochs, recipe=finalise_recipe
+        )
         front = finisher.test(finisher.front(front))
     return Result(
         front=front,
@@ -193,6 +256,10 @@ def evolve(
         logbook=logbook,
         population=individuals,
         toolbox=toolbox,
+        training_samples={
+            "search": taken,
+            "finalise": toolbox.counters.training_samples - taken,
+        },
         seconds={"search": searched - started, "finalise": time.perf_counter() - searched},
         generation_seconds=watch.seconds,
         generation_latency_ms=watch.latency_ms,

@@ -1,10 +1,8 @@
 """Exporting the children of finished runs."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from ecomp_deap.errors import DataError, argument_error
+from ecomp_deap.errors import DataError
 from ecomp_deap.exports import load_child
 from ecomp_deap.exports.child import Factory
 from ecomp_deap.exports.manifest import read_manifest
@@ -12,8 +10,8 @@ from ecomp_deap.exports.samples import make_example
 from ecomp_deap.exports.writing import Written, place, write
 from ecomp_deap.files import staged
 from ecomp_deap.runs.directory import RunDirectory
+from ecomp_deap.search.choosing import choose
 from ecomp_deap.search.code import child_in
-from ecomp_deap.search.front import knee
 
 __all__ = ["export_from_run"]
 
@@ -28,8 +26,8 @@ def export_from_run(
 
     Args:
         run: The run's folder.
-        child: ``"best"``, as the run's summary has it; ``"knee"``, see
-            `ecomp_deap.search.front.knee`; or an id of the front.
+        child: ``"best"``, as the run's summary has it, or a word of
+            `ecomp_deap.search.choosing.choose`.
         format: See `export`; ``"safetensors"`` copies the run's own files.
         out: The file, by default ``exports/ID.FORMAT`` in the run's folder.
         factory: See `load_child`.
@@ -38,7 +36,7 @@ def export_from_run(
         The child's id, and what was written.
 
     Raises:
-        ArgumentError: An unknown child; otherwise as `export`.
+        ArgumentError: No such child; otherwise as `export`.
         DataError: No run, or a damaged file.
     """
     directory = RunDirectory.open(run)
@@ -60,25 +58,27 @@ def export_from_run(
 
 def _find(directory: RunDirectory, child: str) -> str:
     """Return the id of the child that is meant."""
-    if child == "best":
-        return directory.best()
-    rows = directory.front()
-    if child == "knee":
-        return str(rows[_knee(rows)]["id"])
-    known = [str(row["id"]) for row in rows]
-    if child not in known:
-        raise argument_error("--child", f"best, knee or one of {', '.join(known)}", child)
-    return child
-
-
-def _knee(rows: Sequence[Mapping[str, Any]]) -> int:
+    path, rows = directory.path / "front.csv", directory.front()
     if not rows:
-        raise DataError("front.csv: it has no rows")
+        raise DataError(f"{path}: it has no rows")
     try:
-        errors = [1 - row["validation_accuracy"] for row in rows]
-        return knee(errors, [row["param_count"] for row in rows])
+        ids = [str(row["id"]) for row in rows]
+        if child in ids:  # the rest of the files has no say in it
+            return child
+        summary = directory.summary()
+        if child == "best":
+            return str(summary["best"]["id"])
+        index = choose(
+            child,
+            [row["validation_accuracy"] for row in rows],
+            [row["param_count"] for row in rows],
+            ids=ids,
+            parent_value=summary["parent"]["validation_accuracy"],
+        )
     except (KeyError, TypeError) as error:
-        raise DataError("front.csv: a knee takes validation_accuracy and param_count") from error
+        expected = "id, validation_accuracy and param_count of children and parent"
+        raise DataError(f"{path}: choosing takes {expected}") from error
+    return ids[index]
 
 
 def _copy(source: Path, path: Path, factory: Factory | None) -> Written:

@@ -13,7 +13,9 @@ from ecomp_deap.errors import EcompError
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.measurement import Measurement
-from ecomp_deap.network import fit, size_bytes, train
+from ecomp_deap.network import fit_children, size_bytes, train
+from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
+from ecomp_deap.search.choosing import best
 from ecomp_deap.search.front import non_dominated, spread
 from ecomp_deap.seeding import training_seed
 from ecomp_deap.toolbox import Toolbox
@@ -31,7 +33,9 @@ class Child:
         widths: Units kept in each group.
         validation: Its measurement on the validation data.
         test: The metric on the test data, None without test data.
-        test_before: The same before it was finalised, None where it was not.
+        validation_before: The metric on the validation data before it was finalised, None where it
+            was not.
+        test_before: That on the test data, likewise.
         kept: For each group, by name, the indices of the units kept; None for the parent, and
             where weights evolve, whose units are none of the parent's.
         parent: The network that it was cut from; None for the parent.
@@ -42,6 +46,7 @@ class Child:
     widths: tuple[int, ...]
     validation: Measurement
     test: float | None = None
+    validation_before: float | None = None
     test_before: float | None = None
     kept: Mapping[str, tuple[int, ...]] | None = field(default=None, repr=False)
     parent: nn.Module | None = field(default=None, repr=False)
@@ -54,6 +59,7 @@ class Child:
             "id": self.id,
             f"validation_{name}": found.metric,
             f"test_{name}": self.test,
+            f"validation_{name}_before": self.validation_before,
             f"test_{name}_before": self.test_before,
             "similarity_loss": found.similarity_loss,
             "relative_width": found.relative_width,
@@ -138,7 +144,9 @@ class Finisher:
         members.sort(key=lambda c: (c.validation.param_count, -c.validation.metric))
         return [replace(child, id=f"{i:03d}") for i, child in enumerate(members, start=1)]
 
-    def finalise(self, front: Sequence[Child], *, n: int, epochs: int) -> list[Child]:
+    def finalise(
+        self, front: Sequence[Child], *, n: int, epochs: int, recipe: Recipe = FINALISE_RECIPE
+    ) -> list[Child]:
         """Return the front with n of its members, spread along it, trained for longer.
 
         Args:
@@ -146,10 +154,33 @@ class Finisher:
             n: Number of children to train, 0 for none.
             epochs: Passes over the search data, 0 for none. A child that is worse for it on the
                 validation data stays as it was.
+            recipe: How they train.
         """
-        chosen = spread(front, n) if epochs else []
+        chosen = self.test(spread(front, n) if epochs else [])
         self.callback.on_phase("finalising", len(chosen))
-        finished = {child.id: self._finalise(child, epochs) for child in chosen}
+        modules = [copy_network(child.module) for child in chosen]
+        fit_children(
+            *(modules, self.task.splits.search),
+            recipe=recipe,
+            epochs=epochs,
+            loss_fn=self.task.loss_fn,
+            forward=self.task.apply,
+            seed=self.evaluator.seed,
+            device=self.task.device,
+            teacher=self.evaluator.teacher,
+            threads=self.evaluator.threads,
+            on_each=self.callback.on_phase_step,
+        )
+        n_samples = len(self.task.splits.search)
+        self.toolbox.counters.training_samples += len(chosen) * epochs * n_samples
+        scored = self.scorer.score_all(
+            [(module, child.widths) for module, child in zip(modules, chosen, strict=True)],
+            threads=self.evaluator.scoring_threads,
+        )
+        finished = {
+            child.id: self._better(child, module, found)
+            for child, module, found in zip(chosen, modules, scored, strict=True)
+        }
         return [finished.get(child.id, child) for child in front]
 
     def test(self, children: Iterable[Child]) -> list[Child]:
@@ -165,32 +196,23 @@ class Finisher:
         if not fitness.is_pareto:
             return max(front, key=lambda child: fitness.values(child.validation))
         metric = self.task.metric
-        sign = 1 if metric.maximise else -1
-        wanted = parent.validation.metric
-        tolerance = 0.01 * abs(wanted) if metric.tolerance is None else metric.tolerance
-        good = [c for c in front if sign * (c.validation.metric - wanted) >= -tolerance]
-        if good:
-            return min(good, key=lambda child: child.validation.param_count)
-        return max(front, key=lambda child: sign * child.validation.metric)
+        return front[
+            best(
+                [child.validation.metric for child in front],
+                [child.validation.param_count for child in front],
+                parent_value=parent.validation.metric,
+                maximise=metric.maximise,
+                tolerance=metric.tolerance,
+            )
+        ]
 
-    def _finalise(self, child: Child, epochs: int) -> Child:
-        before = self.test([child])[0].test
-        module = copy_network(child.module)
-        fit(
-            module,
-            self.task.splits.search,
-            epochs=epochs,
-            loss_fn=self.task.loss_fn,
-            forward=self.task.apply,
-            seed=self.evaluator.seed,
-            device=self.task.device,
-        )
-        self.callback.on_phase_step()
-        found = self.scorer.score(module, child.widths)
+    def _better(self, child: Child, module: nn.Module, found: Measurement) -> Child:
+        """Return a finalised child, or the child as it was if it got worse."""
+        before = replace(child, validation_before=child.validation.metric, test_before=child.test)
         sign = 1 if self.task.metric.maximise else -1
         if found.failed or sign * found.metric < sign * child.validation.metric:
-            return replace(child, test_before=before)
-        return replace(child, module=module, validation=found, test_before=before)
+            return before
+        return replace(before, module=module, validation=found, test=None)
 
     def _train_as_in_search(self, module: nn.Module, index: int) -> None:
         """Take the gradient steps that a child was scored after, unless it keeps what it learnt."""
@@ -201,11 +223,13 @@ class Finisher:
         train(
             module,
             context.training,
+            recipe=context.recipe,
+            n_steps=len(context.training),
             loss_fn=context.loss_fn,
             forward=context.forward,
-            learning_rate=context.learning_rate,
             seed=training_seed(self.evaluator.seed, generation + 1, index),
         )
+        self.toolbox.counters.training_samples += self.task.step_samples
         self.evaluator.recalibrate(module)
 
 

@@ -1,4 +1,4 @@
-"""The front: who is not dominated, how good a front is, and which of its members to take."""
+"""The front: who is not dominated, how good a front is, and members spread along it."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from ecomp_deap.errors import argument_error
 
-__all__ = ["hypervolume", "knee", "non_dominated", "spread"]
+__all__ = ["hypervolume", "non_dominated", "spread"]
 
 T = TypeVar("T")
 
@@ -76,38 +76,3 @@ def spread(members: Sequence[T], n: int) -> list[T]:
     if n <= 1:
         return list(members[len(members) // 2 :][:n])
     return [members[round(i * (len(members) - 1) / (n - 1))] for i in range(n)]
-
-
-def knee(errors: Sequence[float], param_counts: Sequence[int]) -> int:
-    """Return the index of the knee of a front: where a little more of one costs much of the other.
-
-    That is the member that lies farthest below the straight line between the front's ends, the
-    smallest and the most accurate member, in error and log10 of the parameters, both scaled to
-    [0, 1] between the ends (Das 1999, "On characterizing the 'knee' of the Pareto curve"). Members
-    that another one beats in both do not count; where none lies below the line, it is the most
-    accurate end.
-
-    Args:
-        errors: Of the front's children, the less the better.
-        param_counts: Likewise.
-
-    Raises:
-        ArgumentError: No children, or not as many of one as of the other.
-
-    >>> knee([0.6, 0.2, 0.1], [10, 100, 10_000])
-    1
-    """
-    if not errors or len(errors) != len(param_counts):
-        raise argument_error("errors", f"{len(param_counts)} of them, at least 1", len(errors))
-    points = [(e, math.log10(max(n, 1))) for e, n in zip(errors, param_counts, strict=True)]
-    members = sorted(non_dominated(points), key=lambda i: points[i])
-    (low_error, high_size), (high_error, low_size) = points[members[0]], points[members[-1]]
-    if len(members) < 3:
-        return members[0]
-    return max(
-        members,
-        key=lambda i: (
-            (high_error - points[i][0]) / (high_error - low_error)
-            + (high_size - points[i][1]) / (high_size - low_size)
-        ),
-    )

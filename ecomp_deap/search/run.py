@@ -13,11 +13,13 @@ from torch import nn
 from ecomp_deap._version import __version__
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
+from ecomp_deap.errors import ArgumentError
 from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.exports import export
 from ecomp_deap.network import make_parent
 from ecomp_deap.runs import RunConfig
 from ecomp_deap.runs.directory import RunDirectory
+from ecomp_deap.search.choosing import choose, words
 from ecomp_deap.search.code import network_from_code
 from ecomp_deap.search.compress import Result, evolve
 from ecomp_deap.search.finish import Child
@@ -30,7 +32,7 @@ from ecomp_deap.search.parent import (
 from ecomp_deap.task import Task
 from ecomp_deap.toolbox import Toolbox, make_toolbox
 
-__all__ = ["RunResult", "run_many"]
+__all__ = ["RunResult", "data_for", "run_many", "task_for"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator
     """
     callback = Callback() if callback is None else callback
     config = config.resolved()
-    data = load_fashion_mnist(config.data_dir, download=config.download, flatten=not config.images)
+    data = data_for(replace(config, preset=None))
     callback.on_message(data.source)
     # The one number that needs no mention in the recipe.
     with torch_threads(1):
@@ -78,9 +80,7 @@ def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator
     for index in range(config.n_runs):
         seed = config.seed + index
         if config.preset == "report":
-            data = load_fashion_mnist_original(
-                config.data_dir, download=config.download, flatten=not config.images, seed=seed
-            )
+            data = data_for(replace(config, seed=seed))
         # Whatever is wrong with the parent shows here, before a folder is made.
         toolbox = _toolbox(replace(config, seed=seed), parent.module, data)
         toolbox.settle(config.population)
@@ -108,6 +108,7 @@ def _run(
         mutation_rate=config.mutation_rate,
         finalise_count=config.finalise_count,
         finalise_epochs=config.finalise_epochs,
+        finalise_recipe=config.finalise_recipe,
         callback=callback,
     )
     _write(result, directory, inputs)
@@ -117,14 +118,24 @@ def _run(
     return RunResult(directory, summary)
 
 
+def data_for(config: RunConfig) -> Splits:
+    """Return the data of the run with a configuration's seed."""
+    options: dict[str, Any] = {"download": config.download, "flatten": not config.images}
+    if config.preset == "report":
+        return load_fashion_mnist_original(config.data_dir, seed=config.seed, **options)
+    return load_fashion_mnist(config.data_dir, **options)
+
+
 def _toolbox(config: RunConfig, parent: nn.Module, data: Splits) -> Toolbox:
     return make_toolbox(
-        _task(config, parent, data),
+        task_for(config, parent, data),
         genome=config.genome,
         selection=config.selection,
         objectives=config.objectives,
         loss_weights=config.loss_weights,
         recombination_layers=config.recombination_layers,
+        mutation=config.mutation,
+        learnt=config.learnt,
         importance=config.importance,
         seed=config.seed,
         engine=config.engine,
@@ -132,7 +143,8 @@ def _toolbox(config: RunConfig, parent: nn.Module, data: Splits) -> Toolbox:
     )
 
 
-def _task(config: RunConfig, parent: nn.Module, data: Splits) -> Task:
+def task_for(config: RunConfig, parent: nn.Module, data: Splits) -> Task:
+    """Return the task that a configuration asks for."""
     return Task(
         parent,
         data,
@@ -145,7 +157,7 @@ def _task(config: RunConfig, parent: nn.Module, data: Splits) -> Task:
         balanced=config.balanced,
         evaluation=config.evaluation,
         train_steps=config.train_steps,
-        learning_rate=config.learning_rate,
+        training=config.training,
         recalibration_samples=config.recalibration_samples,
         inherit=config.inherit,
         max_params=config.max_params,
@@ -154,6 +166,7 @@ def _task(config: RunConfig, parent: nn.Module, data: Splits) -> Task:
         max_latency_ms=config.max_latency_ms,
         perplexity=config.perplexity,
         kernel=config.kernel,
+        similarity=config.similarity,
     )
 
 
@@ -228,12 +241,34 @@ def _timings(result: Result) -> list[dict[str, Any]]:
 
 
 def _rows(result: Result, children: Sequence[Child]) -> list[dict[str, Any]]:
-    """Return children as rows of the front, without the column ``…_before`` if none has it."""
-    before = f"test_{result.toolbox.evaluator.task.metric.name}_before"
+    """Return children as rows of the front, without the columns ``…_before`` if none has them."""
+    name = result.toolbox.evaluator.task.metric.name
+    before = {f"validation_{name}_before", f"test_{name}_before"}
     rows = [child.as_row() for child in children]
-    if all(child.test_before is None for child in result.front):
-        rows = [{k: v for k, v in row.items() if k != before} for row in rows]
+    if all(child.validation_before is None for child in result.front):
+        rows = [{k: v for k, v in row.items() if k not in before} for row in rows]
     return rows
+
+
+def _picks(result: Result) -> dict[str, str | None]:
+    """Return the ids of children worth a look, by their word; None where there is no such child."""
+    ids = [child.id for child in result.front]
+    picks: dict[str, str | None] = {"best": result.best.id}
+    for word in words(result.parent.validation.param_count):
+        try:
+            index = choose(
+                word,
+                [child.validation.metric for child in result.front],
+                [child.validation.param_count for child in result.front],
+                ids=ids,
+                parent_value=result.parent.validation.metric,
+                maximise=result.toolbox.evaluator.task.metric.maximise,
+            )
+        except ArgumentError:
+            picks[word] = None
+        else:
+            picks[word] = ids[index]
+    return picks
 
 
 def _summary(result: Result, config: RunConfig, parent: _Parent) -> dict[str, Any]:
@@ -245,9 +280,11 @@ def _summary(result: Result, config: RunConfig, parent: _Parent) -> dict[str, An
         "rescored": counters.rescored,
         "duplicates": counters.duplicates,
         "failed": counters.failed,
+        "training_samples": dict(result.training_samples),
         "parent": parent_row,
         "parent_source": parent.metadata["source"],
         "best": best_row,
+        "picks": _picks(result),
         "front_size": len(result.front),
         "data": {
             "name": result.toolbox.evaluator.task.splits.name,

@@ -22,7 +22,7 @@ from _bench import Row, Timing, compare, fastest, parser, plot_lines, write_resu
 from _original import Agreement, agreement, check_agreement, worst
 from _tasks import add_inputs, load_inputs
 
-from ecomp_deap import Task, make_toolbox
+from ecomp_deap import Recipe, Task, make_toolbox
 from ecomp_deap.evaluation import Evaluator, Outcome
 from ecomp_deap.network import make_parent
 
@@ -34,11 +34,11 @@ ALTERNATIVES = {
 }
 EXPECTED = "loop, 1 thread"
 STEPS = (1, 2, 5, 10)
-LEARNING_RATE = 1e-3
+RECIPE = Recipe(learning_rate=1e-3)
 # One after the other in every turn, as a search has them: a core that was idle wakes up slowly.
 GENERATIONS = 3
 # Of the largest difference of a trained number: a hundredth of a step.
-TOLERANCE = 0.01 * LEARNING_RATE
+TOLERANCE = 0.01 * RECIPE.learning_rate
 
 
 class Apart(NamedTuple):
@@ -68,7 +68,7 @@ def main() -> None:
     for network, inputs in {"original": load_inputs(options), "small": _small_inputs()}.items():
         lines: dict[str, list[tuple[float, float]]] = {}
         for k in steps:
-            given = {"batch_size": batch_size, "train_steps": k, "learning_rate": LEARNING_RATE}
+            given = {"batch_size": batch_size, "train_steps": k, "training": RECIPE}
             timings, apart = measure(*inputs, given, n, repeats)
             sizes = _sizes(inputs[0])
             setting = {"network": sizes, "children": n, "steps": k}

@@ -15,6 +15,7 @@ from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.evaluation.batched import evaluate_batched
 from ecomp_deap.genomes import MaskGenome, WeightGenome
 from ecomp_deap.network import make_parent
+from ecomp_deap.recipe import Recipe
 from ecomp_deap.similarity import WORST_LOSS
 from ecomp_deap.task import Metric
 from tests.architectures import equal_states, state_of
@@ -64,7 +65,7 @@ def test_children_of_weights_of_any_widths_measure_as_in_the_loop(network, kerne
 )
 def test_trained_children_measure_as_in_the_loop(network, steps, inherit, evaluation, seed):
     options = {"train_steps": steps, "inherit": inherit, "evaluation": evaluation}
-    context = context_for(network, learning_rate=0.01, **options)
+    context = context_for(network, training=Recipe(learning_rate=0.01), **options)
     genomes = [*masks_for(context, 3, seed), *learnt_for(context, 2, seed)]
     if not any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
         genomes += weights_for(context, 2, seed)
@@ -213,10 +214,12 @@ def by_columns(array):
 def test_nothing_is_changed(train_steps):
     network = wide_parent(activation=lambda: nn.ELU(inplace=True))
     inherit = train_steps > 0
-    context = context_for(network, train_steps=train_steps, learning_rate=0.1, inherit=inherit)
+    context = context_for(
+        network, train_steps=train_steps, training=Recipe(learning_rate=0.1), inherit=inherit
+    )
     genomes = [*masks_for(context), *weights_for(context), *learnt_for(context)]
     keys, before = [genome.key() for genome in genomes], state_of(context.parent)
-    batches = [context.inputs, *(inputs for inputs, _ in context.training)]
+    batches = [context.inputs, *(lesson.inputs for lesson in context.training)]
     copies = [inputs.clone() for inputs in batches]
     first = measure(context, genomes)
     assert measure(context, genomes) == first

@@ -3,8 +3,11 @@ import torch
 
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.evaluation.batches import Batches
-from ecomp_deap.task import Task
+from ecomp_deap.network.lessons import Teacher
+from ecomp_deap.task import Task, default_forward
 from tests.architectures import build
+
+TEACHER = Teacher(build("no bias"), default_forward)
 
 
 def batches(*, name="no bias", seed=0, n=40, **options):
@@ -24,7 +27,7 @@ def test_a_generation_trains_on_other_samples_than_it_is_scored_on():
     drawn = batches(train_steps=3)
     for generation in range(4):
         scored = numbers(drawn.scoring(generation)[0])
-        steps = [numbers(inputs) for inputs, _ in drawn.training(generation)]
+        steps = [numbers(lesson.inputs) for lesson in drawn.training(generation, TEACHER)]
         assert [len(step) for step in steps] == [8, 8, 8]
         assert not set(scored) & {number for step in steps for number in step}
     assert drawn.identity(3) == 3
@@ -37,8 +40,8 @@ def test_a_fixed_batch_is_the_same_throughout_and_never_trained_on():
     for generation in range(1, 4):
         assert numbers(drawn.scoring(generation)[0]) == scored
         assert drawn.identity(generation) == 0
-        for inputs, _ in drawn.training(generation):
-            assert not set(scored) & set(numbers(inputs))
+        for lesson in drawn.training(generation, TEACHER):
+            assert not set(scored) & set(numbers(lesson.inputs))
 
 
 def test_targets_are_those_of_the_inputs_and_draws_follow_the_seed():

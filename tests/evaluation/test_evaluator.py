@@ -14,6 +14,7 @@ from ecomp_deap.errors import ArgumentError
 from ecomp_deap.evaluation import Evaluator, evaluate_block
 from ecomp_deap.genomes import MaskGenome, WeightGenome
 from ecomp_deap.network import Probe, make_parent
+from ecomp_deap.recipe import Recipe
 from ecomp_deap.task import Metric, Task, default_forward
 from tests.architectures import equal_states, state_of
 from tests.network.networks import Auxiliary, Experts
@@ -63,7 +64,7 @@ def test_a_map_gets_whole_blocks_in_order(tiny_task):
 
 
 def test_measuring_changes_neither_genomes_nor_parent(tiny_task):
-    task = tiny_task(train_steps=3, learning_rate=0.1, inherit=True)
+    task = tiny_task(train_steps=3, training=Recipe(learning_rate=0.1), inherit=True)
     evaluator = Evaluator(task)
     genomes = genomes_for(evaluator.structure)
     before, keys = state_of(task.parent), [genome.key() for genome in genomes]
@@ -130,10 +131,10 @@ def test_training_and_scoring_share_no_sample(tiny_parent, evaluation, balanced)
         scoring = indices(context.inputs)
         assert len(context.training) == 6
         assert len(scoring) == 30
-        for inputs, _ in context.training:
-            assert len(inputs) == 30
-            assert not indices(inputs) & scoring
-            assert not indices(inputs) & indices_of_validation(task)
+        for lesson in context.training:
+            assert len(lesson.inputs) == 30
+            assert not indices(lesson.inputs) & scoring
+            assert not indices(lesson.inputs) & indices_of_validation(task)
 
 
 def indices_of_validation(task):
@@ -148,7 +149,7 @@ def test_fresh_batches_differ_and_fixed_ones_do_not(tiny_parent):
         evaluator = Evaluator(task, seed=1)
         contexts = [evaluator.context(generation) for generation in range(3)]
         batches[evaluation] = [frozenset(indices(context.inputs)) for context in contexts]
-        assert len({frozenset(indices(c.training[0][0])) for c in contexts}) == 3
+        assert len({frozenset(indices(c.training[0].inputs)) for c in contexts}) == 3
         ids = [evaluator.batch_id(generation) for generation in range(3)]
         assert ids == ([0, 1, 2] if evaluation == "fresh" else [0, 0, 0])
     assert len(set(batches["fresh"])) == 3
@@ -267,7 +268,9 @@ def test_another_metric_goes_by_its_own_name():
 def test_training_minimises_the_tasks_own_loss():
     half = MaskGenome([np.arange(10) < 5])
     before, after = (
-        measure(Evaluator(regression_task(train_steps=n, learning_rate=0.02)), [half])[0]["mse"]
+        measure(
+            Evaluator(regression_task(train_steps=n, training=Recipe(learning_rate=0.02))), [half]
+        )[0]["mse"]
         for n in (0, 20)
     )
     assert after < before
@@ -275,7 +278,7 @@ def test_training_minimises_the_tasks_own_loss():
 
 def test_training_is_left_out_on_request(tiny_task):
     genomes = genomes_for(Evaluator(tiny_task()).structure)
-    trained = Evaluator(tiny_task(train_steps=3, learning_rate=0.05, inherit=True))
+    trained = Evaluator(tiny_task(train_steps=3, training=Recipe(learning_rate=0.05), inherit=True))
     untrained = measure(Evaluator(tiny_task()), genomes)
     assert measure(trained, genomes) != untrained
     assert measure(trained, genomes, train=False) == untrained
@@ -284,7 +287,9 @@ def test_training_is_left_out_on_request(tiny_task):
 
 
 def test_what_children_learnt_comes_back(tiny_task):
-    evaluator = Evaluator(tiny_task(train_steps=2, learning_rate=0.05, inherit=True))
+    evaluator = Evaluator(
+        tiny_task(train_steps=2, training=Recipe(learning_rate=0.05), inherit=True)
+    )
     (genome,) = genomes_for(evaluator.structure, 1)
     (outcome,) = evaluator.measure([genome], 1, [0])
     learnt = MaskGenome(genome.masks, outcome.arrays)
@@ -465,7 +470,7 @@ def test_batches_depend_on_seed_and_generation_alone(tiny_splits, generation, se
     second.context(generation + 1)
     a, b = first.context(generation), second.context(generation)
     assert torch.equal(a.inputs, b.inputs)
-    assert torch.equal(a.training[0][0], b.training[0][0])
+    assert torch.equal(a.training[0].inputs, b.training[0].inputs)
 
 
 def test_no_genomes_no_outcomes(tiny_task):

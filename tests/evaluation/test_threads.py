@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.evaluation.threads import available_cores, thread_map, torch_threads
+from ecomp_deap.recipe import Recipe
 from ecomp_deap.task import Metric
 from tests.evaluation.dense_contexts import masks_for, weights_for
 
@@ -106,7 +107,7 @@ def test_a_fork_has_threads_of_its_own():
 @pytest.mark.parametrize("train_steps", [0, 2])
 @pytest.mark.parametrize("block_size", [1, 3, 25])
 def test_the_number_of_threads_changes_no_bit_of_the_outcomes(tiny_task, block_size, train_steps):
-    task = tiny_task(train_steps=train_steps, learning_rate=0.01)
+    task = tiny_task(train_steps=train_steps, training=Recipe(learning_rate=0.01))
     found = {}
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)

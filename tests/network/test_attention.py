@@ -26,7 +26,9 @@ from ecomp_deap.network import (
 )
 from ecomp_deap.network.importance import unit_importance
 from ecomp_deap.network.layers import HeadAttention
+from ecomp_deap.network.lessons import Lesson
 from ecomp_deap.network.proof import masked_parent
+from ecomp_deap.recipe import Recipe
 from ecomp_deap.task import default_forward
 from tests.architectures import equal_states, random_masks, state_of
 from tests.network.networks import build_network, images
@@ -177,10 +179,11 @@ def test_children_learn_and_are_parents(name):
     before = state_of(child)
     train(
         child,
-        [(inputs, torch.tensor([0, 1, 2]))],
+        [Lesson(inputs, torch.tensor([0, 1, 2]))],
+        recipe=Recipe(learning_rate=1e-2),
+        n_steps=1,
         loss_fn=functional.cross_entropy,
         forward=default_forward,
-        learning_rate=1e-2,
         seed=0,
     )
     after = state_of(child)

@@ -149,6 +149,19 @@ def test_finalising_shows(tmp_path):
     assert pixels_of(finalised, "#A6A6A6") > pixels_of(plain, "#A6A6A6") + 200
 
 
+def test_picks_are_marked_by_their_words(tmp_path):
+    def drawn(name, **picks):
+        return plot_front(make_front(), PARENT, tmp_path / name, picks=picks)
+
+    plain = plot_front(make_front(), PARENT, tmp_path / "a.png").read_bytes()
+    one = drawn("b.png", best="3")
+    two = drawn("c.png", best="3", knee="1")
+    same = drawn("d.png", best="3", knee="3")
+    ink = [pixels_of(path, "#222222") for path in (tmp_path / "a.png", one, two, same)]
+    assert ink[0] + 200 < ink[1] < ink[3] < ink[2]
+    assert drawn("e.png", best=None, knee="no such child").read_bytes() == plain
+
+
 @pytest.mark.parametrize("n", [0, 1, 2])
 @pytest.mark.parametrize("parent", [None, PARENT])
 def test_small_fronts_are_drawn(tmp_path, n, parent):

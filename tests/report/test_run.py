@@ -28,7 +28,12 @@ def folder(tmp_path):
         return dict(zip(COLUMNS, values, strict=True))
 
     directory.write_rows("front.csv", COLUMNS, [row("001", 0.7, 100), row("002", 0.8, 300)])
-    directory.write_json("summary.json", {"parent": row("parent", 0.9, 1000)})
+    summary = {
+        "parent": row("parent", 0.9, 1000),
+        "best": row("002", 0.8, 300),
+        "picks": {"best": "002", "knee": "001", "within:0.01": None},
+    }
+    directory.write_json("summary.json", summary)
     logbook = tools.Logbook()
     for generation in range(3):
         figures = {"min": 0.1, "mean": 0.2, "max": 0.3 + generation, "std": 0.1}
@@ -59,6 +64,17 @@ def test_pictures_are_drawn_again_over_the_old_ones(folder):
     paths = plot_run(folder)
     assert len(list((folder / "plots").iterdir())) == len(paths)
     assert (folder / "plots" / "front.png").read_bytes() != b"old"
+
+
+def test_the_front_shows_best_and_knee(folder):
+    before = plot_run(folder)[0].read_bytes()
+    summary = json.loads((folder / "summary.json").read_text())
+    for picks in ({"best": "001", "knee": "002"}, {"best": "002"}):
+        (folder / "summary.json").write_text(json.dumps({**summary, "picks": picks}))
+        assert plot_run(folder)[0].read_bytes() != before
+    picks = {**summary["picks"], "within:0.01": "001"}
+    (folder / "summary.json").write_text(json.dumps({**summary, "picks": picks}))
+    assert plot_run(folder)[0].read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["front.csv", "logbook.csv", "summary.json"])

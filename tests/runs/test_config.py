@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecomp_deap.defaults import GENERATIONS, PARETO_SELECTIONS
+from ecomp_deap.defaults import GENERATIONS, PARETO_SELECTIONS, SIMILARITIES
 from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.runs import RunConfig, load_toml
 from ecomp_deap.runs.options import OBJECTIVES, OPTIONS
@@ -17,6 +17,9 @@ WORDS = st.text(st.characters(categories=("L", "N", "P", "S"), codec="utf-8"), m
 RATES = st.floats(0, 1)
 NAMES = st.lists(WORDS, min_size=1, unique=True).map(tuple)
 WEIGHT = st.floats(0, 1e9)
+LOSSES = st.dictionaries(
+    st.sampled_from(["task", "distillation", "similarity"]), WEIGHT.filter(bool), min_size=1
+)
 
 # Every option on its own; `layers` below draws those that go together.
 VALUES = {
@@ -31,7 +34,23 @@ VALUES = {
     "batch_size": st.integers(5),
     "balanced": st.booleans(),
     "train_steps": st.integers(0),
-    "learning_rate": st.floats(0, exclude_min=True, allow_infinity=False),
+    **{
+        prefix + name: values
+        for prefix in ("", "finalise_")
+        for name, values in {
+            "learning_rate": st.floats(0, exclude_min=True, allow_infinity=False),
+            "optimizer": st.sampled_from(["adam", "adamw", "sgd"]),
+            "weight_decay": st.floats(0, allow_infinity=False),
+            "schedule": st.sampled_from(["constant", "onecycle", "cosine", "linear"]),
+            "temperature": st.floats(0, exclude_min=True, allow_infinity=False),
+            "mixup": st.floats(0, allow_infinity=False),
+            "averaging": RATES,
+        }.items()
+    },
+    "train_loss": LOSSES,
+    "finalise_loss": LOSSES,
+    "train_batch_size": st.integers(1),
+    "finalise_batch_size": st.integers(1),
     "finalise_count": st.integers(0),
     "finalise_epochs": st.integers(0),
     "max_params": st.integers(1),
@@ -59,6 +78,8 @@ def layers(draw):
     )
     if layer.get("perplexity"):
         layer["batch_size"] = 5
+    elif layer.get("kernel") != "student":
+        layer["similarity"] = draw(st.sampled_from(SIMILARITIES))
     layer |= draw(
         st.one_of(
             st.fixed_dictionaries({"genome": st.just("mask"), "inherit": st.booleans()}),
@@ -87,6 +108,8 @@ def toml_value(value):
         return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name} = {weight!r}' for name, weight in value.items())}}}"
     if isinstance(value, (str, Path)):
         return json.dumps(str(value), ensure_ascii=False)
     return repr(value)
@@ -104,6 +127,8 @@ BAD = [
     *[("crossover_rate", value) for value in ("1", -0.1, 1.1, math.nan, math.inf, True)],
     *[("mutation_rate", value) for value in ("1", -0.1, 1.1, math.nan, -math.inf, True)],
     *[("recombination_layers", value) for value in ("output", (), ("a", "a"), (1,))],
+    *[("mutation", value) for value in (1, "flip", "")],
+    *[("learnt", value) for value in (1, "best")],
     *[("importance", value) for value in (1, "l3")],
     *[("protect", value) for value in ("output", (), ("a", "a"))],
     *[("min_units", value) for value in ("1", 0, True)],
@@ -118,12 +143,31 @@ BAD = [
     *[("probe_layers", value) for value in ("output", (), ("a", "a"), ("",))],
     *[("perplexity", value) for value in ("30", 1, 0.5, math.nan, math.inf)],
     *[("kernel", value) for value in (1, "cosine")],
+    *[("similarity", value) for value in (1, "cosine", None)],
     *[("engine", value) for value in (1, "cuda")],
     *[("evaluation", value) for value in (1, "stale")],
     *[("batch_size", value) for value in ("100", 4, 100.0)],
     *[("balanced", value) for value in (1, "yes", None)],
     *[("train_steps", value) for value in ("0", -1, True)],
+    *[("train_loss", value) for value in ("task=1", {}, {"task": 0}, {"task": -1.0})],
+    *[("train_loss", value) for value in ({"kl": 1.0}, {"task": math.nan}, {"task": "1"})],
     *[("learning_rate", value) for value in ("0.1", 0, -1.0, math.nan, math.inf)],
+    *[("optimizer", value) for value in (1, "lbfgs")],
+    *[("weight_decay", value) for value in ("0", -1.0, math.inf)],
+    *[("schedule", value) for value in (1, "step", None)],
+    *[("train_batch_size", value) for value in ("9", 0, 9.5)],
+    *[("temperature", value) for value in ("1", 0.0, math.inf)],
+    *[("mixup", value) for value in ("1", -0.1, math.inf)],
+    *[("averaging", value) for value in ("1", -0.1, 1.1)],
+    *[("finalise_loss", value) for value in (None, {}, {"task": 0})],
+    *[("finalise_learning_rate", value) for value in ("0.1", 0, None)],
+    *[("finalise_optimizer", value) for value in (1, "lbfgs")],
+    *[("finalise_weight_decay", value) for value in ("0", -1.0)],
+    *[("finalise_schedule", value) for value in (1, "step")],
+    *[("finalise_batch_size", value) for value in ("9", 0, None)],
+    *[("finalise_temperature", value) for value in ("1", 0.0)],
+    *[("finalise_mixup", value) for value in ("1", -0.1)],
+    *[("finalise_averaging", value) for value in ("1", 1.1)],
     *[("recalibration_samples", value) for value in ("100", -1)],
     *[("inherit", value) for value in (0, "no")],
     *[("finalise_count", value) for value in ("8", -1)],
@@ -191,7 +235,18 @@ def test_fields_are_converted_and_frozen():
         ),
         ({"recombination_layers": ("output",)}, "recombination_layers: .*--genome weights"),
         ({"genome": "weights", "inherit": True}, "inherit: .*--genome mask"),
+        ({"mutation": "steps"}, "mutation: expected .*--genome mask, got 'steps'"),
+        ({"genome": "width", "mutation": "flips"}, "mutation: expected .*--genome width, got"),
+        ({"learnt": "mean"}, "learnt: expected only with --inherit"),
         ({"batch_size": 90, "perplexity": 30}, "perplexity: expected at most 29.6667"),
+        (
+            {"similarity": "cka", "perplexity": 30.0},
+            "perplexity: expected only with --similarity tsne, got similarity 'cka'",
+        ),
+        (
+            {"similarity": "pkt", "kernel": "student"},
+            "kernel: expected only with --similarity tsne, got similarity 'pkt'",
+        ),
     ],
 )
 def test_contradiction_is_refused_and_says_what_goes_together(options, message):
@@ -208,7 +263,11 @@ def test_contradiction_is_refused_and_says_what_goes_together(options, message):
         {"crossover_rate": 0.7, "mutation_rate": 0.3},
         {"genome": "weights", "recombination_layers": ("output",)},
         {"inherit": True},
+        {"inherit": True, "learnt": "aligned", "mutation": "biased"},
+        {"genome": "width", "mutation": "steps"},
         {"batch_size": 91, "perplexity": 30},
+        {"similarity": "procrustes", "batch_size": 5},
+        {"similarity": "tsne", "kernel": "student", "perplexity": 30},
         {"finalise_epochs": 3, "finalise_count": 0},
     ],
 )
@@ -317,6 +376,7 @@ def test_preset_gives_way_where_an_explicit_choice_makes_it_meaningless():
     assert config.loss_weights is None
     assert (config.crossover_rate, config.mutation_rate) == (0.7, 0.3)
     assert RunConfig.from_layers({"preset": "report", "batch_size": 50}).perplexity is None
+    assert RunConfig.from_layers({"preset": "report", "similarity": "cka"}).perplexity is None
 
 
 def test_later_layer_displaces_what_it_makes_meaningless():
@@ -328,6 +388,8 @@ def test_later_layer_displaces_what_it_makes_meaningless():
         {"epochs": 1, "selection": "tournament"},
     )
     assert (config.epochs, config.generations, config.objectives) == (1, None, None)
+    config = RunConfig.from_layers({"perplexity": 9, "kernel": "student"}, {"similarity": "cka"})
+    assert (config.perplexity, config.kernel) == (None, "gaussian")
 
 
 def test_preset_excuses_no_contradiction_of_the_users_own():

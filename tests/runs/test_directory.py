@@ -58,17 +58,21 @@ def test_finished_runs_are_opened(tmp_path):
     directory = RunDirectory.open(tmp_path)
     assert directory.path == tmp_path
     assert directory.front() == rows
-    directory.write_json("summary.json", {"best": {"id": "001"}})
-    assert directory.best() == "001"
+    summary = {"parent": {}, "best": {"id": "001"}, "picks": {"best": "001"}, "seed": 3}
+    directory.write_json("summary.json", summary)
+    assert directory.summary() == summary
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"best": null}', '{"best": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"parent": {}, "best": null, "picks": {}}', '{"parent": {}, "best": {}}'],
+)
 def test_a_damaged_summary_is_refused(tmp_path, content):
     with pytest.raises(DataError, match=r"summary\.json: cannot be read"):
-        RunDirectory(tmp_path).best()
+        RunDirectory(tmp_path).summary()
     (tmp_path / "summary.json").write_text(content)
     with pytest.raises(DataError, match=r"summary\.json: expected a run's summary, but"):
-        RunDirectory(tmp_path).best()
+        RunDirectory(tmp_path).summary()
 
 
 def test_json_is_written_as_it_is_read(tmp_path):

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from ecomp_deap.errors import ArgumentError
+from ecomp_deap.recipe import LossWeights
 from ecomp_deap.runs.kinds import (
     Choice,
     Flag,
     FolderName,
     Integer,
     Location,
+    Losses,
     Names,
     Number,
     Weights,
@@ -31,6 +33,7 @@ from ecomp_deap.runs.kinds import (
         (Names(), ["a"], ("a",)),
         (Names(2, ("a", "b", "c")), ("c", "a"), ("c", "a")),
         (Weights(), [0, 2, 1], (0.0, 2.0, 1.0)),
+        (Losses(), {"similarity": 2, "task": 1}, LossWeights({"task": 1.0, "similarity": 2.0})),
         (Location(), "a/b", Path("a/b")),
         (Location(), Path("a"), Path("a")),
         (FolderName(), "_1-a.B", "_1-a.B"),
@@ -128,3 +131,13 @@ def test_parse_refuses_and_calls_the_option_as_asked(kind, text):
     with pytest.raises(ArgumentError, match=r"^--option: expected ") as caught:
         kind.parse("--option", text)
     assert kind.expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["task", "task=", "task=a", "=1", "task=1,task=2", "task=1=2", "task=1,", "kl=1", ""]
+)
+def test_losses_are_read_from_pairs_of_names_and_weights(text):
+    found = Losses().parse("--train-loss", "task=1, distillation=0.5")
+    assert found == {"task": 1.0, "distillation": 0.5}
+    with pytest.raises(ArgumentError, match="--train-loss: expected weights of at least 0, not"):
+        Losses().parse("--train-loss", text)

@@ -123,7 +123,9 @@ def test_it_serves_as_deaps_hall_of_fame(tiny_task):
 def test_a_failed_measurement_is_what_the_archive_leaves_out(tiny_task):
     evaluator = Evaluator(tiny_task())
     costs = evaluator.cost_model(evaluator.structure.widths)
-    found = failed_measurement("broken", metric=evaluator.task.metric, costs=costs, n_probes=2)
+    found = failed_measurement(
+        "broken", metric=evaluator.task.metric, costs=costs, worst_similarity=2.0
+    )
     assert found.failed
 
 

@@ -8,10 +8,13 @@ from torch import nn
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits
+from ecomp_deap.defaults import SIMILARITIES
 from ecomp_deap.errors import ArgumentError, SelectionError
 from ecomp_deap.logbook import logbook_to_rows
 from ecomp_deap.network import size_bytes
+from ecomp_deap.recipe import Recipe
 from ecomp_deap.search import compress, evolve
+from ecomp_deap.similarity import SIMILARITIES as MEASURES
 from ecomp_deap.task import Metric, Task
 from ecomp_deap.toolbox import make_toolbox
 from tests.architectures import equal_states, state_of
@@ -212,7 +215,7 @@ def test_same_seed_same_result(tiny_task, options):
 
 @pytest.mark.parametrize("inherit", [False, True])
 def test_children_that_train_during_the_search(tiny_task, inherit):
-    task = tiny_task(train_steps=2, inherit=inherit, learning_rate=0.01)
+    task = tiny_task(train_steps=2, inherit=inherit, training=Recipe(learning_rate=0.01))
     first, again = (compress(task, **SMALL) for _ in range(2))
     assert rows(first) == rows(again)
     assert_mutually_non_dominated(costs_of(first.front))
@@ -273,6 +276,15 @@ def test_evolve_uses_what_was_registered_anew(tiny_task):
         ({"crossover_rate": 0.9, "mutation_rate": 0.9}, ArgumentError, "crossover_rate"),
         ({"mutation_rate": 1.5}, ArgumentError, "rate: expected a number in"),
         ({"finalise_count": -1}, ArgumentError, "finalise_count"),
+        ({"finalise_recipe": 0.1}, ArgumentError, "finalise_recipe: expected a Recipe, got 0.1"),
+        (
+            {
+                "finalise_recipe": Recipe(loss={"similarity": 1.0}, batch_size=3),
+                "finalise_count": 1,
+            },
+            ArgumentError,
+            "finalise_recipe.batch_size: expected at least 5",
+        ),
     ],
 )
 def test_bad_options_are_refused_before_any_work(tiny_task, options, error, message):
@@ -326,3 +338,20 @@ def test_the_parents_bytes_are_its_own_where_inputs_can_go(tiny_task):
     task = tiny_task(prune_inputs=True)
     result = compress(task, population=4, generations=1, finalise_count=0)
     assert result.parent.validation.size_bytes == size_bytes(task.parent)
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_any_measure_of_similarity_can_be_the_objective(tiny_task, name):
+    result = compress(tiny_task(similarity=name), seed=2, **SMALL)
+    assert_mutually_non_dominated(costs_of(result.front))
+    assert result.parent.validation["similarity_loss"] == pytest.approx(0, abs=2e-8)
+    losses = [child.validation["similarity_loss"] for child in result.front]
+    assert all(0 <= loss < 2 * MEASURES[name].worst for loss in losses)
+    assert any(loss > 1e-4 for loss in losses)
+    again = compress(tiny_task(similarity=name), seed=2, **SMALL)
+    assert rows(again) == rows(result)
+
+
+def test_units_can_be_ranked_by_any_measure(tiny_task):
+    result = compress(tiny_task(similarity="cka"), importance="similarity", **SMALL)
+    assert result.front

@@ -5,6 +5,7 @@ from torch import nn
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.errors import EcompError
 from ecomp_deap.measurement import Measurement
+from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.task import Metric, accuracy
 from ecomp_deap.toolbox import make_toolbox
@@ -95,7 +96,8 @@ def test_finalising_leaves_the_children_it_was_given_alone(tiny_task):
         kept = new.validation == old.validation
         assert equal_states(state_of(new.module), state) == kept
         assert new.validation.metric >= old.validation.metric
-        assert new.test_before is not None
+        assert new.validation_before == old.validation.metric
+        assert new.test_before == finish.test([old])[0].test
         assert not new.module.training
     assert any(
         new.validation != old.validation for old, new in zip(children, finished, strict=True)
@@ -116,6 +118,7 @@ def test_rows_name_the_metric():
         "id",
         "validation_mse",
         "test_mse",
+        "validation_mse_before",
         "test_mse_before",
         "similarity_loss",
         "relative_width",
@@ -134,3 +137,58 @@ def test_if_all_failed_the_commonest_reason_is_told(tiny_task):
     individual.rebind(broken)
     with pytest.raises(EcompError, match="no child could be measured; 1 of 1: outputs are not"):
         Finisher(toolbox, Callback()).score([individual])
+
+
+def finalised(task, recipe=FINALISE_RECIPE, *, threads=None, epochs=2, n=4):
+    toolbox = make_toolbox(task, threads=threads)
+    finish = Finisher(toolbox, Callback())
+    children = finish.front(finish.score(toolbox.population(n=6)))
+    return finish.finalise(children, n=n, epochs=epochs, recipe=recipe)
+
+
+def same_children(found, expected):
+    return all(
+        a.validation == b.validation and equal_states(state_of(a.module), state_of(b.module))
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+def test_the_recipe_decides_how_children_are_finalised(tiny_task):
+    losses = {"task": 1.0, "distillation": 1.0, "similarity": 0.1}
+    recipe = Recipe(learning_rate=0.01, loss=losses, batch_size=30, mixup=0.2)
+    first = finalised(tiny_task(), recipe)
+    assert same_children(finalised(tiny_task(), recipe), first)
+    assert not same_children(finalised(tiny_task()), first)
+
+
+def test_threads_and_engines_finalise_alike(tiny_task):
+    expected = finalised(tiny_task(), threads=1)
+    assert same_children(finalised(tiny_task(), threads=2), expected)
+
+
+def test_a_child_that_got_worse_stays_as_it_was_and_says_so(tiny_task):
+    ruin = Recipe(learning_rate=30.0, optimizer="sgd")
+    toolbox = make_toolbox(tiny_task())
+    finish = Finisher(toolbox, Callback())
+    children = finish.front(finish.score(toolbox.population(n=4)))
+    for old, new in zip(
+        children, finish.finalise(children, n=9, epochs=1, recipe=ruin), strict=True
+    ):
+        assert new.module is old.module
+        assert new.validation == old.validation
+        assert new.validation_before == old.validation.metric
+        row = finish.test([new])[0].as_row()
+        assert row["validation_accuracy"] == row["validation_accuracy_before"]
+        assert row["test_accuracy"] == row["test_accuracy_before"]
+
+
+def test_children_are_scored_after_the_training_that_the_search_gave_them(tiny_task):
+    recipe = Recipe(learning_rate=0.03, schedule="cosine", mixup=0.3)
+    toolbox = make_toolbox(tiny_task(train_steps=5, training=recipe))
+    finish = Finisher(toolbox, Callback())
+    individual = toolbox.population(n=1)[0]
+    (found,) = finish.score([individual])
+    untrained = toolbox.compile(individual)
+    assert not equal_states(state_of(found.module), state_of(untrained))
+    (again,) = finish.score([individual])
+    assert same_children([found], [again])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.search import hypervolume, non_dominated
-from ecomp_deap.search.front import knee, spread
+from ecomp_deap.search.front import spread
 
 values = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0])  # few, so that ties are common
 
@@ -85,36 +85,3 @@ def test_spread_takes_different_members_in_order_and_both_ends(n_members, n):
         assert (chosen[0], chosen[-1]) == (0, n_members - 1)
         gaps = np.diff(chosen)
         assert gaps.max() - gaps.min() <= 2
-
-
-@pytest.mark.parametrize(
-    ("errors", "counts", "expected"),
-    [
-        ([0.3], [10], 0),
-        ([0.3, 0.1], [10, 100], 1),  # two ends, and nothing between them
-        ([0.6, 0.2, 0.1], [10, 100, 10_000], 1),
-        ([0.1, 0.6, 0.2], [10_000, 10, 100], 2),  # in any order
-        ([0.9, 0.5, 0.3, 0.12, 0.1], [10, 20, 40, 80, 100_000], 3),
-        ([0.6, 0.55, 0.1], [10, 9_000, 10_000], 2),  # above the line: no knee
-        ([0.6, 0.7, 0.2, 0.1], [10, 50, 100, 10_000], 2),  # the second is beaten in both
-    ],
-)
-def test_the_knee_is_farthest_below_the_line_between_the_ends(errors, counts, expected):
-    assert knee(errors, counts) == expected
-
-
-fronts = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 10**7)), min_size=1, max_size=20)
-
-
-@given(fronts, st.randoms(use_true_random=False))
-def test_the_knee_is_a_member_that_no_other_beats_whatever_their_order(front, random):
-    index = knee(*zip(*front, strict=True))
-    assert not any(dominates(other, front[index]) for other in front)
-    shuffled = random.sample(front, len(front))
-    assert shuffled[knee(*zip(*shuffled, strict=True))] == front[index]
-
-
-@pytest.mark.parametrize(("errors", "counts"), [([], []), ([0.1], [1, 2])])
-def test_a_knee_takes_as_many_errors_as_counts(errors, counts):
-    with pytest.raises(ArgumentError, match=r"errors: expected \d of them, at least 1"):
-        knee(errors, counts)

@@ -1,0 +1,225 @@
+"""Choosing: which child of a front to take.
+
+All rules look at the children's metric on the validation data and their parameters, and return
+the index of one child. Of children that a rule holds for equally good, the smaller one is taken,
+then the one with the better metric, then the first.
+"""
+
+import math
+from collections.abc import Sequence
+
+from ecomp_deap.errors import argument_error
+from ecomp_deap.search.front import non_dominated
+
+__all__ = ["best", "choose", "knee", "most_accurate_under", "smallest_within", "words"]
+
+# Metrics are means over samples: what is exactly as far from the parent's as allowed must not be
+# lost to rounding.
+_SLACK = 1e-9
+
+
+def best(
+    values: Sequence[float],
+    param_counts: Sequence[int],
+    *,
+    parent_value: float,
+    maximise: bool = True,
+    tolerance: float | None = None,
+) -> int:
+    """Return the index of the smallest child about as good as the parent.
+
+    That is `smallest_within` the tolerance, or the most accurate child if there is none.
+
+    Args:
+        values: The children's metrics.
+        param_counts: Their parameters.
+        parent_value: The parent's metric.
+        maximise: Whether more of the metric is better.
+        tolerance: A child is about as good if it is worse by at most this; None is 1 % of the
+            parent's metric.
+
+    Raises:
+        ArgumentError: No children, or not as many values as counts.
+
+    >>> best([0.80, 0.885, 0.90], [10, 20, 30], parent_value=0.89, tolerance=0.01)
+    1
+    """
+    losses = _losses(values, param_counts, parent_value, maximise)
+    allowed = 0.01 * abs(parent_value) if tolerance is None else tolerance
+    if min(losses) > allowed + _SLACK:
+        return min(range(len(losses)), key=lambda i: (losses[i], param_counts[i]))
+    return smallest_within(
+        allowed, values, param_counts, parent_value=parent_value, maximise=maximise
+    )
+
+
+def smallest_within(
+    points: float,
+    values: Sequence[float],
+    param_counts: Sequence[int],
+    *,
+    parent_value: float,
+    maximise: bool = True,
+) -> int:
+    """Return the index of the smallest child whose metric is at most ``points`` from the parent's.
+
+    Args:
+        points: How much worse than the parent's the metric may be, in the metric's unit: 0.01 is
+            one point of accuracy. Less than 0 asks for children that are better.
+        values: See `best`, like the rest.
+        param_counts: See there.
+        parent_value: See there.
+        maximise: See there.
+
+    Raises:
+        ArgumentError: No child is that good: the message has the one that comes nearest. Or as
+            `best`.
+
+    >>> smallest_within(0.05, [0.80, 0.885, 0.90], [10, 20, 30], parent_value=0.89)
+    1
+    """
+    losses = _losses(values, param_counts, parent_value, maximise)
+    good = [i for i, loss in enumerate(losses) if loss <= points + _SLACK]
+    if not good:
+        nearest = min(range(len(losses)), key=lambda i: (losses[i], param_counts[i]))
+        expected = (
+            f"what a child keeps to, and the nearest to the parent's {parent_value:.4g} is "
+            f"{losses[nearest]:.4g} from it ({values[nearest]:.4g} with "
+            f"{param_counts[nearest]:,d} parameters)"
+        )
+        raise argument_error("points", expected, points)
+    return min(good, key=lambda i: (param_counts[i], losses[i]))
+
+
+def most_accurate_under(
+    param_count: float,
+    values: Sequence[float],
+    param_counts: Sequence[int],
+    *,
+    maximise: bool = True,
+) -> int:
+    """Return the index of the child with the best metric of those with so many parameters at most.
+
+    Args:
+        param_count: The most parameters that it may have.
+        values: See `best`, like the rest.
+        param_counts: See there.
+        maximise: See there.
+
+    Raises:
+        ArgumentError: All children are larger: the message has the smallest. Or as `best`.
+
+    >>> most_accurate_under(25, [0.80, 0.885, 0.90], [10, 20, 30])
+    1
+    """
+    losses = _losses(values, param_counts, 0.0, maximise)
+    small = [i for i, count in enumerate(param_counts) if count <= param_count]
+    if not small:
+        nearest = min(range(len(losses)), key=lambda i: (param_counts[i], losses[i]))
+        expected = (
+            f"at least {param_counts[nearest]:,d}, the parameters of the smallest child "
+            f"(at {values[nearest]:.4g})"
+        )
+        raise argument_error("param_count", expected, param_count)
+    return min(small, key=lambda i: (losses[i], param_counts[i]))
+
+
+def knee(values: Sequence[float], param_counts: Sequence[int], *, maximise: bool = True) -> int:
+    """Return the index of the knee of a front: where a little more of one costs much of the other.
+
+    That is the member that lies farthest below the straight line between the front's ends, the
+    smallest and the most accurate member, in error and log10 of the parameters, both scaled to
+    [0, 1] between the ends (Das 1999, "On characterizing the 'knee' of the Pareto curve"). Members
+    that another one beats in both do not count; where none lies below the line, it is the most
+    accurate end.
+
+    Args:
+        values: See `best`, like the rest.
+        param_counts: See there.
+        maximise: See there.
+
+    Raises:
+        ArgumentError: As `best`.
+
+    >>> knee([0.4, 0.8, 0.9], [10, 100, 10_000])
+    1
+    """
+    losses = _losses(values, param_counts, 0.0, maximise)
+    points = [(e, math.log10(max(n, 1))) for e, n in zip(losses, param_counts, strict=True)]
+    members = sorted(non_dominated(points), key=lambda i: points[i])
+    (low_error, high_size), (high_error, low_size) = points[members[0]], points[members[-1]]
+    if len(members) < 3:
+        return members[0]
+    return max(
+        members,
+        key=lambda i: (
+            (high_error - points[i][0]) / (high_error - low_error)
+            + (high_size - points[i][1]) / (high_size - low_size)
+        ),
+    )
+
+
+def choose(
+    word: str,
+    values: Sequence[float],
+    param_counts: Sequence[int],
+    *,
+    ids: Sequence[str],
+    parent_value: float,
+    maximise: bool = True,
+) -> int:
+    """Return the index of the child that a word of the command's ``--child`` asks for.
+
+    Only ``"best"`` is not known here: with a weighted fitness it is none of these rules.
+
+    Args:
+        word: ``"knee"``, ``"within:POINTS"`` (see `smallest_within`), ``"under:PARAMETERS"`` (see
+            `most_accurate_under`) or one of the ids.
+        values: See `best`, like the next one.
+        param_counts: See there.
+        ids: The children's.
+        parent_value: See `best`, like the next one.
+        maximise: See there.
+
+    Raises:
+        ArgumentError: Another word, or a child that is not there.
+
+    >>> front = {"values": [0.80, 0.885, 0.90], "param_counts": [10, 20, 30]}
+    >>> choose("under:25", **front, ids=["001", "002", "003"], parent_value=0.89)
+    1
+    """
+    if word in ids:
+        return ids.index(word)
+    if word == "knee":
+        return knee(values, param_counts, maximise=maximise)
+    rule, _, text = word.partition(":")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if rule not in ("within", "under") or not math.isfinite(number):
+        expected = f"best, knee, within:POINTS, under:PARAMETERS or one of {', '.join(ids)}"
+        raise argument_error("--child", expected, word)
+    if rule == "under":
+        return most_accurate_under(number, values, param_counts, maximise=maximise)
+    return smallest_within(
+        number, values, param_counts, parent_value=parent_value, maximise=maximise
+    )
+
+
+def words(parent_param_count: int) -> tuple[str, ...]:
+    """Return the words of choices that a run shows beside the best child.
+
+    >>> words(269_322)
+    ('knee', 'within:0.01', 'under:26932')
+    """
+    return ("knee", "within:0.01", f"under:{parent_param_count // 10}")
+
+
+def _losses(
+    values: Sequence[float], param_counts: Sequence[int], parent_value: float, maximise: bool
+) -> list[float]:
+    """Return by how much each child's metric is worse than the parent's."""
+    if not values or len(values) != len(param_counts):
+        raise argument_error("values", f"{len(param_counts)} of them, at least 1", len(values))
+    return [parent_value - v if maximise else v - parent_value for v in values]
