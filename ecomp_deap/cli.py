@@ -12,18 +12,11 @@ from ecomp_deap._version import __version__
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.errors import ArgumentError, EcompError, argument_error, one_line
 from ecomp_deap.runs.config import RunConfig, load_toml
-from ecomp_deap.runs.kinds import Choice, Code, Flag, Location
+from ecomp_deap.runs.kinds import Choice, Code, Flag, Integer, Location, Names
 from ecomp_deap.runs.options import OPTIONS, Option, unknown_name_error
 
 __all__ = ["main", "parse"]
 
-_COLUMNS = (  # heading, field of a row of the front, format
-    ("child", "id", ""),
-    ("validation", "validation_accuracy", ".4f"),
-    ("test", "test_accuracy", ".4f"),
-    ("width", "relative_width", ".3f"),
-    ("parameters", "param_count", ",d"),
-)
 _POSITIONALS = ("n_runs", "name")
 _FORMATS = ("safetensors", "pt2", "onnx")
 
@@ -40,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _inspect(words, rest)
         elif words["command"] == "export":
             _export(words, rest)
+        elif words["command"] == "baselines":
+            _baselines(words, rest)
         else:
             _run(_config(words, rest))
     except EcompError as error:
@@ -93,7 +88,7 @@ def _config(words: dict[str, Any], rest: list[str]) -> RunConfig:
 
 def _run(config: RunConfig) -> None:
     from ecomp_deap.progress import ProgressBar
-    from ecomp_deap.report import plot_run
+    from ecomp_deap.report import plot_run, run_table
     from ecomp_deap.search.run import run_many
 
     progress = Callback() if config.quiet else ProgressBar(sys.stderr)
@@ -101,11 +96,11 @@ def _run(config: RunConfig) -> None:
     try:
         for result in run_many(config, callback=progress):
             plot_run(result.directory.path)
-            finished.append((str(result.directory.path), result.summary))
+            finished.append(run_table(result.directory.path))
     finally:
         progress.close()
     if not config.quiet:
-        print(_report(finished))
+        print("\n".join(finished))
 
 
 def _inspect(words: Mapping[str, Any], rest: Sequence[str]) -> None:
@@ -149,6 +144,39 @@ def _export(words: Mapping[str, Any], rest: Sequence[str]) -> None:
         print(f"takes batches of {written.only_samples} samples alone")
 
 
+def _baselines(words: Mapping[str, Any], rest: Sequence[str]) -> None:
+    _refuse(rest, ["--methods", "--limits", "--children", "--max-epochs", "--factory"], "RUN")
+    run = Location().parse("RUN", words["run"])
+    names = None if words["methods"] is None else Names().parse("--methods", words["methods"])
+    limits = None
+    if words["limits"] is not None:
+        parts = Names().parse("--limits", words["limits"])
+        limits = [Integer(1).parse("--limits", part) for part in parts]
+    counts = {
+        name: Integer(minimum).parse(f"--{name.replace('_', '-')}", words[name])
+        for name, minimum in (("children", 1), ("max_epochs", 0))
+        if words[name] is not None
+    }
+    code = None if words["factory"] is None else Code().parse("--factory", words["factory"])
+
+    from ecomp_deap.progress import ProgressBar
+    from ecomp_deap.report import plot_baselines
+    from ecomp_deap.search.baseline_run import baselines_of_run
+    from ecomp_deap.search.code import network_from_code
+
+    factory = None if code is None else network_from_code(code)
+    progress = Callback() if words["quiet"] else ProgressBar(sys.stderr)
+    try:
+        text = baselines_of_run(
+            run, names=names, limits=limits, factory=factory, callback=progress, **counts
+        )
+    finally:
+        progress.close()
+    plot_baselines(run)
+    if not words["quiet"]:
+        print(text, end="")
+
+
 def _shape(word: str) -> tuple[int, ...]:
     try:
         shape = tuple(int(size) for size in word.split(","))
@@ -188,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_inspect(commands)
     _add_export(commands)
+    _add_baselines(commands)
     return parser
 
 
@@ -256,11 +285,13 @@ def _add_export(commands: Any) -> None:
     export.add_argument("run", metavar="RUN", help="the folder that a run left behind")
     export.add_argument(
         "--child",
-        metavar="ID|best|knee",
+        metavar="ID|best|knee|within:X|under:N",
         default="best",
         help="an id of front.csv; best: the one that the run recommends; knee: the one farthest "
-        "below the line between the front's ends in validation error and log10 of the parameters "
-        "(default: best)",
+        "below the line between the front's ends in validation error and log10 of the parameters; "
+        "within:0.01: the smallest one whose validation accuracy is at most 0.01 below the "
+        "parent's; under:27000: the most accurate one on validation data with at most 27,000 "
+        "parameters (default: best)",
     )
     export.add_argument(
         "--format",
@@ -273,6 +304,52 @@ def _add_export(commands: Any) -> None:
         metavar=Code.metavar,
         help="for networks of a class of your own: what makes one like the parent, such as the "
         "class, in a module or a file, my_models.py:LeNet5; its code is run (default: none)",
+    )
+
+
+def _add_baselines(commands: Any) -> None:
+    baselines = commands.add_parser(
+        "baselines",
+        help="give simpler methods what a run took, and compare",
+        usage="ecomp-deap baselines RUN [options]",
+        description="Give each of several simpler methods as many training samples and evaluations "
+        "as a finished run took, the same data and the same final training with a learning rate "
+        "tuned for it. Writes baselines.csv, baselines.md and plots/baselines.png into RUN. It "
+        "takes about as long as the run, for each method.",
+        allow_abbrev=False,
+    )
+    baselines.add_argument("run", metavar="RUN", help="the folder that a run left behind")
+    baselines.add_argument(
+        "--methods",
+        metavar="NAME,...",
+        help="of uniform_l1, global_magnitude, random_masks, random_search, scratch, and, where "
+        "input features are pruned, uniform_l1_inputs, random_masks_inputs, scratch_inputs "
+        "(default: all)",
+    )
+    baselines.add_argument(
+        "--limits",
+        metavar="N,...",
+        help="numbers of parameters under which children are compared (default: 20, 10, 5 and 3 %% "
+        "of the parent's)",
+    )
+    baselines.add_argument(
+        "--children",
+        metavar="N",
+        help="children that each method trains; more if all would train for longer than the most "
+        "epochs (default: 8)",
+    )
+    baselines.add_argument("--max-epochs", metavar="N", help="most epochs of a child (default: 60)")
+    baselines.add_argument(
+        "--factory",
+        metavar=Code.metavar,
+        help="for parents of a class of your own: what makes one like it, such as the class, in a "
+        "module or a file, my_models.py:LeNet5; its code is run (default: none)",
+    )
+    baselines.add_argument(
+        "--quiet",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="whether nothing is printed (default: no)",
     )
 
 
@@ -309,41 +386,3 @@ def _refuse(words: Sequence[str], flags: Iterable[str], positionals: str) -> Non
             raise unknown_name_error("unknown option", word.partition("=")[0], flags)
     if words:
         raise ArgumentError(f"expected no more than {positionals}, got also {' '.join(words)!r}")
-
-
-def _report(runs: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-    """Return a table of each run's parent and best child, and where and how fast it came about.
-
-    >>> summary = {
-    ...     "seconds": {"search": 61.04, "finalise": 8.5},
-    ...     "evaluations": 6100,
-    ...     "parent": {"test_accuracy": 0.8912, "relative_width": 1.0, "param_count": 269322},
-    ...     "best": {"id": "7", "test_accuracy": 0.8805, "relative_width": 0.31},
-    ... }
-    >>> print(_report([("results/first_1", summary)]))
-    results/first_1: 6,100 evaluations, 61.0 s of search, 8.5 s of finalising
-       child  validation    test  width  parameters
-      parent           -  0.8912  1.000     269,322
-           7           -  0.8805  0.310           -
-    """
-    blocks = []
-    for directory, summary in runs:
-        seconds = summary["seconds"]
-        rows = [[heading for heading, _, _ in _COLUMNS]]
-        for row in ({**summary["parent"], "id": "parent"}, summary["best"]):
-            rows.append([_cell(row, column, form) for _, column, form in _COLUMNS])
-        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-        lines = [
-            f"{directory}: {summary['evaluations']:,d} evaluations, "
-            f"{seconds['search']:.1f} s of search, {seconds['finalise']:.1f} s of finalising"
-        ]
-        for cells in rows:
-            padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
-            lines.append("  " + "  ".join(padded))
-        blocks.append("\n".join(lines))
-    return "\n".join(blocks)
-
-
-def _cell(row: Mapping[str, Any] | None, column: str, form: str) -> str:
-    value = (row or {}).get(column)
-    return "-" if value is None else format(value, form)

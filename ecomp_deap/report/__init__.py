@@ -3,16 +3,22 @@ the generations, and comparisons of runs with others. It reads the plain rows of
 logbook.csv, writes PNG files, and leaves no trace in matplotlib's global state.
 """
 
+from ecomp_deap.report.attainment import attainment_surface, plot_attainment
 from ecomp_deap.report.comparison import plot_boxes, plot_fronts, plot_trajectories
 from ecomp_deap.report.plots import plot_front, plot_history, write_plots
-from ecomp_deap.report.run import plot_run
+from ecomp_deap.report.run import plot_baselines, plot_run
+from ecomp_deap.report.table import run_table
 
 __all__ = [
+    "attainment_surface",
+    "plot_attainment",
+    "plot_baselines",
     "plot_boxes",
     "plot_front",
     "plot_fronts",
     "plot_history",
     "plot_run",
     "plot_trajectories",
+    "run_table",
     "write_plots",
 ]

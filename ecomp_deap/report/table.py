@@ -1,0 +1,77 @@
+"""The children that a run recommends, as a table for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ecomp_deap.runs.directory import RunDirectory
+
+__all__ = ["run_table"]
+
+Row = Mapping[str, Any]
+
+_COLUMNS = (  # heading, field of a row of the front, format
+    ("", "pick", ""),
+    ("child", "id", ""),
+    ("validation", "validation_accuracy", ".4f"),
+    ("test", "test_accuracy", ".4f"),
+    ("width", "relative_width", ".3f"),
+    ("parameters", "param_count", ",d"),
+)
+
+
+def run_table(directory: str | Path) -> str:
+    """Return a table of a run's parent and picks, and where and how fast they came about.
+
+    Args:
+        directory: A run directory with ``front.csv`` and ``summary.json``.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    run = RunDirectory(Path(directory))
+    return _table(str(directory), run.summary(), run.front())
+
+
+def _table(directory: str, summary: Mapping[str, Any], front: Sequence[Row]) -> str:
+    """Return the table of one run.
+
+    >>> row = {"id": "7", "test_accuracy": 0.8805, "relative_width": 0.31, "param_count": 91_200}
+    >>> summary = {
+    ...     "seconds": {"search": 61.04, "finalise": 8.5},
+    ...     "evaluations": 6100,
+    ...     "parent": {"test_accuracy": 0.8912, "relative_width": 1.0, "param_count": 269_322},
+    ...     "picks": {"best": "7", "knee": "7", "under:26932": None},
+    ... }
+    >>> print(_table("results/first_1", summary, [row]))
+    results/first_1: 6,100 evaluations, 61.0 s of search, 8.5 s of finalising
+                   child  validation    test  width  parameters
+           parent      -           -  0.8912  1.000     269,322
+       best, knee      7           -  0.8805  0.310      91,200
+      under:26932      -           -       -      -           -
+    """
+    found = {str(row["id"]): row for row in front}
+    picks: dict[str, str] = {}
+    for word, name in summary["picks"].items():
+        # What is not there is a line of its own.
+        key = word if name is None else name
+        picks[key] = f"{picks[key]}, {word}" if key in picks else word
+    shown: list[Row] = [{**summary["parent"], "id": None, "pick": "parent"}]
+    shown += [{**found.get(name, {}), "pick": word} for name, word in picks.items()]
+    rows = [[heading for heading, _, _ in _COLUMNS]]
+    rows += [[_cell(row, column, form) for _, column, form in _COLUMNS] for row in shown]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    seconds = summary["seconds"]
+    lines = [
+        f"{directory}: {summary['evaluations']:,d} evaluations, "
+        f"{seconds['search']:.1f} s of search, {seconds['finalise']:.1f} s of finalising"
+    ]
+    for cells in rows:
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+        lines.append("  " + "  ".join(padded))
+    return "\n".join(lines)
+
+
+def _cell(row: Row, column: str, form: str) -> str:
+    value = row.get(column)
+    return "-" if value is None else format(value, form)

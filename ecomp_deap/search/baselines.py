@@ -1,0 +1,102 @@
+"""Baselines: what simpler methods make of the training samples and evaluations of a search.
+
+Each method makes children at sizes spread over the range of the search's front, by a rule of its
+own. All are then trained alike: trials of several learning rates on the smallest, a middle and the
+largest of them, judged on the validation data and part of the budget; then every child with the
+rate that was best for the trial nearest in size. Validation data choose each method's front. Only
+random search has a use for evaluations, which would cost the others training samples.
+"""
+
+from collections.abc import Sequence
+
+from ecomp_deap.callbacks import Callback
+from ecomp_deap.checks import check_count
+from ecomp_deap.defaults import POPULATION
+from ecomp_deap.errors import argument_error
+from ecomp_deap.evaluation.threads import torch_threads
+from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
+from ecomp_deap.search.baseline_lab import BaselineResult, Lab
+from ecomp_deap.search.baseline_methods import BASELINES, INPUTS
+from ecomp_deap.search.budget import Budget
+from ecomp_deap.search.pruning import log_sizes
+from ecomp_deap.task import Task
+from ecomp_deap.toolbox import make_toolbox
+
+__all__ = ["BASELINES", "CHILDREN", "MAX_EPOCHS", "BaselineResult", "baselines"]
+
+#: Children that a method trains, if the budget is not enough for more, and their most epochs.
+CHILDREN, MAX_EPOCHS = 8, 60
+
+
+def baselines(
+    task: Task,
+    *,
+    budget: Budget,
+    between: tuple[int, int],
+    sizes: Sequence[int] = (),
+    names: Sequence[str] | None = None,
+    recipe: Recipe = FINALISE_RECIPE,
+    children: int = CHILDREN,
+    max_epochs: int = MAX_EPOCHS,
+    population: int = POPULATION,
+    seed: int = 0,
+    engine: str = "auto",
+    threads: int | None = None,
+    callback: Callback | None = None,
+) -> list[BaselineResult]:
+    """Return what each method makes of a search's budget.
+
+    Args:
+        task: What was asked of the search.
+        budget: What it took, see `Budget.of`. No method takes more.
+        between: Parameters of the smallest and of the largest child of its front.
+        sizes: Numbers of parameters, such as limits that children are compared under, that have to
+            be among the sizes that children are made for.
+        names: Methods of `BASELINES`, by default all; those that end in ``_inputs`` only if the
+            task prunes input features.
+        recipe: How the search finalised its children; trials go from half its rate to four times.
+        children: Children that a method trains; more if all had ``max_epochs`` otherwise.
+        max_epochs: No child trains for more.
+        population: Individuals of random search that are measured on one batch.
+        seed: Same seed, same result.
+        engine: See `make_toolbox`.
+        threads: See there.
+        callback: Told of every phase.
+
+    Raises:
+        ArgumentError: An unknown method, a number out of range, a recipe that does not suit the
+            task, or a parent that a method cannot work on.
+    """
+    for name, value, minimum in (
+        ("children", children, 1),
+        ("max_epochs", max_epochs, 0),
+        ("population", population, 1),
+    ):
+        check_count(name, value, minimum=minimum)
+    low, high = (check_count("between", count, minimum=1) for count in between)
+    if low > high:
+        raise argument_error("between", "a smaller and a larger number", between)
+    chosen = _names(task, names)
+    metric = task.metric.name
+    toolbox = make_toolbox(
+        task, objectives=(metric, "param_count"), seed=seed, engine=engine, threads=threads
+    )
+    toolbox.evaluator.check_recipe(recipe, name="recipe")
+    callback = Callback() if callback is None else callback
+    found = []
+    for name in chosen:
+        lab = Lab(toolbox, budget, lambda n: log_sizes(low, high, n, sizes), population, callback)
+        with torch_threads(toolbox.evaluator.torch_threads):
+            found.append(lab.run(name, BASELINES[name], recipe, children, max_epochs))
+    return found
+
+
+def _names(task: Task, names: Sequence[str] | None) -> list[str]:
+    """Return the methods that were asked for."""
+    known = [n for n in BASELINES if task.prune_inputs or not n.endswith(INPUTS)]
+    if names is None:
+        return known
+    for name in names:
+        if name not in known:
+            raise argument_error("names", f"names among {', '.join(known)}", name)
+    return list(dict.fromkeys(names))

@@ -1,0 +1,50 @@
+import json
+
+import pytest
+
+from ecomp_deap.errors import DataError
+from ecomp_deap.report import run_table
+from ecomp_deap.runs.directory import RunDirectory
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run directory made by hand, without a search."""
+    names = ("id", "validation_accuracy", "test_accuracy", "relative_width", "param_count")
+    front = [
+        dict(zip(names, values, strict=True))
+        for values in (("001", 0.7, 0.71, 0.1, 1000), ("002", 0.88, 0.87, 0.5, 20_000))
+    ]
+    directory = RunDirectory.create(tmp_path, "first")
+    directory.write_rows("front.csv", names, front)
+    parent = dict(zip(names, ("parent", 0.89, 0.88, 1.0, 100_000), strict=True))
+    summary = {
+        "parent": parent,
+        "best": front[1],
+        "picks": {"best": "002", "knee": "001", "within:0.01": "002", "under:900": None},
+        "seconds": {"search": 3.0, "finalise": 1.0},
+        "evaluations": 1200,
+    }
+    directory.write_json("summary.json", summary)
+    return directory.path
+
+
+def test_each_child_has_a_line_with_the_words_that_pick_it(folder):
+    lines = run_table(folder).splitlines()
+    assert lines[0] == f"{folder}: 1,200 evaluations, 3.0 s of search, 1.0 s of finalising"
+    assert [line.split() for line in lines[1:]] == [
+        ["child", "validation", "test", "width", "parameters"],
+        ["parent", "-", "0.8900", "0.8800", "1.000", "100,000"],
+        ["best,", "within:0.01", "002", "0.8800", "0.8700", "0.500", "20,000"],
+        ["knee", "001", "0.7000", "0.7100", "0.100", "1,000"],
+        ["under:900", "-", "-", "-", "-", "-"],
+    ]
+    assert len({len(line) for line in lines[1:]}) == 1
+
+
+def test_a_run_without_its_summary_is_refused(folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["picks"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(DataError, match=r"summary\.json: expected a run's summary, but KeyError"):
+        run_table(folder)
