@@ -7,6 +7,7 @@ __all__ = [
     "FINALISE_EPOCHS",
     "GENERATIONS",
     "GENOMES",
+    "HIGHEST_RATE",
     "IMPORTANCES",
     "LEARNT",
     "LOSS_WEIGHTS",
@@ -29,7 +30,7 @@ LOSS_WEIGHTS = (1.0, 2.0, 1.0)
 #: What evolves; the first is the default.
 GENOMES = ("mask", "width", "weights")
 #: What ranks units; the first is the default.
-IMPORTANCES = ("l1", "l2", "variance", "taylor", "similarity", "random")
+IMPORTANCES = ("l1", "l2", "variance", "taylor", "similarity", "reconstruction", "random")
 #: Where crossover takes weights from that both mates have learnt; the first is the default.
 LEARNT = ("either", "mean", "aligned")
 #: Mutations of each genome; the first is the default.
@@ -51,6 +52,9 @@ ENGINES = ("auto", "batched", "loop", "masked")
 BLOCK_SIZE = 25
 #: Bytes that engines may hold of several children: 2 GiB.
 MEMORY = 2**31
+
+#: The highest pruning rate of the first population.
+HIGHEST_RATE = 0.8
 
 POPULATION = 100
 GENERATIONS = 60

@@ -99,6 +99,9 @@ class Recipe:
         augment: ``(inputs, generator) -> inputs`` for the inputs of a batch, which it may change.
         averaging: Last fraction of the steps whose weights are averaged (Izmailov et al. 2018,
             "Averaging Weights Leads to Wider Optima"). 0 keeps the last step's.
+        size_power: When finalising, a child's learning rate is multiplied by (the parent's
+            parameters / the child's) to this power, as small networks want higher rates than large
+            ones.
 
     Raises:
         ArgumentError: A value is unknown or out of range.
@@ -114,6 +117,7 @@ class Recipe:
     mixup: float = 0.0
     augment: "Callable[[Any, np.random.Generator], Any] | None" = None
     averaging: float = 0.0
+    size_power: float = 0.0
 
     def __post_init__(self) -> None:
         _check_number("learning_rate", self.learning_rate, above=0.0)
@@ -132,6 +136,7 @@ class Recipe:
         _check_number("averaging", self.averaging, at_least=0.0)
         if self.averaging > 1:
             raise argument_error("averaging", "a fraction of at most 1", self.averaging)
+        _check_number("size_power", self.size_power, at_least=0.0)
 
     @property
     def needs_teacher(self) -> bool:

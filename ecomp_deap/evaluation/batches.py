@@ -1,5 +1,6 @@
 """`Batches`: the samples that each generation is scored, trained and calibrated on."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,14 @@ class Batches:
         n_search = len(self._task.splits.search)
         inputs, _ = self._batch(np.linspace(0, n_search - 1, min(n, n_search)).astype(int))
         return inputs
+
+    def spread_batches(self, n: int) -> Iterator[Any]:
+        """Yield the inputs of n samples, or of all if there are fewer, in batches of the task's."""
+        n_search, size = len(self._task.splits.search), self._task.batch_size
+        indices = np.linspace(0, n_search - 1, min(n, n_search)).astype(int)
+        for start in range(0, len(indices), size):
+            inputs, _ = self._batch(indices[start : start + size])
+            yield inputs
 
     def _scoring(self, generation: int) -> np.ndarray:
         return self._sampler.scoring(generation) if self._fixed is None else self._fixed

@@ -40,6 +40,7 @@ from ecomp_deap.network.importance import unit_importance
 from ecomp_deap.network.lessons import Teacher, check_recipe
 from ecomp_deap.network.probes import find_probe_layers
 from ecomp_deap.network.recalibration import recalibrate
+from ecomp_deap.network.reconstruction import reconstruction_importance
 from ecomp_deap.network.stack import DenseStack, Walk
 from ecomp_deap.network.structure import find_structure
 from ecomp_deap.recipe import Recipe
@@ -55,6 +56,8 @@ from ecomp_deap.task import Task
 
 __all__ = ["Evaluator"]
 
+# Samples that units are reconstructed on: several times as many as most groups have units.
+_RECONSTRUCTED = 4000
 # Samples that a recipe is tried on.
 _CHECKED = 64
 
@@ -79,7 +82,8 @@ class Evaluator:
             ``"l1"`` or ``"l2"`` norm of their weights, the ``"variance"`` of their activations,
             the loss without them to first order (``"taylor"``), or what the ``"similarity"`` loss
             becomes without them, for as many evaluations as there are units. The last three on
-            the batch of generation 0. Or ``"random"``.
+            the batch of generation 0. Or so that those that stay stand in for those that go
+            (``"reconstruction"``, on 4,000 search samples), or ``"random"``.
         latency: Whether children are timed, even if the task does not limit their latency.
         similarity: Whether similarity losses matter. If not, a parent is taken in which no probe
             layer is found, and they are 0.
@@ -312,6 +316,13 @@ class Evaluator:
             return similarity_contribution(
                 self.structure, lambda found: evaluate(context, (found, [0] * len(found)))
             )
+        if self._importance == "reconstruction":
+            with torch_threads(self.torch_threads):
+                return reconstruction_importance(
+                    *(self.task.parent, self.structure, self.arrays),
+                    self._batches.spread_batches(_RECONSTRUCTED),
+                    forward=self.task.apply,
+                )
         context = self.context(0)
         with torch_threads(self.torch_threads):
             return unit_importance(

@@ -15,6 +15,7 @@ from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Structure, making_dim
 from ecomp_deap.network.attention import with_open_heads
 from ecomp_deap.network.hooks import intercepting
+from ecomp_deap.network.reading import Forward, entries_last, layer_of, readers
 
 __all__ = [
     "IMPORTANCES",
@@ -28,7 +29,6 @@ __all__ = [
 #: The measures that `unit_importance` knows.
 IMPORTANCES = ("l1", "l2", "variance", "taylor")
 
-Forward = Callable[[nn.Module, Any], Any]
 Loss = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
@@ -123,14 +123,14 @@ def variance_importance(
     found = [np.zeros(group.n_units) for group in structure.groups]
 
     def record(tensor: str, read: torch.Tensor) -> torch.Tensor:
-        values = _entries_last(structure, tensor, read)
+        values = entries_last(structure, tensor, read)
         variances = values.reshape(-1, values.shape[-1]).var(dim=0, correction=0).numpy()
         for index, sums, counts in _by_unit(structure, tensor, variances[None]):
             found[index] += sums[0] / np.maximum(counts, 1)
         return read
 
     network = with_open_heads(parent, structure)
-    with intercepting(_readers(network, structure), record), torch.no_grad():
+    with intercepting(readers(network, structure), record), torch.no_grad():
         forward(network, inputs)
     return found
 
@@ -177,7 +177,7 @@ def taylor_importance(
         return own
 
     network = with_open_heads(parent, structure)
-    with intercepting(_readers(network, structure), record), torch.enable_grad():
+    with intercepting(readers(network, structure), record), torch.enable_grad():
         loss = loss_fn(forward(network, inputs), targets)
     if not loss.requires_grad:
         expected = "a loss and a forward that can be differentiated"
@@ -189,7 +189,7 @@ def taylor_importance(
     for (tensor, read), gradient in zip(reads, gradients, strict=True):
         if gradient is None:
             continue
-        values = _entries_last(structure, tensor, read.detach() * gradient)
+        values = entries_last(structure, tensor, read.detach() * gradient)
         for index, sums, _ in _by_unit(structure, tensor, _per_sample(values, n_samples).numpy()):
             changes[index][: len(sums)] += sums
     # Not the mean: the loss is one already.
@@ -212,27 +212,9 @@ def _weight_sums(
             for index, sums, _ in _by_unit(structure, tensor, rows, dim):
                 group = structure.groups[index]
                 is_maker = dim == making_dim(tensor, structure.tables)
-                if not is_maker if group.is_input else is_maker and _layer(tensor) == group.name:
+                if not is_maker if group.is_input else is_maker and layer_of(tensor) == group.name:
                     found[index] += sums[0]
     return found
-
-
-def _layer(tensor: str) -> str:
-    return tensor.rpartition(".")[0]
-
-
-def _readers(parent: nn.Module, structure: Structure) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the layers that read units, each under the name of its weight."""
-    for tensor in structure.tensors:
-        if structure.read_along(tensor) is not None:
-            yield tensor, parent.get_submodule(_layer(tensor))
-
-
-def _entries_last(structure: Structure, tensor: str, read: torch.Tensor) -> torch.Tensor:
-    """Return what a layer reads in double precision on the CPU, shape ``(..., n_entries)``."""
-    # A linear layer reads the last dimension, a convolution the one before the positions.
-    dim = 1 - len(structure.shapes[tensor])
-    return read.detach().cpu().double().movedim(dim, -1)
 
 
 def _per_sample(values: torch.Tensor, n_samples: int) -> torch.Tensor:

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ecomp_deap.defaults import HIGHEST_RATE
 from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Structure, WeightGenome, WidthGenome, ranked
 
 __all__ = [
-    "HIGHEST_RATE",
     "LOWEST_RATE",
     "initial_rates",
     "prune_masks",
@@ -18,35 +18,36 @@ __all__ = [
     "rate_range",
 ]
 
-#: The range of the initial pruning rates.
-LOWEST_RATE, HIGHEST_RATE = 0.1, 0.8
+#: The lowest initial pruning rate.
+LOWEST_RATE = 0.1
 
 
-def rate_range(feasible: float = 0.0) -> tuple[float, float]:
-    """Return the lowest and highest initial rate: 0.1 and 0.8, or where the limits are kept.
+def rate_range(feasible: float = 0.0, highest: float = HIGHEST_RATE) -> tuple[float, float]:
+    """Return the lowest and highest initial rate: 0.1 and ``highest``, or where limits are kept.
 
     Args:
         feasible: The rate from which on children keep the task's limits. It lies at the middle of
             the range, or below it.
+        highest: The highest rate without limits, above 0.1 and below 1.
 
     >>> rate_range(), [round(rate, 3) for rate in rate_range(0.9)]
     ((0.1, 0.8), [0.85, 0.95])
     """
-    highest = max(HIGHEST_RATE, (1 + feasible) / 2)
+    highest = max(highest, (1 + feasible) / 2)
     return max(LOWEST_RATE, 2 * feasible - highest), highest
 
 
-def initial_rates(n: int, feasible: float = 0.0) -> list[float]:
-    """Return ``n`` evenly spaced pruning rates of the range, its highest not included.
+def initial_rates(n: int, between: tuple[float, float] | None = None) -> list[float]:
+    """Return ``n`` evenly spaced pruning rates of a range, its highest not included.
 
     Args:
         n: Number of rates.
-        feasible: See `rate_range`.
+        between: The range, by default that of `rate_range`.
 
     >>> [round(rate, 3) for rate in initial_rates(7)]
     [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
     """
-    low, high = rate_range(feasible)
+    low, high = rate_range() if between is None else between
     return [low + i * (high - low) / n for i in range(n)]
 
 

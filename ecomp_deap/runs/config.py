@@ -13,6 +13,7 @@ from ecomp_deap.defaults import (
     FINALISE_COUNT,
     FINALISE_EPOCHS,
     GENERATIONS,
+    HIGHEST_RATE,
     LEARNT,
     LOSS_WEIGHTS,
     MUTATIONS,
@@ -65,6 +66,7 @@ tournament, got selection 'nsga2' (which takes --objectives)
     mutation: str | None = None
     learnt: str | None = None
     importance: str = "l1"
+    highest_rate: float = HIGHEST_RATE
     seed: int = 0
 
     protect: tuple[str, ...] | None = None
@@ -110,6 +112,7 @@ tournament, got selection 'nsga2' (which takes --objectives)
     finalise_temperature: float = FINALISE_RECIPE.temperature
     finalise_mixup: float = FINALISE_RECIPE.mixup
     finalise_averaging: float = FINALISE_RECIPE.averaging
+    finalise_size_power: float = FINALISE_RECIPE.size_power
     engine: str = "auto"
     threads: int | None = None
 

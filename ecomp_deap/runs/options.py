@@ -224,6 +224,12 @@ _TABLE = (
         Choice(IMPORTANCES),
         "which units go first, in the first population and in all of --genome width",
     ),
+    Option(
+        "highest_rate",
+        _SEARCH,
+        Number(above=0.1, maximum=0.999),
+        "share of the units that the smallest individual of the first population lacks",
+    ),
     Option("seed", _SEARCH, Integer(0, 2**32 - 1), "what all randomness follows from"),
     Option("protect", _UNITS, Names(), "layers whose units all stay", unset="none"),
     Option("min_units", _UNITS, Integer(1), "units that every group keeps at least"),
@@ -334,6 +340,12 @@ _TABLE = (
     Option("finalise_loss", _EVALUATION, Losses(), "as --train-loss, for this training"),
     Option("finalise_batch_size", _EVALUATION, Integer(1), "samples of each of its steps"),
     *_recipe("finalise_", "this training"),
+    Option(
+        "finalise_size_power",
+        _EVALUATION,
+        Number(minimum=0),
+        "power of (the parent's parameters / a child's) that its learning rate is multiplied by",
+    ),
     Option(
         "engine",
         _EVALUATION,

@@ -14,6 +14,7 @@ from ecomp_deap.defaults import (
     FINALISE_COUNT,
     FINALISE_EPOCHS,
     GENERATIONS,
+    HIGHEST_RATE,
     POPULATION,
     variation_rates,
 )
@@ -114,6 +115,7 @@ def compress(
     objectives: Sequence[str] | None = None,
     loss_weights: Sequence[float] | None = None,
     importance: str = "l1",
+    highest_rate: float = HIGHEST_RATE,
     recombination_layers: Sequence[str] | None = None,
     mutation: str | None = None,
     learnt: str | None = None,
@@ -133,11 +135,12 @@ def compress(
 
     Args:
         task: What is asked.
-        genome: See `make_toolbox`, like the next seven.
+        genome: See `make_toolbox`, like the next eight.
         selection: See there.
         objectives: See there.
         loss_weights: See there.
         importance: See there.
+        highest_rate: See there.
         recombination_layers: See there.
         mutation: See there.
         learnt: See there.
@@ -165,6 +168,7 @@ def compress(
         objectives=objectives,
         loss_weights=loss_weights,
         importance=importance,
+        highest_rate=highest_rate,
         recombination_layers=recombination_layers,
         mutation=mutation,
         learnt=learnt,

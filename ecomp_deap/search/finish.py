@@ -162,6 +162,7 @@ class Finisher:
         fit_children(
             *(modules, self.task.splits.search),
             recipe=recipe,
+            learning_rates=[self._rate(recipe, child) for child in chosen],
             epochs=epochs,
             loss_fn=self.task.loss_fn,
             forward=self.task.apply,
@@ -205,6 +206,11 @@ class Finisher:
                 tolerance=metric.tolerance,
             )
         ]
+
+    def _rate(self, recipe: Recipe, child: Child) -> float:
+        """Return the highest learning rate of a child."""
+        whole = self.evaluator.cost_model(self.evaluator.structure.widths).param_count
+        return recipe.learning_rate * (whole / child.validation.param_count) ** recipe.size_power
 
     def _better(self, child: Child, module: nn.Module, found: Measurement) -> Child:
         """Return a finalised child, or the child as it was if it got worse."""

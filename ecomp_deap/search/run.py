@@ -137,6 +137,7 @@ def _toolbox(config: RunConfig, parent: nn.Module, data: Splits) -> Toolbox:
         mutation=config.mutation,
         learnt=config.learnt,
         importance=config.importance,
+        highest_rate=config.highest_rate,
         seed=config.seed,
         engine=config.engine,
         threads=config.threads,

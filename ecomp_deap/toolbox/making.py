@@ -8,6 +8,7 @@ from torch import nn
 
 from ecomp_deap.defaults import (
     BLOCK_SIZE,
+    HIGHEST_RATE,
     LOSS_WEIGHTS,
     MEMORY,
     PARETO_SELECTIONS,
@@ -24,7 +25,7 @@ from ecomp_deap.operators import (
     pruned_widths,
     random_masks,
 )
-from ecomp_deap.operators.initialisation import rate_range
+from ecomp_deap.operators.initialisation import LOWEST_RATE, rate_range
 from ecomp_deap.operators.selection import make_selection
 from ecomp_deap.seeding import POPULATION_STREAM, draw_generator, generator, seed_stream
 from ecomp_deap.task import Task
@@ -46,6 +47,7 @@ def make_toolbox(
     objectives: Sequence[str] | None = None,
     loss_weights: Sequence[float] | None = None,
     importance: str = "l1",
+    highest_rate: float = HIGHEST_RATE,
     recombination_layers: Sequence[str] | None = None,
     mutation: str | None = None,
     learnt: str | None = None,
@@ -78,9 +80,11 @@ def make_toolbox(
         loss_weights: Weighted fitness: (accuracy, similarity, compression), by default (1, 2, 1).
             With a similarity of 0, a parent needs no probe layer.
         importance: Which units go first, in the first population, of which evenly spaced rates
-            from 0.1 to 0.8 are pruned (or more, see `rate_range`, so that half of it keeps the
-            task's limits), and in all of widths; see `Evaluator`. ``"random"``: other units in
-            each individual of the first population; with widths the same in all.
+            from 0.1 to ``highest_rate`` are pruned (or more, see `rate_range`, so that half of it
+            keeps the task's limits), and in all of widths; see `Evaluator`. ``"random"``: other
+            units in each individual of the first population; with widths the same in all.
+        highest_rate: Share of its units that the smallest individual of the first population lacks,
+            above 0.1 and below 1.
         recombination_layers: With weights: the layers that are crossed and mutated, by default
             all.
         mutation: With masks: ``"resize"`` (`mutResizeGroup`), ``"flips"`` (`mutFlipUnits`),
@@ -117,6 +121,8 @@ def make_toolbox(
     check_variation(task, genome, **variation)
     if genome == "weights" and engine == "masked":
         raise argument_error("engine", "'auto', 'batched' or 'loop' for genome='weights'", engine)
+    if not LOWEST_RATE < highest_rate < 1:
+        raise argument_error("highest_rate", f"above {LOWEST_RATE} and below 1", highest_rate)
     if genome != "mask" and task.inherit:
         why = "weight genomes vary by themselves, and widths carry no weights"
         raise argument_error("inherit", f"genome='mask'; {why}", genome)
@@ -148,8 +154,9 @@ def make_toolbox(
     select, options = make_selection(selection or default, len(fitness.signs))
     toolbox.register("select", select, **options)
     register_variation(toolbox, genome, **variation)
-    toolbox.register("individual", _make_individual, toolbox, importance == "random")
-    toolbox.register("population", _make_population, toolbox, importance == "random")
+    rates = rate_range(evaluator.limits.feasible_rate, highest_rate)
+    toolbox.register("individual", _make_individual, toolbox, importance == "random", rates)
+    toolbox.register("population", _make_population, toolbox, importance == "random", rates)
     seed_stream(seed, 0)
     return toolbox
 
@@ -183,13 +190,17 @@ def _compares(fitness: ParetoFitness | WeightedFitness) -> bool:
 
 
 def _make_individual(
-    toolbox: Toolbox, random_units: bool, rate: float | None = None, rng: Any = None
+    toolbox: Toolbox,
+    random_units: bool,
+    rates: tuple[float, float],
+    rate: float | None = None,
+    rng: Any = None,
 ) -> Any:
     """Return an individual pruned at ``rate``, by default a random one of the initial range."""
     rng = draw_generator() if rng is None else rng
     evaluator, cls = toolbox.evaluator, toolbox.individual_class
     if rate is None:
-        rate = float(rng.uniform(*rate_range(evaluator.limits.feasible_rate)))
+        rate = float(rng.uniform(*rates))
     if issubclass(cls, WidthGenome):
         return cls(pruned_widths(evaluator.structure, rate))
     if random_units:
@@ -203,10 +214,14 @@ def _make_individual(
     return cls(masks)
 
 
-def _make_population(toolbox: Toolbox, random_units: bool, n: int) -> list[Any]:
+def _make_population(
+    toolbox: Toolbox, random_units: bool, rates: tuple[float, float], n: int
+) -> list[Any]:
     """Return n individuals pruned at evenly spaced rates; the same ones for the same seed."""
     if n < 1:
         raise argument_error("n", "at least 1 individual", n)
     rng = generator(toolbox.evaluator.seed, POPULATION_STREAM)
-    rates = initial_rates(n, toolbox.evaluator.limits.feasible_rate)
-    return [_make_individual(toolbox, random_units, rate, rng) for rate in rates]
+    return [
+        _make_individual(toolbox, random_units, rates, rate, rng)
+        for rate in initial_rates(n, rates)
+    ]

@@ -24,12 +24,13 @@ def context_for(network, **options):
     task = Task(network, batch_for(network, n=80), **{"batch_size": N, **options})
     try:
         evaluator = Evaluator(task)
+        context = evaluator.context(1)
     except ArgumentError as error:
         if "dead layer" not in str(error):
             raise
         reject()
     assert evaluator.engine == "batched"
-    return evaluator.context(1)
+    return context
 
 
 def masks_for(context, n=5, seed=0):

@@ -135,7 +135,7 @@ def test_half_of_the_rates_keep_the_limits(n, feasible):
     low, high = rate_range(feasible)
     assert 0.1 <= low < high < 1
     assert high >= 0.8
-    found = initial_rates(n, feasible)
+    found = initial_rates(n, (low, high))
     assert all(low <= rate < high for rate in found)
     assert sum(rate < feasible for rate in found) <= n / 2 + 1
     if feasible <= 0.1:
