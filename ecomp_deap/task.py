@@ -86,7 +86,8 @@ class Task:
         validation: Data that choose children; by default 1/6 of ``data`` is split off.
         test: Data that are looked at once, for the report.
         probe_layers: Names of the layers whose embeddings are compared, by default those behind
-            each group of a stack, and of any other network up to four, see `find_probe_layers`.
+            each group of a stack, and of any other network up to four, see `find_probe_layers`. An
+            empty list saves the comparison where no objective asks for it.
         protect: Names of layers, or of modules that hold layers, whose units all stay.
         min_units: Units that every group keeps at least; or by the name of a layer, or
             ``"inputs"``, those of its group.
@@ -215,6 +216,9 @@ def _check(task: Task) -> None:
             check_count(name, getattr(task, name), minimum=1)
     if not isinstance(task.training, Recipe):
         raise argument_error("training", "a Recipe", task.training)
+    if task.training.size_power:
+        expected = "a recipe with a size_power of 0, which is for the final training alone"
+        raise argument_error("training", expected, task.training.size_power)
     latency = task.max_latency_ms
     is_number = isinstance(latency, (int, float)) and not isinstance(latency, bool)
     if latency is not None and not (is_number and 0 < latency < math.inf):

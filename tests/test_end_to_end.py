@@ -272,6 +272,7 @@ RECIPE = {
     "finalise_learning_rate": 0.004,
     "finalise_schedule": "cosine",
     "finalise_averaging": 0.5,
+    "finalise_size_power": 0.5,
 }
 
 

@@ -15,7 +15,7 @@ from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Structure, making_dim
 from ecomp_deap.network.attention import with_open_heads
 from ecomp_deap.network.hooks import intercepting
-from ecomp_deap.network.reading import Forward, entries_last, layer_of, readers
+from ecomp_deap.network.reading import entries_last, layer_of, readers
 
 __all__ = [
     "IMPORTANCES",
@@ -29,6 +29,7 @@ __all__ = [
 #: The measures that `unit_importance` knows.
 IMPORTANCES = ("l1", "l2", "variance", "taylor")
 
+Forward = Callable[[nn.Module, Any], Any]
 Loss = Callable[[Any, torch.Tensor], torch.Tensor]
 
 

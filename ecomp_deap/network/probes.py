@@ -84,7 +84,8 @@ def find_probe_layers(
         forward: ``(module, inputs) -> outputs``.
 
     Returns:
-        The probe layers in order; none where none was asked for by name and none was found.
+        The probe layers in order; none where an empty list was given, or no names were and no
+        layer was found.
 
     Raises:
         ArgumentError: A name that the parent does not have, a name twice, or a layer whose outputs
@@ -148,8 +149,8 @@ def _check_names(parent: nn.Module, names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise argument_error("probe_layers", f"names among {known}", name)
-    if len(set(names)) != len(names) or not names:
-        raise argument_error("probe_layers", "at least one name, none twice", tuple(names))
+    if len(set(names)) != len(names):
+        raise argument_error("probe_layers", "no name twice", tuple(names))
 
 
 def _outputs(network: nn.Module, inputs: Any, forward: Forward) -> dict[str, _Output]:

@@ -1,16 +1,13 @@
 """What layers read of the units of groups."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import nn
 
 from ecomp_deap.genomes import Structure
 
-__all__ = ["Forward", "entries_last", "layer_of", "readers"]
-
-Forward = Callable[[nn.Module, Any], Any]
+__all__ = ["entries_last", "layer_of", "readers"]
 
 
 def layer_of(tensor: str) -> str:

@@ -4,7 +4,7 @@ Norms and variances judge every unit by itself, and keep several that say the sa
 a set of units is how much of all units can be told from them, which is a column subset selection.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import nn
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.attention import with_open_heads
 from ecomp_deap.network.hooks import intercepting
-from ecomp_deap.network.reading import Forward, entries_last, readers
+from ecomp_deap.network.reading import entries_last, readers
 
 __all__ = ["reconstruction_importance"]
 
@@ -28,7 +28,7 @@ def reconstruction_importance(
     arrays: Mapping[str, np.ndarray],
     batches: Iterable[Any],
     *,
-    forward: Forward,
+    forward: Callable[[nn.Module, Any], Any],
 ) -> list[np.ndarray]:
     """Return, for each group, units ranked by how much of all units they add to what is known.
 

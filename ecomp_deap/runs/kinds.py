@@ -171,6 +171,8 @@ class Names(Kind):
     @property
     def expected(self) -> str:
         of = f" out of {', '.join(self.choices)}" if self.choices else ""
+        if not self.minimum:
+            return f"a list of distinct names{of}, or an empty one"
         return f"a list of at least {self.minimum} distinct name{'s' * (self.minimum > 1)}{of}"
 
     def accept(self, value: Any) -> tuple[str, ...]:
@@ -185,7 +187,7 @@ class Names(Kind):
         return tuple(value)
 
     def from_text(self, text: str) -> list[str]:
-        return [name.strip() for name in text.split(",")]
+        return [name.strip() for name in text.split(",")] if text or self.minimum else []
 
 
 class Weights(Kind):

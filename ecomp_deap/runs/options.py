@@ -286,8 +286,8 @@ _TABLE = (
     Option(
         "probe_layers",
         _FITNESS,
-        Names(),
-        "layers at which the similarity loss compares child and parent",
+        Names(minimum=0),
+        "layers at which the similarity loss compares child and parent; an empty list: nowhere",
         unset="the hidden layers",
     ),
     Option(

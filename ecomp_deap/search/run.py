@@ -182,7 +182,7 @@ def _as_used(config: RunConfig, toolbox: Toolbox) -> RunConfig:
         generations=generations,
         epochs=None,
         perplexity=evaluator.perplexity,
-        probe_layers=evaluator.probe_layers or None,
+        probe_layers=evaluator.probe_layers,
         engine=evaluator.engine,
         threads=evaluator.threads,
     )

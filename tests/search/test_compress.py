@@ -355,3 +355,27 @@ def test_any_measure_of_similarity_can_be_the_objective(tiny_task, name):
 def test_units_can_be_ranked_by_any_measure(tiny_task):
     result = compress(tiny_task(similarity="cka"), importance="similarity", **SMALL)
     assert result.front
+
+
+def test_a_search_that_compares_nothing_saves_the_comparison(tiny_task):
+    task = tiny_task(probe_layers=[])
+    result = compress(
+        task, objectives=("accuracy", "param_count"), population=6, generations=1, finalise_count=0
+    )
+    assert {child.validation.similarity_loss for child in result.front} == {0.0}
+    with pytest.raises(ArgumentError, match="probe_layers: expected names of layers"):
+        compress(task, population=6, generations=1)
+
+
+def test_units_that_stand_in_for_others_come_first_in_a_search(tiny_task):
+    options = {"population": 6, "generations": 1, "finalise_count": 0}
+    found = compress(tiny_task(prune_inputs=True), importance="reconstruction", **options)
+    again = compress(tiny_task(prune_inputs=True), importance="reconstruction", **options)
+    other = compress(tiny_task(prune_inputs=True), **options)
+    assert [c.kept for c in found.front] == [c.kept for c in again.front]
+    assert [c.kept for c in found.front] != [c.kept for c in other.front]
+
+
+def test_a_recipe_for_the_end_alone_is_refused_in_the_search(tiny_task):
+    with pytest.raises(ArgumentError, match="training: expected a recipe with a size_power of 0"):
+        tiny_task(train_steps=1, training=Recipe(size_power=0.5))

@@ -5,6 +5,7 @@ from torch import nn
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.errors import EcompError
 from ecomp_deap.measurement import Measurement
+from ecomp_deap.network import param_count
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.task import Metric, accuracy
@@ -159,6 +160,24 @@ def test_the_recipe_decides_how_children_are_finalised(tiny_task):
     first = finalised(tiny_task(), recipe)
     assert same_children(finalised(tiny_task(), recipe), first)
     assert not same_children(finalised(tiny_task()), first)
+
+
+def test_small_children_get_higher_rates(tiny_task, monkeypatch):
+    asked = {}
+
+    def note(modules, samples, *, learning_rates, **options):
+        asked.update(zip(map(param_count, modules), learning_rates, strict=True))
+
+    monkeypatch.setattr("ecomp_deap.search.finish.fit_children", note)
+    task = tiny_task()
+    finalised(task, Recipe(learning_rate=0.01, size_power=0.5))
+    whole = param_count(task.parent)
+    assert len(asked) > 1
+    for size, rate in asked.items():
+        assert rate == pytest.approx(0.01 * (whole / size) ** 0.5)
+    asked.clear()
+    finalised(task, Recipe(learning_rate=0.01))
+    assert set(asked.values()) == {0.01}
 
 
 def test_threads_and_engines_finalise_alike(tiny_task):

@@ -9,6 +9,7 @@ from deap import tools
 from torch import nn
 
 from ecomp_deap import make_toolbox
+from ecomp_deap.errors import ArgumentError
 from ecomp_deap.operators import initial_rates
 from tests.architectures import masked_outputs
 
@@ -68,6 +69,22 @@ def test_a_population_is_pruned_at_the_initial_rates(genome, tiny_task):
     assert [individual.widths for individual in population] == expected
     assert not any(individual.fitness.valid for individual in population)
     assert all(individual.measurement is None for individual in population)
+
+
+@genomes
+def test_the_smallest_individuals_can_be_smaller(genome, tiny_task):
+    toolbox = make_toolbox(tiny_task(), genome=genome, highest_rate=0.95)
+    rates = initial_rates(20, (0.1, 0.95))
+    expected = [(16 - int(rate * 16), 12 - int(rate * 12)) for rate in rates]
+    assert [individual.widths for individual in toolbox.population(n=20)] == expected
+    rates = [1 - toolbox.individual().widths[0] / 16 for _ in range(60)]
+    assert max(rates) > 0.8
+
+
+@pytest.mark.parametrize("rate", [0.1, 1.0])
+def test_the_highest_rate_has_to_leave_a_range(rate, tiny_task):
+    with pytest.raises(ArgumentError, match="highest_rate: expected above"):
+        make_toolbox(tiny_task(), highest_rate=rate)
 
 
 def test_l1_keeps_the_units_with_the_largest_incoming_weights(tiny_task):
