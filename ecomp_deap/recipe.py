@@ -138,6 +138,14 @@ class Recipe:
             raise argument_error("averaging", "a fraction of at most 1", self.averaging)
         _check_number("size_power", self.size_power, at_least=0.0)
 
+    def rate_for(self, param_count: int, parent_param_count: int) -> float:
+        """Return the highest learning rate of a child in the final training, see ``size_power``.
+
+        >>> Recipe(learning_rate=0.001, size_power=0.5).rate_for(100, 10_000)
+        0.01
+        """
+        return self.learning_rate * (parent_param_count / param_count) ** self.size_power
+
     @property
     def needs_teacher(self) -> bool:
         """Whether its losses need the parent."""

@@ -20,7 +20,7 @@ from ecomp_deap.toolbox import Toolbox
 
 __all__ = ["BaselineResult", "Lab", "Start"]
 
-# Rates that are tried, as multiples of the recipe's, each on so many children.
+# Rates that are tried, as multiples of the recipe's for a child's size, each on so many children.
 _RATES = (0.5, 1.0, 2.0, 4.0)
 _TRIED = 3
 
@@ -115,34 +115,46 @@ class Lab:
         )
         starts = make_starts(n_children)
         self.callback.on_phase(f"baseline {name}", len(starts))
-        rates = self._try_rates(starts, recipe, trial_epochs)
+        usual = [self._usual_rate(recipe, start) for start in starts]
+        best = self._try_rates(starts, recipe, trial_epochs)
         left = (self.budget.samples - self.samples) // n_samples
         epochs = min(max_epochs, left // max(len(starts), 1))
         self._train(
             starts,
-            [_nearest(rates, start.size, recipe.learning_rate) for start in starts],
+            [_nearest(best, s.size) * rate for s, rate in zip(starts, usual, strict=True)],
             *(recipe, epochs),
             on_each=self.callback.on_phase_step,
         )
         front = self.finisher.test(self.finisher.front(self.children))
-        return BaselineResult(name, front, self.samples, self.evaluations, epochs, rates)
+        whole = self._parent_size
+        found = {size: factor * recipe.rate_for(size, whole) for size, factor in best.items()}
+        return BaselineResult(name, front, self.samples, self.evaluations, epochs, found)
+
+    @property
+    def _parent_size(self) -> int:
+        return self.evaluator.cost_model(self.evaluator.structure.widths).param_count
+
+    def _usual_rate(self, recipe: Recipe, start: Start) -> float:
+        """Return the rate at which the search would finalise a child."""
+        return recipe.rate_for(start.size, self._parent_size)
 
     def _try_rates(self, starts: Sequence[Start], recipe: Recipe, epochs: int) -> dict[int, float]:
-        """Return the best rate of each child tried, by its parameters."""
+        """Return the best multiple of its usual rate for each child tried, by its parameters."""
         if not epochs or not starts:
             return {}
-        rates = [recipe.learning_rate * multiple for multiple in _RATES]
-        tried = [(start, rate) for start in spread(starts, _TRIED) for rate in rates]
+        tried = [(start, multiple) for start in spread(starts, _TRIED) for multiple in _RATES]
         measured = self._train(
-            [start for start, _ in tried], [rate for _, rate in tried], recipe, epochs
+            [start for start, _ in tried],
+            [multiple * self._usual_rate(recipe, start) for start, multiple in tried],
+            *(recipe, epochs),
         )
         sign = 1 if self.task.metric.maximise else -1
         best: dict[int, tuple[float, float]] = {}
-        for (start, rate), found in zip(tried, measured, strict=True):
+        for (start, multiple), found in zip(tried, measured, strict=True):
             value = -math.inf if found.failed else sign * found.metric
             if start.size not in best or value > best[start.size][0]:
-                best[start.size] = value, rate
-        return {size: rate for size, (_, rate) in best.items()}
+                best[start.size] = value, multiple
+        return {size: multiple for size, (_, multiple) in best.items()}
 
     def _train(
         self,
@@ -184,11 +196,11 @@ class Lab:
         return measured
 
 
-def _nearest(rates: dict[int, float], size: int, default: float) -> float:
-    """Return the rate of the child nearest in the logarithm of its parameters."""
-    if not rates:
-        return default
-    return rates[min(rates, key=lambda tried: abs(math.log(tried / size)))]
+def _nearest(multiples: dict[int, float], size: int) -> float:
+    """Return the multiple of the child nearest in the logarithm of its parameters; 1 for none."""
+    if not multiples:
+        return 1.0
+    return multiples[min(multiples, key=lambda tried: abs(math.log(tried / size)))]
 
 
 #: A method: it may search first, and returns what makes n children to be trained.

@@ -132,7 +132,8 @@ def random_search(lab: Lab) -> Callable[[int], list[Start]]:
     lab.evaluations = toolbox.counters.evaluations - before.evaluations
     lab.samples += toolbox.counters.training_samples - before.training_samples
     front = lab.finisher.front(lab.children)
-    return lambda n: [Start(c.module, c.widths, c.kept) for c in spread(front, n)]
+    sizes = [child.validation.param_count for child in front]
+    return lambda n: [Start(c.module, c.widths, c.kept) for c in spread(front, n, sizes)]
 
 
 #: By name: functions that take where children are made, and return what makes n of them.

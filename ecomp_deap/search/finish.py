@@ -151,18 +151,21 @@ class Finisher:
 
         Args:
             front: Children from the smallest to the largest; their modules are not changed.
-            n: Number of children to train, 0 for none.
+            n: Number of children to train, spread evenly by the logarithm of their parameters; 0
+                for none.
             epochs: Passes over the search data, 0 for none. A child that is worse for it on the
                 validation data stays as it was.
             recipe: How they train.
         """
-        chosen = self.test(spread(front, n) if epochs else [])
+        sizes = [child.validation.param_count for child in front]
+        chosen = self.test(spread(front, n, sizes) if epochs else [])
         self.callback.on_phase("finalising", len(chosen))
+        whole = self.evaluator.cost_model(self.evaluator.structure.widths).param_count
         modules = [copy_network(child.module) for child in chosen]
         fit_children(
             *(modules, self.task.splits.search),
             recipe=recipe,
-            learning_rates=[self._rate(recipe, child) for child in chosen],
+            learning_rates=[recipe.rate_for(c.validation.param_count, whole) for c in chosen],
             epochs=epochs,
             loss_fn=self.task.loss_fn,
             forward=self.task.apply,
@@ -206,11 +209,6 @@ class Finisher:
                 tolerance=metric.tolerance,
             )
         ]
-
-    def _rate(self, recipe: Recipe, child: Child) -> float:
-        """Return the highest learning rate of a child."""
-        whole = self.evaluator.cost_model(self.evaluator.structure.widths).param_count
-        return recipe.learning_rate * (whole / child.validation.param_count) ** recipe.size_power
 
     def _better(self, child: Child, module: nn.Module, found: Measurement) -> Child:
         """Return a finalised child, or the child as it was if it got worse."""

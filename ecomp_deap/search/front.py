@@ -65,14 +65,31 @@ def hypervolume(
     return float(moocore.hypervolume(np.asarray(points), ref=[worst_error, 0.0]))
 
 
-def spread(members: Sequence[T], n: int) -> list[T]:
+def spread(members: Sequence[T], n: int, sizes: Sequence[float] | None = None) -> list[T]:
     """Return n members at even distances of an ordered sequence, both ends among them.
+
+    Args:
+        members: Ordered by size, if there are sizes.
+        n: How many to take; all if there are not more.
+        sizes: Numbers of parameters, above 0, that distances are taken of, by their logarithms. By
+            default members are counted.
 
     >>> spread("abcdefg", 3)
     ['a', 'd', 'g']
+    >>> spread("abcdefg", 3, [100, 110, 120, 130, 1000, 9000, 10_000])
+    ['a', 'e', 'g']
     """
     if n >= len(members):
         return list(members)
     if n <= 1:
         return list(members[len(members) // 2 :][:n])
-    return [members[round(i * (len(members) - 1) / (n - 1))] for i in range(n)]
+    if sizes is None:
+        return [members[round(i * (len(members) - 1) / (n - 1))] for i in range(n)]
+    places = [math.log(size) for size in sizes]
+    left = list(range(len(members)))
+    chosen = []
+    for i in range(n):
+        wanted = places[0] + i * (places[-1] - places[0]) / (n - 1)
+        chosen.append(min(left, key=lambda j: abs(places[j] - wanted)))
+        left.remove(chosen[-1])
+    return [members[j] for j in sorted(chosen)]

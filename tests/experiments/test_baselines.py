@@ -5,7 +5,7 @@ import pytest
 
 from tests.experiments.scripts import read_table, run_main, run_script
 
-METHODS = "uniform_l1,random_search"
+METHODS = "uniform_l1_inputs,random_search"
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +13,7 @@ def arguments(small_fashion, small_parent_file, tmp_path_factory):
     config = tmp_path_factory.mktemp("config") / "small.toml"
     config.write_text(
         "population = 6\ngenerations = 1\ntrain-steps = 1\nfinalise-count = 2\n"
-        "finalise-epochs = 2\nperplexity = 10\nobjectives = ['accuracy', 'param_count']\n"
+        "finalise-epochs = 2\nbatch-size = 100\nmax-params = 200000\nobjectives = ['accuracy', 'param_count']\n"
     )
     return [
         *("--seeds", 2, "--config", config, "--methods", METHODS, "--limits", "15000,9000"),
@@ -33,7 +33,7 @@ def out(arguments, tmp_path_factory):
 
 
 def test_every_method_has_every_seed(out):
-    names = ("search", "uniform_l1", "random_search")
+    names = ("search", "uniform_l1_inputs", "random_search")
     runs = {(n, s): out / "runs" / f"{n}_seed_{s}.json" for n in names for s in (1, 2)}
     found = {key: json.loads(path.read_text()) for key, path in runs.items()}
     for (name, seed), run in found.items():

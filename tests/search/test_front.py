@@ -85,3 +85,17 @@ def test_spread_takes_different_members_in_order_and_both_ends(n_members, n):
         assert (chosen[0], chosen[-1]) == (0, n_members - 1)
         gaps = np.diff(chosen)
         assert gaps.max() - gaps.min() <= 2
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=2, max_size=40, unique=True), st.integers(2, 12))
+def test_members_spread_by_size(sizes, n):
+    sizes = sorted(sizes)
+    chosen = spread(sizes, n, sizes)
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == min(n, len(sizes))
+    assert {sizes[0], sizes[-1]} <= set(chosen)
+
+
+def test_members_are_even_by_the_logarithm_of_their_size():
+    sizes = [100, 101, 102, 103, 104, 1000, 10_000, 99_000, 100_000]
+    assert spread(sizes, 4, sizes) == [100, 1000, 10_000, 100_000]
