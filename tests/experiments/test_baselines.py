@@ -60,7 +60,7 @@ def test_finished_runs_are_kept(out, arguments, capsys):
         return {p: p.stat().st_mtime_ns for p in (out / "runs").rglob("*") if p.is_file()}
 
     before, text = files(), (out / "table.md").read_text()
-    gone = out / "runs" / "uniform_l1_seed_2.json"
+    gone = out / "runs" / "uniform_l1_inputs_seed_2.json"
     content = json.loads(gone.read_text())
     gone.unlink()
     run_main("baselines", *arguments, "--out", out)
