@@ -65,7 +65,7 @@ def test_finished_runs_are_kept(out, arguments, capsys):
     gone.unlink()
     run_main("baselines", *arguments, "--out", out)
     captured = capsys.readouterr()
-    assert captured.err.splitlines()[0].startswith("1/1: uniform_l1, seed 2: ")
+    assert captured.err.splitlines()[0].startswith("1/1: uniform_l1_inputs, seed 2: ")
     again = json.loads(gone.read_text())
     assert {**again, "seconds": 0} == {**content, "seconds": 0}
     assert {p: t for p, t in files().items() if p != gone} == {
