@@ -13,7 +13,8 @@ def arguments(small_fashion, small_parent_file, tmp_path_factory):
     config = tmp_path_factory.mktemp("config") / "small.toml"
     config.write_text(
         "population = 6\ngenerations = 1\ntrain-steps = 1\nfinalise-count = 2\n"
-        "finalise-epochs = 2\nbatch-size = 100\nmax-params = 200000\nobjectives = ['accuracy', 'param_count']\n"
+        "finalise-epochs = 2\nbatch-size = 100\nmax-params = 200000\n"
+        "objectives = ['accuracy', 'param_count']\n"
     )
     return [
         *("--seeds", 2, "--config", config, "--methods", METHODS, "--limits", "15000,9000"),
