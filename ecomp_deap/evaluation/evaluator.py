@@ -16,7 +16,6 @@ from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.evaluation.batched import supports_batched
 from ecomp_deap.evaluation.batches import Batches
 from ecomp_deap.evaluation.context import Context, Outcome
-from ecomp_deap.evaluation.contribution import similarity_contribution
 from ecomp_deap.evaluation.engines import (
     Block,
     can_thread,
@@ -29,6 +28,7 @@ from ecomp_deap.evaluation.engines import (
 from ecomp_deap.evaluation.limits import Limits
 from ecomp_deap.evaluation.measuring import failed_measurement
 from ecomp_deap.evaluation.parent import check_parent, proof_size
+from ecomp_deap.evaluation.ranking import importance_of_units
 from ecomp_deap.evaluation.scoring import Scorer
 from ecomp_deap.evaluation.threads import available_cores, thread_map, torch_threads
 from ecomp_deap.genomes import Genome, WidthGenome, ranked
@@ -36,15 +36,12 @@ from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.compile import compile_child, parent_arrays
 from ecomp_deap.network.cost_model import CostModel
 from ecomp_deap.network.embedding import embed
-from ecomp_deap.network.importance import unit_importance
 from ecomp_deap.network.lessons import Teacher, check_recipe
 from ecomp_deap.network.probes import find_probe_layers
 from ecomp_deap.network.recalibration import recalibrate
-from ecomp_deap.network.reconstruction import reconstruction_importance
 from ecomp_deap.network.stack import DenseStack, Walk
 from ecomp_deap.network.structure import find_structure
 from ecomp_deap.recipe import Recipe
-from ecomp_deap.seeding import RANKING_STREAM, generator
 from ecomp_deap.similarity import (
     SIMILARITIES,
     SimilarityLoss,
@@ -56,8 +53,6 @@ from ecomp_deap.task import Task
 
 __all__ = ["Evaluator"]
 
-# Samples that units are reconstructed on: several times as many as most groups have units.
-_RECONSTRUCTED = 4000
 # Samples that a recipe is tried on.
 _CHECKED = 64
 
@@ -307,34 +302,10 @@ class Evaluator:
     @cached_property
     def importance(self) -> list[np.ndarray]:
         """How much each unit matters, one array of shape ``(n_units,)`` per group."""
-        if self._importance == "random":
-            rng = generator(self.seed, RANKING_STREAM)
-            return [rng.random(group.n_units) for group in self.structure.groups]
-        if self._importance == "similarity":
-            # By an engine that is not chosen by timing, and so the same in every run.
-            context = replace(self.context(0), engine=self._first_engine, training=[])
-            return similarity_contribution(
-                self.structure, lambda found: evaluate(context, (found, [0] * len(found)))
-            )
-        if self._importance == "reconstruction":
-            with torch_threads(self.torch_threads):
-                return reconstruction_importance(
-                    *(self.task.parent, self.structure, self.arrays),
-                    self._batches.spread_batches(_RECONSTRUCTED),
-                    forward=self.task.apply,
-                )
-        context = self.context(0)
+        # By an engine that is not chosen by timing, and so the same in every run.
+        context = replace(self.context(0), engine=self._first_engine)
         with torch_threads(self.torch_threads):
-            return unit_importance(
-                self._importance,
-                self.task.parent,
-                self.structure,
-                self.arrays,
-                inputs=context.inputs,
-                targets=context.targets,
-                loss_fn=context.loss_fn,
-                forward=context.forward,
-            )
+            return importance_of_units(self._importance, context, self._batches, seed=self.seed)
 
     @cached_property
     def ranking(self) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ from ecomp_deap.exports import load_child
 from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.exports.samples import make_example
 from ecomp_deap.network import fit, load_parent, make_parent
+from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.code import child_in
 from ecomp_deap.task import default_forward
 
@@ -30,6 +31,7 @@ def train_parent(
     *,
     epochs: int = 10,
     seed: int = 0,
+    recipe: Recipe = FINALISE_RECIPE,
     on_epoch: Callable[[], None] | None = None,
 ) -> nn.Module:
     """Return a classifier trained on the search data, by default the original's parent.
@@ -39,6 +41,7 @@ def train_parent(
         network: What is trained, which is not changed; by default 784-256-256-10 with ReLU.
         epochs: Passes over them.
         seed: Of the initial weights and the order of the samples.
+        recipe: How it trains.
         on_epoch: Called after each epoch.
     """
     parent = _original(data, seed) if network is None else copy_network(network)
@@ -49,6 +52,7 @@ def train_parent(
         loss_fn=nn.functional.cross_entropy,
         forward=default_forward,
         seed=seed,
+        recipe=recipe,
         on_epoch=on_epoch,
     )
     return parent

@@ -5,6 +5,7 @@ import torch
 from ecomp_deap.data import Splits, TensorSamples
 from ecomp_deap.errors import DataError
 from ecomp_deap.exports import export
+from ecomp_deap.recipe import Recipe
 from ecomp_deap.search import train_parent
 from ecomp_deap.search.parent import find_trained_parent, parent_recipe
 from tests.architectures import equal_states, state_of
@@ -39,6 +40,12 @@ def test_training_depends_on_its_seed(tiny_splits):
     states = [state_of(train_parent(tiny_splits, epochs=1, seed=seed)) for seed in (1, 1, 2)]
     assert equal_states(states[0], states[1])
     assert not equal_states(states[0], states[2])
+
+
+def test_a_recipe_says_how_parents_train(tiny_splits):
+    usual = train_parent(tiny_splits, epochs=1)
+    other = train_parent(tiny_splits, epochs=1, recipe=Recipe(learning_rate=1e-4, mixup=0.2))
+    assert not equal_states(usual.state_dict(), other.state_dict())
 
 
 @pytest.mark.parametrize(
