@@ -137,6 +137,8 @@ class Recipe:
         if self.averaging > 1:
             raise argument_error("averaging", "a fraction of at most 1", self.averaging)
         _check_number("size_power", self.size_power, at_least=0.0)
+        if self.size_power > 1:
+            raise argument_error("size_power", "a power of at most 1", self.size_power)
 
     def rate_for(self, param_count: int, parent_param_count: int) -> float:
         """Return the highest learning rate of a child in the final training, see ``size_power``.

@@ -171,13 +171,14 @@ def _run_one(job: tuple[str, int, argparse.Namespace]) -> str:
     else:
         folder = options.out / _read(SEARCH, seed, options)["folder"]
         finished = FinishedRun.open(folder)
-        rows = finished.baseline_rows(
+        found = finished.baseline_rows(
             names=[method],
             sizes=options.limits,
             children=options.children,
             max_epochs=options.max_epochs,
             factory=build(options.network) if options.network != "dense" else None,
         )
+        rows = found[method]
     seconds = time.perf_counter() - started
     found = {
         "method": method,

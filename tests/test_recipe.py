@@ -38,6 +38,7 @@ def cut(inputs, rng):
         ({"mixup": math.inf}, "mixup: expected a finite number of at least 0"),
         ({"augment": 1}, "augment: expected a callable, or None, got 1"),
         ({"averaging": -0.1}, "averaging: expected a finite number of at least 0"),
+        ({"size_power": 1.5}, "size_power: expected a power of at most 1, got 1.5"),
         ({"size_power": -0.5}, "size_power: expected a finite number of at least 0"),
         ({"averaging": 1.1}, "averaging: expected a fraction of at most 1, got 1.1"),
     ],

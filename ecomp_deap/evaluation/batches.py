@@ -93,11 +93,12 @@ class Batches:
         return inputs
 
     def spread_batches(self, n: int) -> Iterator[Any]:
-        """Yield the inputs of n samples, or of all if there are fewer, in batches of the task's."""
+        """Yield the inputs of n samples, or of all if there are fewer, a batch after the other."""
         n_search, size = len(self._task.splits.search), self._task.batch_size
         indices = np.linspace(0, n_search - 1, min(n, n_search)).astype(int)
-        for start in range(0, len(indices), size):
-            inputs, _ = self._batch(indices[start : start + size])
+        # Of about one size, as a norm over a batch takes no single sample.
+        for part in np.array_split(indices, -(-len(indices) // size)):
+            inputs, _ = self._batch(part)
             yield inputs
 
     def _scoring(self, generation: int) -> np.ndarray:

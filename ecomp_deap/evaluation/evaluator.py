@@ -88,6 +88,7 @@ class Evaluator:
         probes: The probe layers, and how their outputs lie.
         cost_model: Tells what children cost.
         limits: Tells by how much children exceed the task's limits.
+        importance_name: What ranks units.
         engine: The engine that is used.
         threads: The number of threads that is used.
 
@@ -121,7 +122,7 @@ class Evaluator:
         if importance not in IMPORTANCES:
             raise argument_error("importance", f"one of {IMPORTANCES}", importance)
         self.task, self.seed, self.block_size = task, seed, block_size
-        self._importance = importance
+        self.importance_name = importance
         self.threads = threads or 1
         self._memory = memory // (threads or available_cores())
         # What is open for `settle` to choose.
@@ -305,7 +306,7 @@ class Evaluator:
         # By an engine that is not chosen by timing, and so the same in every run.
         context = replace(self.context(0), engine=self._first_engine)
         with torch_threads(self.torch_threads):
-            return importance_of_units(self._importance, context, self._batches, seed=self.seed)
+            return importance_of_units(self.importance_name, context, self._batches, seed=self.seed)
 
     @cached_property
     def ranking(self) -> list[np.ndarray]:

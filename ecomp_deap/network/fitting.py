@@ -115,7 +115,7 @@ def _groups(children: Sequence[nn.Module], course: Course, forward: Forward) -> 
     inputs, _ = course.samples.batch(np.arange(min(2, len(course.samples))))
     kinds: dict[Any, list[int]] = {}
     for i, child in enumerate(children):
-        if _is_stack(child, inputs):
+        if _is_stack(child, inputs, _probes(course)):
             kinds.setdefault(_architecture(child), []).append(i)
     groups = []
     for places in kinds.values():
@@ -126,11 +126,18 @@ def _groups(children: Sequence[nn.Module], course: Course, forward: Forward) -> 
     return groups
 
 
-def _is_stack(child: nn.Module, inputs: Any) -> bool:
+def _probes(course: Course) -> tuple[str, ...]:
+    """Return the layers whose embeddings the losses compare."""
+    if course.teacher is None or "similarity" not in course.recipe.loss:
+        return ()
+    return tuple(probe.name for probe in course.teacher.probes)
+
+
+def _is_stack(child: nn.Module, inputs: Any, probes: tuple[str, ...]) -> bool:
     """Return whether `StackTrainer` gives what the child's own modules would."""
     if not isinstance(inputs, torch.Tensor):
         return False
-    if not DenseStack.supports(child, (), others=(InputLinear,)):
+    if not DenseStack.supports(child, probes, others=(InputLinear,)):
         return False
     stack = DenseStack(child, ())
     layers = [module for _, module in stack.stages if isinstance(module, nn.Linear)]
@@ -166,7 +173,7 @@ def _fit_stacks(
 ) -> None:
     trainers = [
         StackTrainer(
-            DenseStack(children[group[0]], ()),
+            DenseStack(children[group[0]], _probes(course)),
             [_tensors(children[i]) for i in group],
             recipe=course.recipe,
             n_steps=course.n_steps,

@@ -125,7 +125,7 @@ def check_logits(outputs: Any) -> torch.Tensor:
     """
     if not isinstance(outputs, torch.Tensor):
         got: Any = type(outputs).__name__
-    elif outputs.ndim == 2 and outputs.is_floating_point():
+    elif outputs.ndim == 2 and outputs.shape[1] > 1 and outputs.is_floating_point():
         return outputs
     else:
         got = f"{outputs.dtype} of shape {tuple(outputs.shape)}"

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.attention import with_open_heads
 from ecomp_deap.network.hooks import intercepting
@@ -50,6 +51,9 @@ def reconstruction_importance(
         One double array of shape ``(n_units,)`` per group: the number of units that a unit comes
         before, itself counted.
 
+    Raises:
+        ArgumentError: Values that are not finite.
+
     Source: the greedy algorithm of Farahat, Ghodsi and Kamel (2011), "An efficient greedy method
     for unsupervised feature selection". Pruning by linear reconstruction: Chee et al. (2022),
     "Model preserving compression for neural networks".
@@ -60,7 +64,10 @@ def reconstruction_importance(
         for inputs in batches:
             forward(network, inputs)
     found = []
-    for covariance in sums.covariances():
+    for group, covariance in zip(structure.groups, sums.covariances(), strict=True):
+        if not np.isfinite(covariance).all():
+            expected = f"finite values for the units of {group.name!r}"
+            raise argument_error("importance 'reconstruction'", expected, "NaN or Inf")
         order = _greedy(covariance)
         importance = np.empty(len(order))
         importance[order] = np.arange(len(order), 0, -1)
@@ -76,7 +83,7 @@ class _Sums:
 
     def __init__(self, structure: Structure, arrays: Mapping[str, np.ndarray]) -> None:
         self._structure, self._arrays = structure, arrays
-        # By tensor, group and entry of the unit: number of rows, sums, sums of products.
+        # By tensor, group and entry of the unit: number of rows, sums, sums of products, first row.
         self._found: dict[tuple[str, int, int], list[Any]] = {}
 
     def add(self, tensor: str, read: torch.Tensor) -> torch.Tensor:
@@ -85,18 +92,23 @@ class _Sums:
         values = values.reshape(-1, values.shape[-1])
         axis = self._structure.tensors[tensor][1]
         assert axis is not None
-        weight = np.moveaxis(self._arrays[tensor].astype(np.float64), 1, -1)
-        norms = np.sqrt(np.square(weight).reshape(-1, weight.shape[-1]).sum(axis=0))
-        # A grouped convolution numbers the inputs of each of its groups from 0.
-        times = values.shape[1] // len(norms)
-        values = values * torch.from_numpy(np.tile(norms, times))
+        weight = np.square(self._arrays[tensor].astype(np.float64))
+        size = weight.shape[1]
+        # A grouped convolution numbers the inputs of each of its groups from 0, and an input meets
+        # its own group's filters alone.
+        times = values.shape[1] // size
+        squares = np.moveaxis(weight.reshape(times, -1, *weight.shape[1:]), 2, -1)
+        norms = np.sqrt(squares.reshape(times, -1, size).sum(axis=1)).ravel()
+        values = values * torch.from_numpy(norms)
         for group in axis.groups:
-            units = np.tile(axis.units(group, len(norms)), times)
-            for entry, columns in enumerate(
-                _by_entry(units, self._structure.groups[group].n_units)
-            ):
+            units = np.tile(axis.units(group, size), times)
+            n_units = self._structure.groups[group].n_units
+            for entry, columns in enumerate(_by_entry(units, n_units)):
                 own = values[:, torch.from_numpy(columns)]
-                found = self._found.setdefault((tensor, group, entry), [0, 0.0, 0.0])
+                # From the first row on, so that what is constant is exactly 0.
+                start = [0, 0.0, 0.0, own[0].clone()]
+                found = self._found.setdefault((tensor, group, entry), start)
+                own = own - found[3]
                 found[0] += len(own)
                 found[1] = found[1] + own.sum(dim=0)
                 found[2] = found[2] + own.T @ own
@@ -105,7 +117,7 @@ class _Sums:
     def covariances(self) -> list[np.ndarray]:
         """Return the units' covariance for each group, summed over all that read them."""
         total = [np.zeros((group.n_units,) * 2) for group in self._structure.groups]
-        for (_, group, _), (n, sums, products) in self._found.items():
+        for (_, group, _), (n, sums, products, _) in self._found.items():
             total[group] += (products / n - torch.outer(sums, sums) / n**2).numpy()
         return total
 
@@ -125,7 +137,7 @@ def _by_entry(units: np.ndarray, n_units: int) -> list[np.ndarray]:
 def _greedy(covariance: np.ndarray) -> list[int]:
     """Return all units' indices, those from which the others follow best first."""
     rest = covariance.copy()
-    nothing = _NOTHING * np.trace(covariance)
+    nothing = _NOTHING * max(float(np.trace(covariance)), 0.0)
     order: list[int] = []
     for _ in range(len(covariance)):
         left = np.diagonal(rest).copy()

@@ -106,6 +106,14 @@ def _new_scratch(like: torch.Tensor, size: int) -> Sequence[torch.Tensor]:
     return like.new_zeros(3, size).unbind()
 
 
+def _taught(stack: DenseStack, recipe: Recipe) -> Sequence[tuple[str, nn.Module]]:
+    """Return the stages that the losses depend on: the others do not even decay."""
+    if recipe.loss.keys() != {"similarity"}:
+        return stack.stages
+    probed = [i for i, (name, _) in enumerate(stack.stages) if name in stack.probe_layers]
+    return stack.stages[: max(probed, default=len(stack.stages)) + 1]
+
+
 class StackTrainer:
     """Takes several children through gradient steps, as `network.train` takes a module.
 
@@ -141,7 +149,7 @@ class StackTrainer:
         numbers = [{n: t for n, t in c.items() if t.is_floating_point()} for c in children]
         trainable = {
             f"{name}.{key}"
-            for name, module in stack.stages
+            for name, module in _taught(stack, recipe)
             for key, parameter in module.named_parameters(recurse=False)
             if parameter.requires_grad
         }

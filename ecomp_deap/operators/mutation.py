@@ -1,5 +1,6 @@
 """Mutation: one individual changes a little (in place)."""
 
+import math
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -40,10 +41,11 @@ def mutOneOf(
         probabilities: How often each is drawn, in proportion.
 
     Raises:
-        ArgumentError: Not as many of one as of the other, or a probability below 0.
+        ArgumentError: Not as many of one as of the other, a probability below 0, or none above.
     """
-    if len(operators) != len(probabilities) or min(probabilities, default=-1) < 0:
-        expected = f"{len(operators)} numbers of at least 0"
+    sound = all(0 <= probability < math.inf for probability in probabilities)
+    if len(operators) != len(probabilities) or not sound or not any(probabilities):
+        expected = f"{len(operators)} finite numbers of at least 0, not all 0"
         raise argument_error("probabilities", expected, probabilities)
     operator = random.choices(operators, probabilities)[0]
     operator(individual)
@@ -153,7 +155,7 @@ def mutFlipUnits(
     rng = draw_generator()
     masks = []
     for i, (group, mask) in enumerate(zip(structure.groups, individual.masks, strict=True)):
-        probability = np.full(mask.size, indpb)
+        probability = np.full(mask.size, float(indpb))
         if importance is not None:
             lean = min(indpb, 1 - indpb)
             probability[mask] -= lean * tilt(importance[i][mask])

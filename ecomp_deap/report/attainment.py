@@ -16,6 +16,9 @@ __all__ = ["attainment_surface", "plot_attainment"]
 
 Row = Mapping[str, Any]
 
+# Of numbers of fronts, for rounding.
+_SLACK = 1e-9
+
 # Methods whose names differ by this share a colour.
 _DASHED = "_inputs"
 
@@ -51,7 +54,7 @@ def attainment_surface(
     # A front without children attains nothing, but counts.
     wanted = percentile / 100 * len(fronts)
     n_sets = len(set(sets))
-    if not points or wanted > n_sets:
+    if not points or wanted > n_sets + _SLACK:
         return np.empty((2, 0))
     surface = moocore.eaf(
         np.array(points), np.array(sets), percentiles=[min(100 * wanted / n_sets, 100)]

@@ -122,12 +122,15 @@ class RunDirectory:
     def summary(self) -> dict[str, Any]:
         """Return the content of ``summary.json``: ``parent``, ``best``, ``picks`` and more.
 
+        A run of an older version has no picks but the best child.
+
         Raises:
             DataError: The file is missing or damaged.
         """
         path = self.path / "summary.json"
         try:
             summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            summary.setdefault("picks", {"best": summary["best"]["id"]})
             for name in ("parent", "best", "picks"):
                 dict(summary[name])
             return summary

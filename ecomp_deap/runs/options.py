@@ -228,7 +228,7 @@ _TABLE = (
         "highest_rate",
         _SEARCH,
         Number(above=0.1, maximum=0.999),
-        "share of the units that the smallest individual of the first population lacks",
+        "the first population is pruned at evenly spaced rates from 0.1 up to this one",
     ),
     Option("seed", _SEARCH, Integer(0, 2**32 - 1), "what all randomness follows from"),
     Option("protect", _UNITS, Names(), "layers whose units all stay", unset="none"),
@@ -343,7 +343,7 @@ _TABLE = (
     Option(
         "finalise_size_power",
         _EVALUATION,
-        Number(minimum=0),
+        Number(minimum=0, maximum=1),
         "power of (the parent's parameters / a child's) that its learning rate is multiplied by",
     ),
     Option(

@@ -125,10 +125,15 @@ class Lab:
             *(recipe, epochs),
             on_each=self.callback.on_phase_step,
         )
-        front = self.finisher.test(self.finisher.front(self.children))
+        front = self.finisher.test(self.front())
         whole = self._parent_size
         found = {size: factor * recipe.rate_for(size, whole) for size, factor in best.items()}
         return BaselineResult(name, front, self.samples, self.evaluations, epochs, found)
+
+    def front(self) -> list[Child]:
+        """Return the non-dominated of the children scored so far that keep the task's limits."""
+        feasible = [child for child in self.children if child.validation.violation == 0]
+        return self.finisher.front(feasible)
 
     @property
     def _parent_size(self) -> int:

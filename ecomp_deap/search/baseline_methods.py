@@ -131,7 +131,7 @@ def random_search(lab: Lab) -> Callable[[int], list[Start]]:
     lab.children += lab.finisher.score(list(archive))
     lab.evaluations = toolbox.counters.evaluations - before.evaluations
     lab.samples += toolbox.counters.training_samples - before.training_samples
-    front = lab.finisher.front(lab.children)
+    front = lab.front()
     sizes = [child.validation.param_count for child in front]
     return lambda n: [Start(c.module, c.widths, c.kept) for c in spread(front, n, sizes)]
 

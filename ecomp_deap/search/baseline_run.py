@@ -58,7 +58,7 @@ def baselines_of_run(
     finished = FinishedRun.open(run)
     if limits is None:
         limits = shares_of(finished.parent["param_count"])
-    rows = finished.baseline_rows(
+    found = finished.baseline_rows(
         names=names,
         sizes=limits,
         children=children,
@@ -66,11 +66,11 @@ def baselines_of_run(
         factory=factory,
         callback=callback,
     )
-    rows = [*finished.search_rows(), *rows]
+    found = {SEARCH: finished.search_rows(), **found}
+    rows = [row for own in found.values() for row in own]
     finished.directory.write_rows("baselines.csv", _COLUMNS, rows)
-    fronts: dict[str, list[list[dict[str, Any]]]] = {}
-    for row in rows:
-        fronts.setdefault(row["method"], [[]])[0].append(row)
+    # Those without a child too, so that the table says so.
+    fronts = {name: [own] for name, own in found.items()}
     lines = comparison(
         fronts,
         parent_param_count=finished.parent["param_count"],
@@ -129,8 +129,11 @@ class FinishedRun:
 
     def search_rows(self) -> list[dict[str, Any]]:
         """Return the children that validation chooses, as rows of ``baselines.csv``."""
-        own = (self.config.finalise_epochs, self.budget.samples, self.budget.evaluations)
-        return [_row(row, SEARCH, *own) for row in chosen_rows(self.front)]
+        took = self.budget.samples, self.budget.evaluations
+        return [
+            _row(row, SEARCH, self.config.finalise_epochs if _is_finalised(row) else 0, *took)
+            for row in chosen_rows(self.front)
+        ]
 
     def baseline_rows(
         self,
@@ -141,8 +144,8 @@ class FinishedRun:
         max_epochs: int = MAX_EPOCHS,
         factory: Factory | None = None,
         callback: Callback | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return the children of each method as rows of ``baselines.csv``, see `baselines`."""
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Return each method's children as rows of ``baselines.csv``, see `baselines`."""
         config = self.config
         counts = [row["param_count"] for row in self.front]
         module = child_in(self.directory.parent, factory)
@@ -161,11 +164,13 @@ class FinishedRun:
             threads=config.threads,
             callback=callback,
         )
-        return [
-            _row(child.as_row(), f.name, f.epochs, f.samples, f.evaluations)
+        return {
+            f.name: [
+                _row(child.as_row(), f.name, f.epochs, f.samples, f.evaluations)
+                for child in f.children
+            ]
             for f in found
-            for child in f.children
-        ]
+        }
 
 
 def _row(
@@ -173,3 +178,7 @@ def _row(
 ) -> dict[str, Any]:
     own = {"method": method, "epochs": epochs, "samples": samples, "evaluations": evaluations}
     return {name: {**child, **own}[name] for name in _COLUMNS}
+
+
+def _is_finalised(row: Mapping[str, Any]) -> bool:
+    return row.get("validation_accuracy_before") is not None

@@ -83,8 +83,8 @@ def make_toolbox(
             from 0.1 to ``highest_rate`` are pruned (or more, see `rate_range`, so that half of it
             keeps the task's limits), and in all of widths; see `Evaluator`. ``"random"``: other
             units in each individual of the first population; with widths the same in all.
-        highest_rate: Share of its units that the smallest individual of the first population lacks,
-            above 0.1 and below 1.
+        highest_rate: Upper end, not included, of the rates of the first population, above 0.1 and
+            below 1.
         recombination_layers: With weights: the layers that are crossed and mutated, by default
             all.
         mutation: With masks: ``"resize"`` (`mutResizeGroup`), ``"flips"`` (`mutFlipUnits`),

@@ -158,7 +158,10 @@ def _by_importance(
     toolbox: Toolbox, operator: Callable[..., Any], individual: Any, **options: Any
 ) -> Any:
     """Mutate by an operator that asks for importance, which is not computed before it is needed."""
-    return operator(individual, importance=toolbox.evaluator.importance, **options)
+    evaluator = toolbox.evaluator
+    # One random ranking for a whole search would favour the same units throughout.
+    importance = None if evaluator.importance_name == "random" else evaluator.importance
+    return operator(individual, importance=importance, **options)
 
 
 def _param_count(cost_model: CostModel, widths: Sequence[int]) -> int:

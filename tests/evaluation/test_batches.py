@@ -67,3 +67,10 @@ def test_batches_beyond_the_data_are_refused():
         batches(batch_size=41)
     with pytest.raises(ArgumentError, match=r"at most 39 .* so that some are left to train on"):
         batches(batch_size=40, train_steps=1)
+
+
+def test_spread_batches_have_about_one_size():
+    found = list(batches(n=41, batch_size=20).spread_batches(100))
+    assert sorted(len(inputs) for inputs in found) == [13, 14, 14]
+    assert len(torch.cat(found).unique(dim=0)) == 41
+    assert [len(inputs) for inputs in batches(n=41, batch_size=20).spread_batches(10)] == [10]

@@ -207,3 +207,21 @@ def test_averaged_weights_get_statistics_of_their_own():
             units = child[0](data.inputs)
         torch.testing.assert_close(child[1].running_mean, units.mean(dim=0))
         assert np.isfinite(units.numpy()).all()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_layers_behind_the_last_comparison_do_not_decay(optimizer):
+    parent = dense_parent()
+    recipe = Recipe(loss={"similarity": 1}, weight_decay=0.5, optimizer=optimizer, batch_size=20)
+    teacher = teacher_for(parent, "1")
+    children = children_of(parent, 3)
+    assert together_and_apart(children, recipe=recipe, teacher=teacher) < 1e-5
+
+
+def test_comparisons_inside_a_nested_stack_are_followed(fitted):
+    flat = dense_parent()
+    parent = nn.Sequential(flat[:2], flat[2:]).eval()
+    children = [copy.deepcopy(parent)]
+    recipe = Recipe(loss={"similarity": 1, "task": 1}, batch_size=20)
+    teacher = teacher_for(parent, "0")
+    assert together_and_apart(children, recipe=recipe, teacher=teacher) == 0

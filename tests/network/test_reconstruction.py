@@ -1,9 +1,11 @@
 """Reconstruction: who stands in for whom."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from ecomp_deap.errors import ArgumentError
 from ecomp_deap.network import find_structure
 from ecomp_deap.network.compile import parent_arrays
 from ecomp_deap.network.reconstruction import reconstruction_importance
@@ -119,3 +121,38 @@ def test_channels_count_by_position_and_behind_a_flatten():
 def test_grouped_convolutions_rank_what_goes_together():
     for values in _importance(_convolutions(groups=2), torch.randn(40, 1, 6, 6)):
         assert sorted(values) == list(range(1, len(values) + 1))
+
+
+def test_a_channel_counts_by_the_filters_of_its_own_group():
+    parent = _convolutions(groups=2)
+    with torch.no_grad():
+        for channel, scale in enumerate((0.01, 10.0, 10.0, 10.0)):
+            parent[0].weight[channel] *= scale
+        parent[0].bias.zero_()
+        # Of each group of filters, what the first and the second channel that it reads count.
+        for filters, first, second in (((0, 1), 1.0, 0.01), ((2, 3), 0.01, 0.1)):
+            for one in filters:
+                parent[2].weight[one, 0], parent[2].weight[one, 1] = first, second
+    units, *_ = _importance(parent, torch.randn(40, 1, 6, 6))
+    # Unit 0 is channels 0 and 2, unit 1 is channels 1 and 3.
+    assert _order(units) == [1, 0]
+
+
+@pytest.mark.parametrize("bias", [0.1, 0.7, 1e9])
+def test_units_that_never_change_are_ranked_all_the_same(bias):
+    torch.manual_seed(0)
+    parent = nn.Sequential(nn.Linear(8, 7), nn.Softplus(), nn.Linear(7, 3)).double()
+    with torch.no_grad():
+        parent[0].weight.zero_()
+        parent[0].bias.fill_(bias)
+    inputs = torch.randn(60, 8).double() + 1.7e9
+    for values in _importance(parent, inputs[:30], inputs[30:], prune_inputs=True):
+        assert sorted(values) == list(range(1, len(values) + 1))
+
+
+def test_values_that_are_not_finite_are_refused():
+    inputs = torch.randn(30, 8)
+    bad = inputs.clone()
+    bad[3, 3] = float("nan")
+    with pytest.raises(ArgumentError, match="importance 'reconstruction': expected finite values"):
+        _importance(_dense(), inputs, bad)
