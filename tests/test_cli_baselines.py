@@ -6,6 +6,7 @@ import pytest
 
 from ecomp_deap.cli import main
 from ecomp_deap.runs.directory import read_front
+from ecomp_deap.search.baseline_run import FinishedRun
 from ecomp_deap.search.baselines import BASELINES
 from tests.test_cli import SLOW_TO_IMPORT, in_new_process
 
@@ -83,6 +84,13 @@ def test_methods_and_limits_are_chosen_and_the_table_is_shown(run, capsys):
     once = (run / "baselines.csv").read_bytes()
     assert main(["baselines", str(run), *words, "--quiet"]) == 0
     assert (run / "baselines.csv").read_bytes() == once
+
+
+def test_a_method_without_a_child_is_in_the_table(run, monkeypatch, capsys):
+    empty = {"uniform_l1": []}
+    monkeypatch.setattr(FinishedRun, "baseline_rows", lambda *_, **__: empty)
+    assert main(["baselines", str(run), "--methods", "uniform_l1"]) == 0
+    assert "| uniform l1 |" in capsys.readouterr().out.replace("*", "").lower()
 
 
 @pytest.mark.parametrize(

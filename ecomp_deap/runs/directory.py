@@ -136,7 +136,7 @@ class RunDirectory:
             return summary
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: expected a run's summary, but {error!r}") from error
 
     def config(self) -> RunConfig:

@@ -125,8 +125,13 @@ def test_weights_give_every_measure_the_spread_of_the_original(runs, arguments):
 
 def test_without_generations_all_arms_find_the_same(arguments, tmp_path):
     """They start from one population, and the rest of the work looks at no similarity."""
-    words = ("--generations", 0, "--seeds", 1, "--finalise-children", 3)
+    words = ("--generations", 0, "--seeds", 1, "--finalise-children", 16)
     run_main("similarity_ablation", *arguments, *words, "--out", tmp_path)
+    for path in (tmp_path / "runs").iterdir():
+        rows = json.loads(path.read_text())["rows"]
+        # All children are finalised, each once.
+        assert len({row["param_count"] for row in rows}) == len(rows) == 8
+        assert all(row["validation_accuracy_before"] is not None for row in rows)
     results = read_table(tmp_path / "results.csv")
     columns = [f"{stage}_{figure}" for stage in ("before", "after") for figure in FIGURES]
     assert len({tuple(row[name] for name in columns) for row in results}) == 1

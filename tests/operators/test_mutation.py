@@ -363,6 +363,17 @@ def test_one_of_several_is_drawn_with_its_probability():
         assert found == (individual,)
     assert calls["a"] + calls["b"] == 1000
     assert calls["a"] == pytest.approx(250, abs=50)
-    for wrong in ([1, 1], [1, 1, -1], []):
-        with pytest.raises(ArgumentError, match="probabilities: expected 3 numbers of at least 0"):
+    for wrong in ([1, 1], [1, 1, -1], [], [0, 0, 0], [1, 1, float("nan")]):
+        with pytest.raises(ArgumentError, match="probabilities: expected 3 finite numbers"):
             mutOneOf(individual, operators=operators, probabilities=wrong)
+
+
+@pytest.mark.parametrize(("indpb", "kept"), [(0, 3), (1, 1)])
+def test_biased_flips_take_whole_numbers_as_probabilities(indpb, kept):
+    structure = Structure((Group("a", 4),), {"a.weight": (Axis(0), None)}, {"a.weight": (4, 2)})
+    individual = MaskGenome([np.array([True, True, True, False])])
+    importance = [np.arange(4.0)]
+    mutFlipUnits(
+        individual, structure=structure, parent_arrays={}, indpb=indpb, importance=importance
+    )
+    assert individual.widths[0] == kept

@@ -61,6 +61,9 @@ def test_finished_runs_are_opened(tmp_path):
     summary = {"parent": {}, "best": {"id": "001"}, "picks": {"best": "001"}, "seed": 3}
     directory.write_json("summary.json", summary)
     assert directory.summary() == summary
+    # As older versions left it.
+    directory.write_json("summary.json", {"parent": {}, "best": {"id": "001"}})
+    assert directory.summary()["picks"] == {"best": "001"}
 
 
 @pytest.mark.parametrize(

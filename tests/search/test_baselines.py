@@ -307,3 +307,10 @@ def test_a_recipe_is_checked_before_any_work(tiny_splits, tiny_parent):
     )
     with pytest.raises(ArgumentError, match="distillation: expected a parent whose outputs"):
         baselines(task, budget=UNTRAINED, recipe=Recipe(loss={"distillation": 1.0}), **OPTIONS)
+
+
+@pytest.mark.parametrize("name", ["uniform_l1", "random_search"])
+def test_a_method_without_a_child_within_the_limits_ends_with_none(tiny_task, name):
+    # The methods make children by their parameters, of which the bytes know nothing.
+    found = run(tiny_task(max_size_bytes=84), name, Budget(0, 2 * N, 5), between=(200, 300))
+    assert found.children == []
