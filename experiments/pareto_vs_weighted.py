@@ -152,6 +152,8 @@ def _search(
         selection=mode.selection,
         objectives=mode.objectives,
         loss_weights=weights,
+        # Small steps suit every selection here; larger ones find smaller children.
+        mutation="flips" if options.genome == "mask" else None,
         seed=seed,
         threads=1,
     )

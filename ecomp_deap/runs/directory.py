@@ -130,7 +130,8 @@ class RunDirectory:
         path = self.path / "summary.json"
         try:
             summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            summary.setdefault("picks", {"best": summary["best"]["id"]})
+            if "picks" not in summary:
+                summary["picks"] = {"best": summary["best"]["id"]}
             for name in ("parent", "best", "picks"):
                 dict(summary[name])
             return summary
