@@ -69,11 +69,11 @@ def plan(
     >>> plan(480 * 100, n_samples=100, n_children=8, n_trials=12, max_epochs=60)
     (8, 10)
     >>> plan(1000 * 100, n_samples=100, n_children=8, n_trials=12, max_epochs=60)
-    (12, 20)
+    (13, 20)
     """
     n_epochs = samples // n_samples
     trial_epochs = min(max_epochs, int(_TRIALS * n_epochs) // n_trials)
     left = n_epochs - n_trials * trial_epochs
     if left < 1 or max_epochs == 0:
         return n_children, 0
-    return min(max(n_children, left // max_epochs), left), trial_epochs
+    return min(max(n_children, -(-left // max_epochs)), left), trial_epochs
