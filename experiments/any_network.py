@@ -29,12 +29,12 @@ from networks import NETWORKS, build
 
 from ecomp_deap import Result, Splits, Task, compress, inspect, load_fashion_mnist
 from ecomp_deap.data import Samples
-from ecomp_deap.evaluation.threads import available_cores
 from ecomp_deap.files import write_atomically
 from ecomp_deap.network import fit, latency_ms, param_count, speedup
 from ecomp_deap.report import _figure as fig
 from ecomp_deap.search import Child
 from ecomp_deap.task import default_forward
+from ecomp_deap.threads import available_cores
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ LAYERS = (
     ("genomes",),
     ("callbacks",),
     ("data",),
-    ("seeding", "files", "checks", "copying", "defaults"),
+    ("seeding", "files", "checks", "copying", "threads", "defaults"),
     ("errors", "_version"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -7,10 +7,10 @@ import torch
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.evaluator import Evaluator
-from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import MaskGenome
 from ecomp_deap.network.embedding import Probe, embed
 from ecomp_deap.network.probes import default_probe_layers
+from ecomp_deap.threads import torch_threads
 
 __all__ = ["UnitActivations"]
 

@@ -16,12 +16,12 @@ import torch
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.evaluation.loop import is_finite
 from ecomp_deap.evaluation.measuring import outcomes, similarity_losses
-from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.network.compile import check_masks, genome_arrays
 from ecomp_deap.network.stack import DenseStack, Tensors, Walk, borrow
 from ecomp_deap.network.stack_training import train_stacks
 from ecomp_deap.task import Task, accuracy, default_forward
+from ecomp_deap.threads import torch_threads
 
 __all__ = ["evaluate_batched", "supports_batched"]
 

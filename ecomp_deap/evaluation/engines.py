@@ -15,9 +15,9 @@ from ecomp_deap.evaluation.batched import evaluate_batched
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.evaluation.loop import evaluate_block
 from ecomp_deap.evaluation.masked import evaluate_masked, supports_masked
-from ecomp_deap.evaluation.threads import available_cores, thread_map
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.task import accuracy
+from ecomp_deap.threads import available_cores, thread_map
 
 __all__ = [
     "ENGINES",

@@ -30,7 +30,6 @@ from ecomp_deap.evaluation.measuring import failed_measurement
 from ecomp_deap.evaluation.parent import check_parent, proof_size
 from ecomp_deap.evaluation.ranking import importance_of_units
 from ecomp_deap.evaluation.scoring import Scorer
-from ecomp_deap.evaluation.threads import available_cores, thread_map, torch_threads
 from ecomp_deap.genomes import Genome, WidthGenome, ranked
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.compile import compile_child, parent_arrays
@@ -50,6 +49,7 @@ from ecomp_deap.similarity import (
     make_similarity,
 )
 from ecomp_deap.task import Task
+from ecomp_deap.threads import available_cores, thread_map, torch_threads
 
 __all__ = ["Evaluator"]
 

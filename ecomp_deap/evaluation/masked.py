@@ -20,11 +20,11 @@ from ecomp_deap.errors import ArgumentError
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.evaluation.loop import evaluate_block, is_finite
 from ecomp_deap.evaluation.measuring import outcomes, similarity_losses
-from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.network.compile import check_masks
 from ecomp_deap.network.masking import MaskedStack, last_stages, same
 from ecomp_deap.task import default_forward
+from ecomp_deap.threads import torch_threads
 
 __all__ = ["evaluate_masked", "supports_masked"]
 

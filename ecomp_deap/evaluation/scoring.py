@@ -10,7 +10,6 @@ from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.limits import Limits
 from ecomp_deap.evaluation.loop import is_finite
 from ecomp_deap.evaluation.measuring import measure
-from ecomp_deap.evaluation.threads import thread_map
 from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.cost_model import CostModel
@@ -26,6 +25,7 @@ from ecomp_deap.similarity import (
 )
 from ecomp_deap.similarity.tables import table_capacity
 from ecomp_deap.task import Task
+from ecomp_deap.threads import thread_map
 
 __all__ = ["Scorer"]
 

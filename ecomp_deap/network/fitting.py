@@ -1,8 +1,6 @@
 """`fit_children`: several networks trained for whole epochs, dense stacks together."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -23,6 +21,7 @@ from ecomp_deap.network.stack_training import StackTrainer, trains_alone
 from ecomp_deap.network.training import Course, Forward, fit
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.task import default_forward
+from ecomp_deap.threads import thread_map, torch_threads
 
 __all__ = ["fit_children"]
 
@@ -183,9 +182,9 @@ def _fit_stacks(
         for group in groups
     ]
     lessons = course.lessons()
-    with _threads(threads) as spread:
+    with torch_threads(1):
         while held := list(islice(lessons, _HELD)):
-            spread(partial(_take_all, held), trainers)
+            thread_map(partial(_take_all, held), trainers, threads=threads)
     for group, trainer in zip(groups, trainers, strict=True):
         for i, tensors in zip(group, trainer.finish(), strict=True):
             _give(children[i], tensors, course.n_steps)
@@ -195,22 +194,6 @@ def _take_all(lessons: Sequence[Lesson], trainer: StackTrainer) -> None:
     with torch.no_grad():
         for lesson in lessons:
             trainer.take(lesson)
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[Callable[[Callable[[Any], None], Sequence[Any]], Any]]:
-    """Give a function that calls another for each item, in ``n`` threads of one torch thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        if n == 1:
-            yield lambda function, items: list(map(function, items))
-        else:
-            # A thread has a number of torch threads of its own.
-            with ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                yield lambda function, items: list(pool.map(function, items))
-    finally:
-        torch.set_num_threads(before)
 
 
 def _tensors(child: nn.Module) -> dict[str, torch.Tensor]:

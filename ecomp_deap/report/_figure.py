@@ -168,3 +168,18 @@ def set_generation_axis(axis: Axis, first: float, last: float, *, ticks: int = 8
     axis.set_major_locator(MaxNLocator(ticks, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     margin = 0.02 * (last - first) if last > first else 0.5
     axis.axes.set_xlim(first - margin, last + margin)
+
+
+def mark_parent(axes: Axes, count: float, value: float, color: str) -> None:
+    """Draw the parent as a star."""
+    axes.scatter(
+        [count],
+        [value],
+        marker="*",
+        s=280,
+        color=color,
+        edgecolors="white",
+        linewidths=0.8,
+        zorder=5,
+        label="parent",
+    )

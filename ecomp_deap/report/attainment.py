@@ -113,17 +113,7 @@ def plot_attainment(
             zorder=4 if name == first else 3,
             label=name.replace("_", " "),
         )
-    axes.scatter(
-        [count],
-        [value],
-        marker="*",
-        s=280,
-        color=fig.INK,
-        edgecolors="white",
-        linewidths=0.8,
-        zorder=5,
-        label="parent",
-    )
+    fig.mark_parent(axes, count, value, fig.INK)
     shown = np.hstack(list(surfaces.values()))
     visible = shown[:, shown[1] >= value - depth]
     shown = visible if visible.size else shown

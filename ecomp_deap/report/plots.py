@@ -229,17 +229,7 @@ def _draw_parent(axes: Axes, parent: Row, quantity: str) -> float:
     count = float(fig.column([parent], "param_count", "parent")[0])
     value = float(fig.column([parent], quantity, "parent")[0])
     axes.axhline(value, color=fig.VERMILION, linewidth=1.2, linestyle=(0, (5, 4)), zorder=2)
-    axes.scatter(
-        [count],
-        [value],
-        marker="*",
-        s=280,
-        color=fig.VERMILION,
-        edgecolors="white",
-        linewidths=0.8,
-        zorder=5,
-        label="parent",
-    )
+    fig.mark_parent(axes, count, value, fig.VERMILION)
     return count
 
 

@@ -13,13 +13,13 @@ from ecomp_deap.callbacks import Callback
 from ecomp_deap.checks import check_count
 from ecomp_deap.defaults import POPULATION
 from ecomp_deap.errors import argument_error
-from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.baseline_lab import BaselineResult, Lab
 from ecomp_deap.search.baseline_methods import BASELINES, INPUTS
 from ecomp_deap.search.budget import Budget
 from ecomp_deap.search.pruning import log_sizes
 from ecomp_deap.task import Task
+from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox import make_toolbox
 
 __all__ = ["BASELINES", "CHILDREN", "MAX_EPOCHS", "BaselineResult", "baselines"]

@@ -19,7 +19,6 @@ from ecomp_deap.defaults import (
     variation_rates,
 )
 from ecomp_deap.errors import argument_error
-from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import WeightGenome
 from ecomp_deap.logbook import logbook_to_rows, statistics
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
@@ -27,6 +26,7 @@ from ecomp_deap.search.archive import Archive
 from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.task import Metric, Task
+from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox import Toolbox, make_toolbox
 
 __all__ = ["Result", "compress", "evolve"]

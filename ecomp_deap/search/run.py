@@ -14,7 +14,6 @@ from ecomp_deap._version import __version__
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.exports import export
 from ecomp_deap.network import make_parent
 from ecomp_deap.runs import RunConfig
@@ -30,6 +29,7 @@ from ecomp_deap.search.parent import (
     train_parent,
 )
 from ecomp_deap.task import Task
+from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox import Toolbox, make_toolbox
 
 __all__ = ["RunResult", "data_for", "run_many", "task_for"]

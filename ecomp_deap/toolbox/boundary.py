@@ -17,13 +17,13 @@ from torch import nn
 
 from ecomp_deap.errors import SelectionError
 from ecomp_deap.evaluation import Evaluator
-from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.fitness import Fitness
 from ecomp_deap.genomes import Genome, MaskGenome, WeightGenome
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.operators import check_pairing, selNSGA2
 from ecomp_deap.operators.selection import bare
 from ecomp_deap.seeding import seed_stream, training_seed
+from ecomp_deap.threads import torch_threads
 
 __all__ = ["Counters", "Toolbox"]
 

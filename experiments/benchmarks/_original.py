@@ -22,10 +22,10 @@ from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.evaluation.context import Outcome
 from ecomp_deap.evaluation.measuring import measure
 from ecomp_deap.evaluation.scoring import Scorer
-from ecomp_deap.evaluation.threads import torch_threads
 from ecomp_deap.genomes import Genome
 from ecomp_deap.network.embedding import Probe, embed
 from ecomp_deap.similarity import WORST_LOSS
+from ecomp_deap.threads import torch_threads
 
 # Losses agree to so much of themselves; or, where they are next to nothing, to so many nats.
 # scikit-learn's bisection ends within 1e-5 nats of the entropy that the perplexity stands for,

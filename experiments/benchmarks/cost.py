@@ -37,9 +37,9 @@ from torch import nn
 from ecomp_deap import Splits, load_fashion_mnist
 from ecomp_deap.defaults import BLOCK_SIZE, MEMORY
 from ecomp_deap.evaluation import Evaluator
-from ecomp_deap.evaluation.threads import available_cores
 from ecomp_deap.network import fit, make_parent
 from ecomp_deap.task import default_forward
+from ecomp_deap.threads import available_cores
 
 GENOMES = ("mask", "weights")
 # One of them is varied at a time, the rest is as in `Point`.

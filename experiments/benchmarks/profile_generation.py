@@ -22,7 +22,7 @@ from _phases import Phases
 from _tasks import Search, add_inputs, load_inputs
 
 from ecomp_deap import Task
-from ecomp_deap.evaluation.threads import torch_threads
+from ecomp_deap.threads import torch_threads
 
 WHOLE = "whole generation"
 

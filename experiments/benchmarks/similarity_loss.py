@@ -23,7 +23,7 @@ from _bench import Row, Timing, compare, parser, plot_lines, write_results
 from _original import divergence, probabilities
 
 from ecomp_deap import TSNELoss, load_fashion_mnist
-from ecomp_deap.evaluation.threads import torch_threads
+from ecomp_deap.threads import torch_threads
 
 ONE, TWO, THEIRS = "TSNELoss, 1 thread", "TSNELoss, 2 threads", "scikit-learn, per child"
 # Of the largest relative difference between the losses.

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecomp_deap.evaluation import Evaluator
-from ecomp_deap.evaluation.threads import available_cores, thread_map, torch_threads
 from ecomp_deap.recipe import Recipe
 from ecomp_deap.task import Metric
+from ecomp_deap.threads import available_cores, thread_map, torch_threads
 from tests.evaluation.dense_contexts import masks_for, weights_for
 
 
