@@ -25,6 +25,7 @@ from networks import build
 
 from ecomp_deap import export, load_fashion_mnist, train_parent
 from ecomp_deap.files import write_atomically
+from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.report import plot_attainment
 from ecomp_deap.runs import RunConfig
 from ecomp_deap.runs.config import load_toml
@@ -42,20 +43,22 @@ OPTIONS: dict[str, Row] = {
         "importance": "reconstruction",
         "highest_rate": 0.9,
         "prune_inputs": True,
-        "min_units": 16,
+        "min_units": 32,
         "max_params": 56_000,
         "objectives": ["accuracy", "param_count"],
         "probe_layers": [],
+        "mutation": "mixed",
         "population": 64,
-        "generations": 30,
+        "generations": 20,
         "batch_size": 4000,
-        "train_steps": 150,
+        "train_steps": 100,
         "train_batch_size": 100,
         "learning_rate": 3e-3,
         "optimizer": "adamw",
         "weight_decay": 0.04,
-        "finalise_count": 60,
-        "finalise_epochs": 30,
+        "finalise_count": 36,
+        "finalise_epochs": 60,
+        "finalise_trials": 90,
         "finalise_learning_rate": 1.8e-3,
         "finalise_size_power": 0.5,
         "finalise_optimizer": "adamw",
@@ -74,6 +77,20 @@ OPTIONS: dict[str, Row] = {
         "finalise_epochs": 10,
     },
 }
+# How parents are trained; those of 10 epochs without weight decay have weaker children.
+PARENTS = {
+    "dense": Recipe(
+        learning_rate=2e-3,
+        optimizer="adamw",
+        weight_decay=0.05,
+        schedule="onecycle",
+        batch_size=128,
+        mixup=0.4,
+        averaging=0.2,
+    ),
+    "resnet20": FINALISE_RECIPE,
+}
+EPOCHS = {"dense": 60, "resnet20": 10}
 LIMITS = {
     "dense": (56_000, 27_000, 13_100, 8_100),
     "resnet20": (55_000, 27_000, 14_000, 8_000),
@@ -84,6 +101,8 @@ def main() -> None:
     options = _parse()
     torch.set_num_threads(1)
     options.limits = options.limits or LIMITS[options.network]
+    if options.parent_epochs is None:
+        options.parent_epochs = EPOCHS[options.network]
     images = options.network != "dense"
     free = ("seeds", "jobs", "out", "methods")
     settings = {name: value for name, value in vars(options).items() if name not in free}
@@ -125,7 +144,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--children", type=int, default=8, help="that each baseline trains")
     parser.add_argument("--max-epochs", type=int, default=60, help="of a child of a baseline")
     parser.add_argument("--parent", type=Path, help="weights of the parent, else it is trained")
-    parser.add_argument("--parent-epochs", type=int, default=10)
+    parser.add_argument("--parent-epochs", type=int, help="default: 60, of ResNet-20 10")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument("--data-dir", type=Path, help="folder with the full Fashion-MNIST")
     parser.add_argument("--out", type=Path, default=Path("results/baselines"))
@@ -146,7 +165,8 @@ def _parent_file(options: argparse.Namespace, *, images: bool) -> Path:
     if not path.exists() and options.parent is None:
         data = load_fashion_mnist(options.data_dir, flatten=not images)
         network = build(options.network) if images else None
-        parent = train_parent(data, network, epochs=options.parent_epochs)
+        recipe, epochs = PARENTS[options.network], options.parent_epochs
+        parent = train_parent(data, network, epochs=epochs, recipe=recipe)
         export(parent, path, example=data.search.batch([0, 1])[0])
     return path
 

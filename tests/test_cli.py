@@ -59,6 +59,7 @@ WORDS = {
     "finalise_size_power": ("0.5", 0.5),
     "finalise_count": ("2", 2),
     "finalise_epochs": ("1", 1),
+    "finalise_trials": ("3", 3),
     "max_params": ("900", 900),
     "max_macs": ("800", 800),
     "max_size_bytes": ("4000", 4000),

@@ -72,6 +72,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "perplexity": 30.0,
                 "finalise_epochs": 0,
                 "finalise_count": 0,
+                "finalise_trials": 0,
             }
         )
     }
@@ -335,8 +336,16 @@ _TABLE = (
         "samples from which a child's batch norms take their statistics; 0: keep the parent's",
     ),
     Option("inherit", _EVALUATION, Flag(), "let masks keep what their child learnt"),
-    Option("finalise_count", _EVALUATION, Integer(0), "children of the front to train at the end"),
+    Option(
+        "finalise_count", _EVALUATION, Integer(0), "children to train at the end, spread by size"
+    ),
     Option("finalise_epochs", _EVALUATION, Integer(0), "epochs of this last training; 0: none"),
+    Option(
+        "finalise_trials",
+        _EVALUATION,
+        Integer(0),
+        "children to train for a sixth of these first, to choose the others by; 0: none",
+    ),
     Option("finalise_loss", _EVALUATION, Losses(), "as --train-loss, for this training"),
     Option("finalise_batch_size", _EVALUATION, Integer(1), "samples of each of its steps"),
     *_recipe("finalise_", "this training"),

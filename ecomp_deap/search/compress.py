@@ -125,6 +125,7 @@ def compress(
     mutation_rate: float | None = None,
     finalise_count: int = FINALISE_COUNT,
     finalise_epochs: int = FINALISE_EPOCHS,
+    finalise_trials: int = 0,
     finalise_recipe: Recipe = FINALISE_RECIPE,
     seed: int = 0,
     engine: str = "auto",
@@ -144,12 +145,13 @@ def compress(
         recombination_layers: See there.
         mutation: See there.
         learnt: See there.
-        population: See `evolve`, like the next six.
+        population: See `evolve`, like the next seven.
         generations: See there.
         crossover_rate: See there.
         mutation_rate: See there.
         finalise_count: See there.
         finalise_epochs: See there.
+        finalise_trials: See there.
         finalise_recipe: See there.
         seed: Same seed, same result.
         engine: See `make_toolbox`.
@@ -184,6 +186,7 @@ def compress(
         mutation_rate=mutation_rate,
         finalise_count=finalise_count,
         finalise_epochs=finalise_epochs,
+        finalise_trials=finalise_trials,
         finalise_recipe=finalise_recipe,
         callback=callback,
     )
@@ -198,6 +201,7 @@ def evolve(
     mutation_rate: float | None = None,
     finalise_count: int = FINALISE_COUNT,
     finalise_epochs: int = FINALISE_EPOCHS,
+    finalise_trials: int = 0,
     finalise_recipe: Recipe = FINALISE_RECIPE,
     callback: Callback | None = None,
 ) -> Result:
@@ -212,8 +216,11 @@ def evolve(
         generations: Generations after the initial one.
         crossover_rate: See `ecomp_deap.defaults.variation_rates` for the default.
         mutation_rate: Likewise.
-        finalise_count: Members of the front, spread along it, that get the longer training.
+        finalise_count: Children that get the longer training, spread by size, see
+            `Finisher.finalise`.
         finalise_epochs: Passes over the search data of that training.
+        finalise_trials: Children that train for a sixth of these first, so that the others are
+            chosen by what they are then worth; 0 for none.
         finalise_recipe: How these children train.
         callback: Told of every generation and phase.
 
@@ -226,6 +233,7 @@ def evolve(
         ("generations", generations),
         ("finalise_count", finalise_count),
         ("finalise_epochs", finalise_epochs),
+        ("finalise_trials", finalise_trials),
     ):
         check_count(name, number, minimum=0)
     parameters = toolbox.evaluator.task.parent.parameters()
@@ -244,15 +252,22 @@ def evolve(
     # Before the search, so that whatever is wrong with the validation data shows at once.
     finisher = Finisher(toolbox, callback)
     watch = _Watch(toolbox, generations, callback)
-    individuals, logbook, archive = _run_deap(toolbox, population, generations, rates, watch)
+    first = toolbox.population(n=population)
+    individuals, logbook, archive = _run_deap(toolbox, list(first), generations, rates, watch)
     with torch_threads(toolbox.evaluator.torch_threads):
         parent = finisher.parent()
-        front = finisher.front(finisher.score([*individuals, *archive]))
+        # A weighted search is to end where its weights point, and not where it began.
+        began = first if toolbox.fitness.is_pareto else []
+        scored = finisher.score([*individuals, *archive, *began])
         searched, taken = time.perf_counter(), toolbox.counters.training_samples
-        front = finisher.finalise(
-            front, n=finalise_count, epochs=finalise_epochs, recipe=finalise_recipe
+        scored = finisher.finalise(
+            scored,
+            n=finalise_count,
+            epochs=finalise_epochs,
+            trials=finalise_trials,
+            recipe=finalise_recipe,
         )
-        front = finisher.test(finisher.front(front))
+        front = finisher.test(finisher.front(scored))
     return Result(
         front=front,
         best=finisher.best(front, parent),
@@ -291,15 +306,14 @@ def _rates(
 
 def _run_deap(
     toolbox: Toolbox,
-    population: int,
+    individuals: list[Any],
     generations: int,
     rates: tuple[float, float],
     watch: "_Watch",
 ) -> tuple[list[Any], tools.Logbook, Archive]:
     """Run DEAP's own algorithm for the fitness at hand."""
     crossover_rate, mutation_rate = rates
-    individuals = toolbox.population(n=population)
-    archive = Archive()
+    population, archive = len(individuals), Archive()
     if toolbox.fitness.is_pareto:
         individuals, logbook = algorithms.eaMuPlusLambda(
             individuals,

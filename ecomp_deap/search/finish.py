@@ -16,11 +16,14 @@ from ecomp_deap.measurement import Measurement
 from ecomp_deap.network import fit_children, size_bytes, train
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.choosing import best
-from ecomp_deap.search.front import non_dominated, spread
+from ecomp_deap.search.front import best_of_parts, non_dominated
 from ecomp_deap.seeding import training_seed
 from ecomp_deap.toolbox import Toolbox
 
 __all__ = ["Child", "Finisher"]
+
+# A trial takes the epochs of the longer training divided by this.
+_TRIAL_SHARE = 6
 
 
 @dataclass(frozen=True)
@@ -145,47 +148,38 @@ class Finisher:
         return [replace(child, id=f"{i:03d}") for i, child in enumerate(members, start=1)]
 
     def finalise(
-        self, front: Sequence[Child], *, n: int, epochs: int, recipe: Recipe = FINALISE_RECIPE
+        self,
+        children: Sequence[Child],
+        *,
+        n: int,
+        epochs: int,
+        trials: int = 0,
+        recipe: Recipe = FINALISE_RECIPE,
     ) -> list[Child]:
-        """Return the front with n of its members, spread along it, trained for longer.
+        """Return the children with n of them, spread by size, trained for longer.
+
+        What children gain by the longer training is large against their differences before it, and
+        one that was lucky leaves a gap in the front. So the range of sizes is cut into n parts, and
+        each gives its best child: the most accurate on the front, or behind it where it has none
+        there. Where parts are empty, the others give more. With trials, more children are chosen so
+        and trained for a few epochs first, and the n are chosen by what these are then worth
+        (Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter
+        Optimization").
 
         Args:
-            front: Children from the smallest to the largest; their modules are not changed.
-            n: Number of children to train, spread evenly by the logarithm of their parameters; 0
-                for none.
+            children: As `score` gives them; their modules are not changed.
+            n: Number of children to train, of those that keep the task's limits; 0 for none.
             epochs: Passes over the search data, 0 for none. A child that is worse for it on the
                 validation data stays as it was.
+            trials: Number of children to try for a sixth of the epochs, at least one; 0 for none.
             recipe: How they train.
         """
-        sizes = [child.validation.param_count for child in front]
-        chosen = self.test(spread(front, n, sizes) if epochs else [])
-        self.callback.on_phase("finalising", len(chosen))
-        whole = self.evaluator.cost_model(self.evaluator.structure.widths).param_count
-        modules = [copy_network(child.module) for child in chosen]
-        fit_children(
-            *(modules, self.task.splits.search),
-            recipe=recipe,
-            learning_rates=[recipe.rate_for(c.validation.param_count, whole) for c in chosen],
-            epochs=epochs,
-            loss_fn=self.task.loss_fn,
-            forward=self.task.apply,
-            seed=self.evaluator.seed,
-            device=self.task.device,
-            teacher=self.evaluator.teacher,
-            threads=self.evaluator.threads,
-            on_each=self.callback.on_phase_step,
-        )
-        n_samples = len(self.task.splits.search)
-        self.toolbox.counters.training_samples += len(chosen) * epochs * n_samples
-        scored = self.scorer.score_all(
-            [(module, child.widths) for module, child in zip(modules, chosen, strict=True)],
-            threads=self.evaluator.scoring_threads,
-        )
-        finished = {
-            child.id: self._better(child, module, found)
-            for child, module, found in zip(chosen, modules, scored, strict=True)
-        }
-        return [finished.get(child.id, child) for child in front]
+        if not epochs:
+            n = trials = 0
+        tried = self._candidates(children, trials if n else 0)
+        self.callback.on_phase("finalising", len(tried) + len(self._candidates(children, n)))
+        children = self._train_longer(children, tried, max(epochs // _TRIAL_SHARE, 1), recipe)
+        return self._train_longer(children, self._candidates(children, n), epochs, recipe)
 
     def test(self, children: Iterable[Child]) -> list[Child]:
         """Return the children with their metric on the test data, if there are any."""
@@ -210,9 +204,51 @@ class Finisher:
             )
         ]
 
+    def _candidates(self, children: Sequence[Child], n: int) -> list[int]:
+        """Return the places of children to finalise, in order, see `finalise`."""
+        sign = 1 if self.task.metric.maximise else -1
+        able = [i for i, child in enumerate(children) if child.validation.violation == 0]
+        costs = [self.toolbox.fitness.costs(children[i].validation) for i in able]
+        front = {able[i] for i in non_dominated(costs)}
+        able.sort(key=lambda i: (i not in front, -sign * children[i].validation.metric))
+        return best_of_parts(able, [children[i].validation.param_count for i in able], n)
+
+    def _train_longer(
+        self, children: Sequence[Child], places: Sequence[int], epochs: int, recipe: Recipe
+    ) -> list[Child]:
+        """Return the children with those at some places trained."""
+        chosen = self.test([children[i] for i in places])
+        whole = self.evaluator.cost_model(self.evaluator.structure.widths).param_count
+        modules = [copy_network(child.module) for child in chosen]
+        fit_children(
+            *(modules, self.task.splits.search),
+            recipe=recipe,
+            learning_rates=[recipe.rate_for(c.validation.param_count, whole) for c in chosen],
+            epochs=epochs,
+            loss_fn=self.task.loss_fn,
+            forward=self.task.apply,
+            seed=self.evaluator.seed,
+            device=self.task.device,
+            teacher=self.evaluator.teacher,
+            threads=self.evaluator.threads,
+            on_each=self.callback.on_phase_step,
+        )
+        n_samples = len(self.task.splits.search)
+        self.toolbox.counters.training_samples += len(chosen) * epochs * n_samples
+        scored = self.scorer.score_all(
+            [(module, child.widths) for module, child in zip(modules, chosen, strict=True)],
+            threads=self.evaluator.scoring_threads,
+        )
+        finished = dict(zip(places, map(self._better, chosen, modules, scored), strict=True))
+        return [finished.get(i, child) for i, child in enumerate(children)]
+
     def _better(self, child: Child, module: nn.Module, found: Measurement) -> Child:
         """Return a finalised child, or the child as it was if it got worse."""
-        before = replace(child, validation_before=child.validation.metric, test_before=child.test)
+        before = child
+        if child.validation_before is None:
+            before = replace(
+                child, validation_before=child.validation.metric, test_before=child.test
+            )
         sign = 1 if self.task.metric.maximise else -1
         if found.failed or sign * found.metric < sign * child.validation.metric:
             return before

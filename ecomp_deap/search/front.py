@@ -9,7 +9,7 @@ import numpy as np
 
 from ecomp_deap.errors import argument_error
 
-__all__ = ["hypervolume", "non_dominated", "spread"]
+__all__ = ["best_of_parts", "hypervolume", "non_dominated", "spread"]
 
 T = TypeVar("T")
 
@@ -93,3 +93,36 @@ def spread(members: Sequence[T], n: int, sizes: Sequence[float] | None = None) -
         chosen.append(min(left, key=lambda j: abs(places[j] - wanted)))
         left.remove(chosen[-1])
     return [members[j] for j in sorted(chosen)]
+
+
+def best_of_parts(members: Sequence[T], sizes: Sequence[float], n: int) -> list[T]:
+    """Return n members spread by size: the first of each of n parts of the range of sizes.
+
+    Parts are equally wide in the logarithm. Where some are empty, the others give their second, and
+    so on.
+
+    Args:
+        members: From the best to the worst.
+        sizes: Their numbers of parameters, above 0.
+        n: How many to take; all if there are not more.
+
+    Returns:
+        Members from the smallest to the largest.
+
+    >>> best_of_parts("abcdef", [100, 1000, 950, 101, 102, 500], 3)
+    ['a', 'f', 'b']
+    >>> best_of_parts("abcdef", [100, 1000, 950, 101, 102, 900], 3)
+    ['a', 'd', 'b']
+    """
+    if not members or n < 1:
+        return []
+    logs = [math.log(size) for size in sizes]
+    low, high = min(logs), max(logs)
+    taken: dict[int, int] = {}
+    turns = []
+    for i, log in enumerate(logs):
+        part = min(int(n * (log - low) / (high - low)), n - 1) if high > low else 0
+        turns.append((taken.get(part, 0), part, i))
+        taken[part] = taken.get(part, 0) + 1
+    chosen = [i for *_, i in sorted(turns)[:n]]
+    return [members[i] for i in sorted(chosen, key=lambda i: (sizes[i], i))]

@@ -108,6 +108,7 @@ def _run(
         mutation_rate=config.mutation_rate,
         finalise_count=config.finalise_count,
         finalise_epochs=config.finalise_epochs,
+        finalise_trials=config.finalise_trials,
         finalise_recipe=config.finalise_recipe,
         callback=callback,
     )

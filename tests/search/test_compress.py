@@ -13,7 +13,7 @@ from ecomp_deap.errors import ArgumentError, SelectionError
 from ecomp_deap.logbook import logbook_to_rows
 from ecomp_deap.network import size_bytes
 from ecomp_deap.recipe import Recipe
-from ecomp_deap.search import compress, evolve
+from ecomp_deap.search import Finisher, compress, evolve
 from ecomp_deap.similarity import SIMILARITIES as MEASURES
 from ecomp_deap.task import Metric, Task
 from ecomp_deap.toolbox import make_toolbox
@@ -143,8 +143,10 @@ def test_finalising_trains_chosen_children_and_says_what_it_changed(tiny_task):
     tests_before = [child.test for child in plain.front]
     for child in finished:
         assert child.test_before in tests_before
+        better = child.validation["accuracy"] > child.validation_before
         same_size = [c for c in plain.front if c.widths == child.widths]
-        assert all(not equal_states(state_of(child.module), state_of(c.module)) for c in same_size)
+        for c in same_size:
+            assert equal_states(state_of(child.module), state_of(c.module)) == (not better)
     best = [max(child.validation["accuracy"] for child in r.front) for r in (plain, result)]
     assert best[1] >= best[0]
     gains = [child.test - child.test_before for child in finished]
@@ -153,7 +155,8 @@ def test_finalising_trains_chosen_children_and_says_what_it_changed(tiny_task):
 
 
 def test_no_epochs_finalise_nobody(tiny_task):
-    result = compress(tiny_task(), **{**SMALL, "finalise_count": 3, "finalise_epochs": 0})
+    none = {"finalise_count": 3, "finalise_epochs": 0, "finalise_trials": 4}
+    result = compress(tiny_task(), **{**SMALL, **none})
     assert rows(result) == rows(compress(tiny_task(), **SMALL))
 
 
@@ -379,3 +382,24 @@ def test_units_that_stand_in_for_others_come_first_in_a_search(tiny_task):
 def test_a_recipe_for_the_end_alone_is_refused_in_the_search(tiny_task):
     with pytest.raises(ArgumentError, match="training: expected a recipe with a size_power of 0"):
         tiny_task(train_steps=1, training=Recipe(size_power=0.5))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [({}, True), ({"loss_weights": (1, 2, 1)}, False)]
+)
+def test_a_pareto_search_keeps_what_pruning_by_importance_gives(
+    tiny_task, monkeypatch, options, expected
+):
+    scored = []
+    score = Finisher.score
+
+    def note(finisher, individuals):
+        scored.extend(individual.key() for individual in individuals)
+        return score(finisher, individuals)
+
+    monkeypatch.setattr(Finisher, "score", note)
+    toolbox = make_toolbox(tiny_task(), **options)
+    first = {individual.key() for individual in toolbox.population(n=8)}
+    result = evolve(toolbox, population=8, generations=6, finalise_count=0)
+    assert first - {individual.key() for individual in result.population}, "pick another seed"
+    assert (first <= set(scored)) == expected

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from torch import nn
@@ -211,3 +213,72 @@ def test_children_are_scored_after_the_training_that_the_search_gave_them(tiny_t
     assert not equal_states(state_of(found.module), state_of(untrained))
     (again,) = finish.score([individual])
     assert same_children([found], [again])
+
+
+def test_each_part_of_the_range_of_sizes_gives_its_best_child(tiny_task):
+    finish = finisher(tiny_task(), objectives=("accuracy", "param_count"))
+    small, lucky, beaten, large, largest = children = [
+        child("small", 0.70, 10),
+        child("lucky", 0.85, 30),
+        child("beaten", 0.60, 32),  # in the same third as the lucky one, off the front
+        child("large", 0.83, 90),  # off the front, and yet the best of the largest third
+        child("largest", 0.82, 100),
+    ]
+    assert finish._candidates(children, 3) == [0, 1, 3]
+    assert finish._candidates(children, 4) == [0, 1, 2, 3]
+    assert finish._candidates(children, 9) == [0, 1, 2, 3, 4]
+    assert finish._candidates(children, 0) == []
+    beyond = replace(large, validation=replace(large.validation, violation=0.1))
+    assert finish._candidates([small, lucky, beaten, beyond, largest], 3) == [0, 1, 4]
+
+
+def test_a_minimised_metric_gives_the_lowest_child(tiny_task):
+    metric = Metric(accuracy, "err", maximise=False, worst=1.0)
+    children = [child(str(m), m, n, metric_name="err") for m, n in [(0.3, 10), (0.2, 9), (0.9, 1)]]
+    finish = finisher(tiny_task(metric=metric), objectives=("err", "param_count"))
+    assert finish._candidates(children, 2) == [2, 1]
+
+
+def test_trials_decide_who_gets_the_longer_training(tiny_task, monkeypatch):
+    toolbox = make_toolbox(tiny_task(), objectives=("accuracy", "param_count"))
+    finish = Finisher(toolbox, Callback())
+    children = finish.score(toolbox.population(n=6))
+    small, *others = (
+        c.validation for c in sorted(children, key=lambda c: c.validation.param_count)
+    )
+    trained = []
+
+    def note(modules, samples, *, epochs, **options):
+        trained.append((len(modules), epochs, {param_count(module) for module in modules}))
+
+    def score_all(pairs, **options):
+        """Make the trials of all but the smallest child failures."""
+        sizes = [param_count(module) for module, _ in pairs]
+        return [replace(small, metric=float(n == small.param_count), param_count=n) for n in sizes]
+
+    monkeypatch.setattr("ecomp_deap.search.finish.fit_children", note)
+    monkeypatch.setattr(finish.scorer, "score_all", score_all)
+    finished = finish.finalise(children, n=1, epochs=13, trials=6)
+    tried = {child.validation.param_count for child in children}
+    assert trained == [(6, 2, tried), (1, 13, {small.param_count})]
+    n_samples = len(toolbox.evaluator.task.splits.search)
+    assert toolbox.counters.training_samples == (6 * 2 + 13) * n_samples
+    assert [new.validation.metric == 1.0 for new in finished] == [
+        old.validation == small for old in children
+    ]
+    assert len(others) == 5
+
+
+def test_after_trials_the_figures_before_are_those_of_the_search(tiny_task):
+    toolbox = make_toolbox(tiny_task())
+    finish = Finisher(toolbox, Callback())
+    children = finish.test(finish.score(toolbox.population(n=4)))
+    finished = finish.test(finish.finalise(children, n=2, epochs=6, trials=4))
+    tried = finish.finalise(children, n=4, epochs=1)
+    better = 0
+    for old, once, new in zip(children, tried, finished, strict=True):
+        assert new.validation_before == old.validation.metric
+        assert new.test_before == old.test
+        assert new.validation.metric >= once.validation.metric
+        better += not equal_states(state_of(new.module), state_of(once.module))
+    assert 1 <= better <= 2

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.search import hypervolume, non_dominated
-from ecomp_deap.search.front import spread
+from ecomp_deap.search.front import best_of_parts, spread
 
 values = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0])  # few, so that ties are common
 
@@ -99,3 +99,23 @@ def test_members_spread_by_size(sizes, n):
 def test_members_are_even_by_the_logarithm_of_their_size():
     sizes = [100, 101, 102, 103, 104, 1000, 10_000, 99_000, 100_000]
     assert spread(sizes, 4, sizes) == [100, 1000, 10_000, 100_000]
+
+
+@given(st.lists(st.integers(1, 3000), max_size=30), st.integers(0, 12))
+def test_the_best_of_parts_are_the_first_of_each(sizes, n):
+    members = list(range(len(sizes)))
+    chosen = best_of_parts(members, sizes, n)
+    assert len(chosen) == len(set(chosen)) == min(n, len(members))
+    assert [sizes[i] for i in chosen] == sorted(sizes[i] for i in chosen)
+    if not chosen:
+        return
+    low, span = math.log(min(sizes)), math.log(max(sizes) / min(sizes)) or 1.0
+    parts = [min(int(n * (math.log(size) - low) / span), n - 1) for size in sizes]
+    left = set(members) - set(chosen)
+    for part in set(parts):
+        own = [i for i in members if parts[i] == part]
+        n_own = len(set(own) & set(chosen))
+        assert set(own[:n_own]) <= set(chosen)
+        assert n_own >= 1
+        others = [sum(parts[i] == other for i in chosen) for other in set(parts)]
+        assert n_own + 1 >= max(others) or not left & set(own)
