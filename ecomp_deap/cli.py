@@ -322,9 +322,9 @@ def _add_baselines(commands: Any) -> None:
     baselines.add_argument(
         "--methods",
         metavar="NAME,...",
-        help="of uniform_l1, global_magnitude, random_masks, random_search, scratch, and, where "
-        "input features are pruned, uniform_l1_inputs, random_masks_inputs, scratch_inputs "
-        "(default: all)",
+        help="of uniform_l1, global_magnitude, random_masks, random_search, scratch; where input "
+        "features are pruned, uniform_l1_inputs, random_masks_inputs, scratch_inputs; where units "
+        "were not ranked by l1, uniform_as_search (default: all)",
     )
     baselines.add_argument(
         "--limits",

@@ -30,7 +30,7 @@ from ecomp_deap.report import plot_attainment
 from ecomp_deap.runs import RunConfig
 from ecomp_deap.runs.config import load_toml
 from ecomp_deap.search.baseline_run import N_CLASSES, FinishedRun
-from ecomp_deap.search.baselines import BASELINES
+from ecomp_deap.search.baselines import methods_for
 from ecomp_deap.search.comparing import SEARCH, comparison, markdown
 from ecomp_deap.search.run import run_many
 
@@ -111,7 +111,9 @@ def main() -> None:
     check_settings(options.out, {**settings, "config": config, "data": source})
     (options.out / "runs").mkdir(exist_ok=True)
     options.parent = _parent_file(options, images=images)
-    methods = options.methods or [n for n in BASELINES if not (images and n.endswith("_inputs"))]
+    asked = _config(1, options)
+    known = methods_for(prune_inputs=asked.prune_inputs, importance=asked.importance)
+    methods = options.methods or known
     seeds = range(1, options.seeds + 1)
     for names in ([SEARCH], methods):  # baselines need to know what the search took
         jobs = [(name, seed, options) for seed in seeds for name in names]

@@ -20,7 +20,8 @@ def finished(small_fashion, small_parent_file, tmp_path_factory):
     given = ["--data-dir", small_fashion, "--parent", small_parent_file, "--out", out]
     small = ["--population", "8", "--generations", "2", "--threads", "1", "--quiet"]
     trained = ["--train-steps", "1", "--finalise-count", "2", "--finalise-epochs", "4"]
-    words = ["run", "1", "first", *given, *small, *trained, "--prune-inputs"]
+    units = ["--prune-inputs", "--importance", "variance"]
+    words = ["run", "1", "first", *given, *small, *trained, *units]
     assert main([str(word) for word in words]) == 0
     return out / "first_1"
 

@@ -13,7 +13,6 @@ from ecomp_deap.genomes import MaskGenome
 from ecomp_deap.network.importance import l1_importance
 from ecomp_deap.search.archive import Archive
 from ecomp_deap.search.baseline_lab import Lab, Rule, Start
-from ecomp_deap.search.front import spread
 from ecomp_deap.search.pruning import (
     Widths,
     global_widths,
@@ -25,6 +24,7 @@ from ecomp_deap.search.pruning import (
 from ecomp_deap.seeding import BASELINE_STREAM, generator
 
 __all__ = [
+    "AS_SEARCH",
     "BASELINES",
     "INPUTS",
     "global_magnitude",
@@ -32,11 +32,14 @@ __all__ = [
     "random_masks",
     "random_search",
     "scratch",
+    "uniform_as_search",
     "uniform_l1",
 ]
 
 #: Ends the names of methods for which input features are units as any other.
 INPUTS = "_inputs"
+#: The method that needs to know how the search ranked units.
+AS_SEARCH = "uniform_as_search"
 
 
 def uniform_l1(lab: Lab, *, inputs: bool = False) -> Callable[[int], list[Start]]:
@@ -51,6 +54,19 @@ def uniform_l1(lab: Lab, *, inputs: bool = False) -> Callable[[int], list[Start]
         lab,
         lambda size: uniform_widths(size, evaluator, inputs=inputs),
         lambda _, widths: _cut(evaluator, keep(widths, importance)),
+    )
+
+
+def uniform_as_search(lab: Lab) -> Callable[[int], list[Start]]:
+    """Uniform pruning by the search's own importance: what the search is without evolution.
+
+    Input features go as any other unit if the task prunes them.
+    """
+    evaluator = lab.evaluator
+    return _by_size(
+        lab,
+        lambda size: uniform_widths(size, evaluator, inputs=True),
+        lambda _, widths: _cut(evaluator, keep(widths, evaluator.importance)),
     )
 
 
@@ -103,13 +119,12 @@ def scratch(lab: Lab, *, inputs: bool = False) -> Callable[[int], list[Start]]:
 def random_search(lab: Lab) -> Callable[[int], list[Start]]:
     """Random search: as many children as the search measured, with random widths in every group.
 
-    Widths are drawn evenly by their logarithm, and the units with the largest L1 norm stay. The
-    children are measured as in the search: a population at a time on a batch of its own, after the
-    task's gradient steps. The non-dominated ones are scored on the validation data, and those of
-    their front are trained, spread along it. Children may stay as they were.
+    Widths are drawn evenly by their logarithm, and the units stay that matter most by the search's
+    importance. The children are measured as in the search: a population at a time on a batch of its
+    own, after the task's gradient steps. The non-dominated ones are scored on the validation data,
+    and some of them are trained, chosen as the search does. Children may stay as they were.
     """
     evaluator, task, toolbox = lab.evaluator, lab.task, lab.toolbox
-    importance = l1_importance(evaluator.structure, evaluator.arrays)
     cost = task.step_samples
     most = lab.budget.search_samples // cost if cost else lab.budget.evaluations
     # What the search scored at its end, it trained once more, unless children inherit.
@@ -120,7 +135,7 @@ def random_search(lab: Lab) -> Callable[[int], list[Start]]:
     before = replace(toolbox.counters)
     for first in range(0, n, lab.population):
         drawn = [
-            keep(random_widths(evaluator.structure, rng), importance)
+            keep(random_widths(evaluator.structure, rng), evaluator.importance)
             for _ in range(min(lab.population, n - first))
         ]
         individuals = [toolbox.individual_class(genome.masks) for genome in drawn]
@@ -128,18 +143,23 @@ def random_search(lab: Lab) -> Callable[[int], list[Start]]:
         for individual, value in zip(individuals, values, strict=True):
             individual.fitness.values = value
         archive.update(individuals)
-    lab.children += lab.finisher.score(list(archive))
+    found = lab.finisher.score(list(archive))
+    lab.children += found
     lab.evaluations = toolbox.counters.evaluations - before.evaluations
     lab.samples += toolbox.counters.training_samples - before.training_samples
-    front = lab.front()
-    sizes = [child.validation.param_count for child in front]
-    return lambda n: [Start(c.module, c.widths, c.kept) for c in spread(front, n, sizes)]
+
+    def starts(n: int) -> list[Start]:
+        chosen = [found[i] for i in lab.finisher.candidates(found, n)]
+        return [Start(c.module, c.widths, c.kept) for c in chosen]
+
+    return starts
 
 
 #: By name: functions that take where children are made, and return what makes n of them.
 BASELINES: dict[str, Rule] = {
     "uniform_l1": uniform_l1,
     "uniform_l1_inputs": partial(uniform_l1, inputs=True),
+    AS_SEARCH: uniform_as_search,
     "global_magnitude": global_magnitude,
     "random_masks": random_masks,
     "random_masks_inputs": partial(random_masks, inputs=True),

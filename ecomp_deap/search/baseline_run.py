@@ -155,6 +155,7 @@ class FinishedRun:
             between=(min(counts), max(counts)),
             sizes=sizes,
             names=names,
+            importance=config.importance,
             recipe=config.finalise_recipe,
             children=children,
             max_epochs=max_epochs,

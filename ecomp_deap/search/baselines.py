@@ -11,18 +11,18 @@ from collections.abc import Sequence
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.checks import check_count
-from ecomp_deap.defaults import POPULATION
+from ecomp_deap.defaults import IMPORTANCES, POPULATION
 from ecomp_deap.errors import argument_error
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.baseline_lab import BaselineResult, Lab
-from ecomp_deap.search.baseline_methods import BASELINES, INPUTS
+from ecomp_deap.search.baseline_methods import AS_SEARCH, BASELINES, INPUTS
 from ecomp_deap.search.budget import Budget
 from ecomp_deap.search.pruning import log_sizes
 from ecomp_deap.task import Task
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox import make_toolbox
 
-__all__ = ["BASELINES", "CHILDREN", "MAX_EPOCHS", "BaselineResult", "baselines"]
+__all__ = ["BASELINES", "CHILDREN", "MAX_EPOCHS", "BaselineResult", "baselines", "methods_for"]
 
 #: Children that a method trains, if the budget is not enough for more, and their most epochs.
 CHILDREN, MAX_EPOCHS = 8, 60
@@ -35,6 +35,7 @@ def baselines(
     between: tuple[int, int],
     sizes: Sequence[int] = (),
     names: Sequence[str] | None = None,
+    importance: str = IMPORTANCES[0],
     recipe: Recipe = FINALISE_RECIPE,
     children: int = CHILDREN,
     max_epochs: int = MAX_EPOCHS,
@@ -53,7 +54,9 @@ def baselines(
         sizes: Numbers of parameters, such as limits that children are compared under, that have to
             be among the sizes that children are made for.
         names: Methods of `BASELINES`, by default all; those that end in ``_inputs`` only if the
-            task prunes input features.
+            task prunes input features, and ``uniform_as_search`` only with another importance than
+            ``"l1"``.
+        importance: By which the search ranked units, see `make_toolbox`.
         recipe: How the search finalised its children; trials go from half its rate to four times.
         children: Children that a method trains; more if all had ``max_epochs`` otherwise.
         max_epochs: No child trains for more.
@@ -76,10 +79,15 @@ def baselines(
     low, high = (check_count("between", count, minimum=1) for count in between)
     if low > high:
         raise argument_error("between", "a smaller and a larger number", between)
-    chosen = _names(task, names)
-    metric = task.metric.name
+    known = methods_for(prune_inputs=task.prune_inputs, importance=importance)
+    chosen = _names(known, names)
     toolbox = make_toolbox(
-        task, objectives=(metric, "param_count"), seed=seed, engine=engine, threads=threads
+        task,
+        objectives=(task.metric.name, "param_count"),
+        importance=importance,
+        seed=seed,
+        engine=engine,
+        threads=threads,
     )
     toolbox.evaluator.check_recipe(recipe, name="recipe")
     callback = Callback() if callback is None else callback
@@ -91,9 +99,24 @@ def baselines(
     return found
 
 
-def _names(task: Task, names: Sequence[str] | None) -> list[str]:
+def methods_for(*, prune_inputs: bool, importance: str) -> list[str]:
+    """Return the methods of `BASELINES` that differ from each other for a search.
+
+    Args:
+        prune_inputs: Whether its task prunes input features.
+        importance: By which it ranked units.
+    """
+    return [
+        name
+        for name in BASELINES
+        if (prune_inputs or not name.endswith(INPUTS))
+        # With the L1 norm it is uniform L1 pruning once more.
+        and (importance != "l1" or name != AS_SEARCH)
+    ]
+
+
+def _names(known: list[str], names: Sequence[str] | None) -> list[str]:
     """Return the methods that were asked for."""
-    known = [n for n in BASELINES if task.prune_inputs or not n.endswith(INPUTS)]
     if names is None:
         return known
     for name in names:

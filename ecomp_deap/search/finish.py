@@ -176,10 +176,19 @@ class Finisher:
         """
         if not epochs:
             n = trials = 0
-        tried = self._candidates(children, trials if n else 0)
-        self.callback.on_phase("finalising", len(tried) + len(self._candidates(children, n)))
+        tried = self.candidates(children, trials if n else 0)
+        self.callback.on_phase("finalising", len(tried) + len(self.candidates(children, n)))
         children = self._train_longer(children, tried, max(epochs // _TRIAL_SHARE, 1), recipe)
-        return self._train_longer(children, self._candidates(children, n), epochs, recipe)
+        return self._train_longer(children, self.candidates(children, n), epochs, recipe)
+
+    def candidates(self, children: Sequence[Child], n: int) -> list[int]:
+        """Return the places of children to finalise, in order, see `finalise`."""
+        sign = 1 if self.task.metric.maximise else -1
+        able = [i for i, child in enumerate(children) if child.validation.violation == 0]
+        costs = [self.toolbox.fitness.costs(children[i].validation) for i in able]
+        front = {able[i] for i in non_dominated(costs)}
+        able.sort(key=lambda i: (i not in front, -sign * children[i].validation.metric))
+        return best_of_parts(able, [children[i].validation.param_count for i in able], n)
 
     def test(self, children: Iterable[Child]) -> list[Child]:
         """Return the children with their metric on the test data, if there are any."""
@@ -203,15 +212,6 @@ class Finisher:
                 tolerance=metric.tolerance,
             )
         ]
-
-    def _candidates(self, children: Sequence[Child], n: int) -> list[int]:
-        """Return the places of children to finalise, in order, see `finalise`."""
-        sign = 1 if self.task.metric.maximise else -1
-        able = [i for i, child in enumerate(children) if child.validation.violation == 0]
-        costs = [self.toolbox.fitness.costs(children[i].validation) for i in able]
-        front = {able[i] for i in non_dominated(costs)}
-        able.sort(key=lambda i: (i not in front, -sign * children[i].validation.metric))
-        return best_of_parts(able, [children[i].validation.param_count for i in able], n)
 
     def _train_longer(
         self, children: Sequence[Child], places: Sequence[int], epochs: int, recipe: Recipe

@@ -14,7 +14,7 @@ from ecomp_deap.network.layers import InputLinear
 from ecomp_deap.recipe import Recipe
 from ecomp_deap.search import compress
 from ecomp_deap.search.baseline_methods import initialise
-from ecomp_deap.search.baselines import BASELINES, baselines
+from ecomp_deap.search.baselines import BASELINES, baselines, methods_for
 from ecomp_deap.search.budget import Budget
 from ecomp_deap.search.pruning import global_widths, magnitudes, uniform_widths
 from ecomp_deap.task import Metric, Task
@@ -24,7 +24,7 @@ from tests.network.networks import Residual, images
 N = 300  # search samples of the tiny task
 UNTRAINED = Budget(0, 0, 40)
 OPTIONS = {"between": (60, 300), "sizes": (100,), "children": 3, "population": 10}
-HIDDEN = [name for name in BASELINES if not name.endswith("_inputs")]
+HIDDEN = [n for n in BASELINES if not n.endswith("_inputs") and n != "uniform_as_search"]
 
 
 def run(task, name, budget, **options):
@@ -57,6 +57,46 @@ def test_uniform_l1_keeps_the_same_fraction_of_the_largest_norms(tiny_task, inpu
         assert (child.widths[0] == 12) == (not inputs)
         fractions = np.array(child.widths) / [g.n_units for g in groups]
         assert np.ptp(fractions[0 if inputs else 1 :]) <= 1 / 12 + 1e-9
+
+
+def test_uniform_as_search_keeps_what_the_search_holds_important(tiny_task):
+    task = tiny_task(prune_inputs=True)
+    found = run(task, "uniform_as_search", UNTRAINED, importance="reconstruction")
+    evaluator = Evaluator(task, importance="reconstruction")
+    groups, importance = evaluator.structure.groups, evaluator.importance
+    sizes = [uniform_widths(size, evaluator, inputs=True) for size in (60, 100, 300)]
+    assert {child.widths for child in found.children} <= {*sizes}
+    for child in found.children:
+        assert kept_by(child, groups) == [
+            largest(values, n) for values, n in zip(importance, child.widths, strict=True)
+        ]
+
+
+def test_random_search_keeps_what_the_search_holds_important(tiny_task):
+    kept = []
+    for importance in ("l1", "reconstruction"):
+        found = run(tiny_task(), "random_search", Budget(0, 0, 20), importance=importance)
+        evaluator = Evaluator(tiny_task(), importance=importance)
+        for child in found.children:
+            expected = [
+                largest(values, n)
+                for values, n in zip(evaluator.importance, child.widths, strict=True)
+            ]
+            assert kept_by(child, evaluator.structure.groups) == expected
+        kept.append([child.kept for child in found.children])
+    assert kept[0] != kept[1]
+
+
+@pytest.mark.parametrize("inputs", [False, True])
+@pytest.mark.parametrize("importance", ["l1", "variance"])
+def test_methods_that_would_be_the_same_are_left_out(inputs, importance):
+    names = methods_for(prune_inputs=inputs, importance=importance)
+    assert ("uniform_as_search" in names) == (importance != "l1")
+    assert {name for name in names if name.endswith("_inputs")} == (
+        {"uniform_l1_inputs", "random_masks_inputs", "scratch_inputs"} if inputs else set()
+    )
+    others = {"uniform_l1", "global_magnitude", "random_masks", "random_search", "scratch"}
+    assert others <= {*names}
 
 
 def test_global_magnitude_keeps_the_largest_means_of_all(tiny_task):
@@ -278,6 +318,7 @@ def test_callbacks_are_told_of_every_method(tiny_task):
     [
         ({"names": ["evolution"]}, "names: expected names among uniform_l1, global_magnitude"),
         ({"names": ["scratch_inputs"]}, "names: expected names among"),
+        ({"names": ["uniform_as_search"]}, "names: expected names among"),
         ({"children": 0}, "children: expected a whole number of at least 1"),
         ({"max_epochs": -1}, "max_epochs: expected a whole number of at least 0"),
         ({"population": 0}, "population: expected a whole number of at least 1"),

@@ -224,19 +224,19 @@ def test_each_part_of_the_range_of_sizes_gives_its_best_child(tiny_task):
         child("large", 0.83, 90),  # off the front, and yet the best of the largest third
         child("largest", 0.82, 100),
     ]
-    assert finish._candidates(children, 3) == [0, 1, 3]
-    assert finish._candidates(children, 4) == [0, 1, 2, 3]
-    assert finish._candidates(children, 9) == [0, 1, 2, 3, 4]
-    assert finish._candidates(children, 0) == []
+    assert finish.candidates(children, 3) == [0, 1, 3]
+    assert finish.candidates(children, 4) == [0, 1, 2, 3]
+    assert finish.candidates(children, 9) == [0, 1, 2, 3, 4]
+    assert finish.candidates(children, 0) == []
     beyond = replace(large, validation=replace(large.validation, violation=0.1))
-    assert finish._candidates([small, lucky, beaten, beyond, largest], 3) == [0, 1, 4]
+    assert finish.candidates([small, lucky, beaten, beyond, largest], 3) == [0, 1, 4]
 
 
 def test_a_minimised_metric_gives_the_lowest_child(tiny_task):
     metric = Metric(accuracy, "err", maximise=False, worst=1.0)
     children = [child(str(m), m, n, metric_name="err") for m, n in [(0.3, 10), (0.2, 9), (0.9, 1)]]
     finish = finisher(tiny_task(metric=metric), objectives=("err", "param_count"))
-    assert finish._candidates(children, 2) == [2, 1]
+    assert finish.candidates(children, 2) == [2, 1]
 
 
 def test_trials_decide_who_gets_the_longer_training(tiny_task, monkeypatch):
