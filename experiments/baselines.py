@@ -36,7 +36,13 @@ from ecomp_deap.search.run import run_many
 
 Row = dict[str, Any]
 
-# What a search is asked of each network, and the parameters that children are compared under.
+# Parameters that children are compared under.
+LIMITS = {
+    "dense": (56_000, 27_000, 13_100, 8_100),
+    "resnet20": (55_000, 27_000, 14_000, 8_000),
+}
+
+# What a search is asked of each network.
 OPTIONS: dict[str, Row] = {
     "dense": {
         "genome": "width",
@@ -56,9 +62,10 @@ OPTIONS: dict[str, Row] = {
         "learning_rate": 3e-3,
         "optimizer": "adamw",
         "weight_decay": 0.04,
-        "finalise_count": 36,
+        "finalise_count": 32,
         "finalise_epochs": 60,
-        "finalise_trials": 90,
+        "finalise_trials": 64,
+        "finalise_sizes": LIMITS["dense"],
         "finalise_learning_rate": 1.8e-3,
         "finalise_size_power": 0.5,
         "finalise_optimizer": "adamw",
@@ -91,10 +98,6 @@ PARENTS = {
     "resnet20": FINALISE_RECIPE,
 }
 EPOCHS = {"dense": 60, "resnet20": 10}
-LIMITS = {
-    "dense": (56_000, 27_000, 13_100, 8_100),
-    "resnet20": (55_000, 27_000, 14_000, 8_000),
-}
 
 
 def main() -> None:

@@ -60,6 +60,7 @@ WORDS = {
     "finalise_count": ("2", 2),
     "finalise_epochs": ("1", 1),
     "finalise_trials": ("3", 3),
+    "finalise_sizes": ("500,900", (500, 900)),
     "max_params": ("900", 900),
     "max_macs": ("800", 800),
     "max_size_bytes": ("4000", 4000),

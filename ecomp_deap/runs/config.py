@@ -104,6 +104,7 @@ tournament, got selection 'nsga2' (which takes --objectives)
     finalise_count: int = FINALISE_COUNT
     finalise_epochs: int = FINALISE_EPOCHS
     finalise_trials: int = 0
+    finalise_sizes: tuple[int, ...] | None = None
     finalise_loss: Mapping[str, float] = FINALISE_RECIPE.loss
     finalise_learning_rate: float = FINALISE_RECIPE.learning_rate
     finalise_optimizer: str = FINALISE_RECIPE.optimizer

@@ -103,6 +103,29 @@ class Integer(Kind):
 
 
 @dataclass(frozen=True)
+class Integers(Kind):
+    """Distinct whole numbers of at least ``minimum``, one or more."""
+
+    minimum: int
+    metavar = "N,N,..."
+
+    @property
+    def expected(self) -> str:
+        return f"a list of distinct integers of at least {self.minimum}"
+
+    def accept(self, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError
+        numbers = tuple(map(Integer(self.minimum).accept, value))
+        if not numbers or len(set(numbers)) < len(numbers):
+            raise ValueError
+        return numbers
+
+    def from_text(self, text: str) -> list[int]:
+        return [int(number) for number in text.split(",")]
+
+
+@dataclass(frozen=True)
 class Number(Kind):
     """A finite number greater than ``above``, or from ``minimum`` to ``maximum``."""
 

@@ -1,5 +1,6 @@
 """`compress` and `evolve`: from a task or a toolbox to a front of finished children."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from ecomp_deap.logbook import logbook_to_rows, statistics
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.archive import Archive
 from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_within
+from ecomp_deap.search.filling import fill
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.task import Metric, Task
 from ecomp_deap.threads import torch_threads
@@ -126,6 +128,7 @@ def compress(
     finalise_count: int = FINALISE_COUNT,
     finalise_epochs: int = FINALISE_EPOCHS,
     finalise_trials: int = 0,
+    finalise_sizes: Sequence[int] = (),
     finalise_recipe: Recipe = FINALISE_RECIPE,
     seed: int = 0,
     engine: str = "auto",
@@ -145,13 +148,14 @@ def compress(
         recombination_layers: See there.
         mutation: See there.
         learnt: See there.
-        population: See `evolve`, like the next seven.
+        population: See `evolve`, like the next eight.
         generations: See there.
         crossover_rate: See there.
         mutation_rate: See there.
         finalise_count: See there.
         finalise_epochs: See there.
         finalise_trials: See there.
+        finalise_sizes: See there.
         finalise_recipe: See there.
         seed: Same seed, same result.
         engine: See `make_toolbox`.
@@ -187,6 +191,7 @@ def compress(
         finalise_count=finalise_count,
         finalise_epochs=finalise_epochs,
         finalise_trials=finalise_trials,
+        finalise_sizes=finalise_sizes,
         finalise_recipe=finalise_recipe,
         callback=callback,
     )
@@ -202,6 +207,7 @@ def evolve(
     finalise_count: int = FINALISE_COUNT,
     finalise_epochs: int = FINALISE_EPOCHS,
     finalise_trials: int = 0,
+    finalise_sizes: Sequence[int] = (),
     finalise_recipe: Recipe = FINALISE_RECIPE,
     callback: Callback | None = None,
 ) -> Result:
@@ -217,10 +223,12 @@ def evolve(
         crossover_rate: See `ecomp_deap.defaults.variation_rates` for the default.
         mutation_rate: Likewise.
         finalise_count: Children that get the longer training, spread by size, see
-            `Finisher.finalise`.
+            `Finisher.candidates`.
         finalise_epochs: Passes over the search data of that training.
         finalise_trials: Children that train for a sixth of these first, so that the others are
             chosen by what they are then worth; 0 for none.
+        finalise_sizes: Numbers of parameters wanted: half of the longer training goes to children
+            of about as many, and the nearest children are resized to just keep them.
         finalise_recipe: How these children train.
         callback: Told of every generation and phase.
 
@@ -229,6 +237,7 @@ def evolve(
     """
     callback = Callback() if callback is None else callback
     check_count("population", population, minimum=2)
+    sizes = [check_count("finalise_sizes", size, minimum=1) for size in finalise_sizes]
     for name, number in (
         ("generations", generations),
         ("finalise_count", finalise_count),
@@ -258,13 +267,18 @@ def evolve(
         parent = finisher.parent()
         # A weighted search is to end where its weights point, and not where it began.
         began = first if toolbox.fitness.is_pareto else []
-        scored = finisher.score([*individuals, *archive, *began])
+        found = [*archive, *individuals, *began]
+        if finalise_count and finalise_epochs and sizes:
+            n = math.ceil(max(finalise_count, finalise_trials) / 2 / len(sizes))
+            found += fill(found, sizes, toolbox, n)
+        scored = finisher.score(found)
         searched, taken = time.perf_counter(), toolbox.counters.training_samples
         scored = finisher.finalise(
             scored,
             n=finalise_count,
             epochs=finalise_epochs,
             trials=finalise_trials,
+            sizes=sizes,
             recipe=finalise_recipe,
         )
         front = finisher.test(finisher.front(scored))

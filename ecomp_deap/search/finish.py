@@ -16,7 +16,7 @@ from ecomp_deap.measurement import Measurement
 from ecomp_deap.network import fit_children, size_bytes, train
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.choosing import best
-from ecomp_deap.search.front import best_of_parts, non_dominated
+from ecomp_deap.search.front import first_of_parts, log_parts, non_dominated
 from ecomp_deap.seeding import training_seed
 from ecomp_deap.toolbox import Toolbox
 
@@ -24,6 +24,8 @@ __all__ = ["Child", "Finisher"]
 
 # A trial takes the epochs of the longer training divided by this.
 _TRIAL_SHARE = 6
+# The part of a wanted number of parameters that a child has to have, to be one for it.
+_NEAR = 0.9
 
 
 @dataclass(frozen=True)
@@ -154,41 +156,59 @@ class Finisher:
         n: int,
         epochs: int,
         trials: int = 0,
+        sizes: Sequence[int] = (),
         recipe: Recipe = FINALISE_RECIPE,
     ) -> list[Child]:
-        """Return the children with n of them, spread by size, trained for longer.
+        """Return the children with n of them, see `candidates`, trained for longer.
 
-        What children gain by the longer training is large against their differences before it, and
-        one that was lucky leaves a gap in the front. So the range of sizes is cut into n parts, and
-        each gives its best child: the most accurate on the front, or behind it where it has none
-        there. Where parts are empty, the others give more. With trials, more children are chosen so
-        and trained for a few epochs first, and the n are chosen by what these are then worth
-        (Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter
-        Optimization").
+        With trials, more children are chosen first and trained for a few epochs, and the n are
+        chosen by what these are then worth, as what children gain by the longer training is large
+        against their differences before it (Jamieson & Talwalkar 2016, "Non-stochastic Best Arm
+        Identification and Hyperparameter Optimization").
 
         Args:
             children: As `score` gives them; their modules are not changed.
-            n: Number of children to train, of those that keep the task's limits; 0 for none.
+            n: Number of children to train; 0 for none.
             epochs: Passes over the search data, 0 for none. A child that is worse for it on the
                 validation data stays as it was.
             trials: Number of children to try for a sixth of the epochs, at least one; 0 for none.
+            sizes: See `candidates`.
             recipe: How they train.
         """
         if not epochs:
-            n = trials = 0
-        tried = self.candidates(children, trials if n else 0)
-        self.callback.on_phase("finalising", len(tried) + len(self.candidates(children, n)))
+            n = 0
+        tried = self.candidates(children, trials if n else 0, sizes)
+        self.callback.on_phase("finalising", len(tried) + len(self.candidates(children, n, sizes)))
         children = self._train_longer(children, tried, max(epochs // _TRIAL_SHARE, 1), recipe)
-        return self._train_longer(children, self.candidates(children, n), epochs, recipe)
+        return self._train_longer(children, self.candidates(children, n, sizes), epochs, recipe)
 
-    def candidates(self, children: Sequence[Child], n: int) -> list[int]:
-        """Return the places of children to finalise, in order, see `finalise`."""
+    def candidates(self, children: Sequence[Child], n: int, sizes: Sequence[int] = ()) -> list[int]:
+        """Return the places of n children that are worth the longer training, in order.
+
+        They are spread by size: the range of sizes is cut into n parts, evenly by the logarithm,
+        and each gives its best child, the most accurate on the front, or behind it where it has
+        none there, as one lucky child may have left a gap. Where parts are empty, the others give
+        more. Those beyond the task's limits are left out.
+
+        Args:
+            children: Children, scored.
+            n: How many to choose; all if there are not more.
+            sizes: Numbers of parameters that are wanted: half of the n are children which have one
+                of these at most, and no less than nine tenths of it, as many of each.
+        """
         sign = 1 if self.task.metric.maximise else -1
         able = [i for i, child in enumerate(children) if child.validation.violation == 0]
         costs = [self.toolbox.fitness.costs(children[i].validation) for i in able]
         front = {able[i] for i in non_dominated(costs)}
         able.sort(key=lambda i: (i not in front, -sign * children[i].validation.metric))
-        return best_of_parts(able, [children[i].validation.param_count for i in able], n)
+        wanted = {i: _size_kept(children[i].validation.param_count, sizes) for i in able}
+        keeping = [i for i in able if wanted[i] is not None]
+        at_sizes = first_of_parts([wanted[i] or 0 for i in keeping], n // 2)
+        chosen = {keeping[place] for place in at_sizes}
+        rest = [i for i in able if i not in chosen]
+        parts = log_parts([children[i].validation.param_count for i in rest], n - len(chosen))
+        chosen |= {rest[place] for place in first_of_parts(parts, n - len(chosen))}
+        return sorted(chosen)
 
     def test(self, children: Iterable[Child]) -> list[Child]:
         """Return the children with their metric on the test data, if there are any."""
@@ -271,6 +291,12 @@ class Finisher:
         )
         self.toolbox.counters.training_samples += self.task.step_samples
         self.evaluator.recalibrate(module)
+
+
+def _size_kept(param_count: int, sizes: Sequence[int]) -> int | None:
+    """Return which of some sizes a child was made for: it has at most so many parameters."""
+    kept = [size for size in sizes if _NEAR * size <= param_count <= size]
+    return min(kept, default=None)
 
 
 def _kept(genome: Genome, evaluator: Evaluator) -> dict[str, tuple[int, ...]] | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ecomp_deap.errors import argument_error
 
-__all__ = ["best_of_parts", "hypervolume", "non_dominated", "spread"]
+__all__ = ["first_of_parts", "hypervolume", "log_parts", "non_dominated", "spread"]
 
 T = TypeVar("T")
 
@@ -95,34 +95,32 @@ def spread(members: Sequence[T], n: int, sizes: Sequence[float] | None = None) -
     return [members[j] for j in sorted(chosen)]
 
 
-def best_of_parts(members: Sequence[T], sizes: Sequence[float], n: int) -> list[T]:
-    """Return n members spread by size: the first of each of n parts of the range of sizes.
-
-    Parts are equally wide in the logarithm. Where some are empty, the others give their second, and
-    so on.
+def first_of_parts(parts: Sequence[int], n: int) -> list[int]:
+    """Return the places of n members, the first of each part; then the second of each, and so on.
 
     Args:
-        members: From the best to the worst.
-        sizes: Their numbers of parameters, above 0.
+        parts: The part that each member belongs to, from the best member to the worst.
         n: How many to take; all if there are not more.
 
-    Returns:
-        Members from the smallest to the largest.
-
-    >>> best_of_parts("abcdef", [100, 1000, 950, 101, 102, 500], 3)
-    ['a', 'f', 'b']
-    >>> best_of_parts("abcdef", [100, 1000, 950, 101, 102, 900], 3)
-    ['a', 'd', 'b']
+    >>> first_of_parts([0, 0, 2, 0, 2, 1], 4)
+    [0, 1, 2, 5]
     """
-    if not members or n < 1:
-        return []
-    logs = [math.log(size) for size in sizes]
-    low, high = min(logs), max(logs)
     taken: dict[int, int] = {}
     turns = []
-    for i, log in enumerate(logs):
-        part = min(int(n * (log - low) / (high - low)), n - 1) if high > low else 0
-        turns.append((taken.get(part, 0), part, i))
+    for place, part in enumerate(parts):
+        turns.append((taken.get(part, 0), part, place))
         taken[part] = taken.get(part, 0) + 1
-    chosen = [i for *_, i in sorted(turns)[:n]]
-    return [members[i] for i in sorted(chosen, key=lambda i: (sizes[i], i))]
+    return sorted(place for *_, place in sorted(turns)[:n])
+
+
+def log_parts(sizes: Sequence[float], n: int) -> list[int]:
+    """Return for each size its part of the range of sizes, cut into n, evenly by the logarithm.
+
+    >>> log_parts([100, 1000, 110, 10_000], 2)
+    [0, 1, 0, 1]
+    """
+    if not sizes:
+        return []
+    logs = [math.log(size) for size in sizes]
+    low, span = min(logs), max(logs) - min(logs)
+    return [min(int(n * (log - low) / span), n - 1) if span else 0 for log in logs]

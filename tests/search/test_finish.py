@@ -232,11 +232,28 @@ def test_each_part_of_the_range_of_sizes_gives_its_best_child(tiny_task):
     assert finish.candidates([small, lucky, beaten, beyond, largest], 3) == [0, 1, 4]
 
 
+def test_half_of_the_children_are_for_the_sizes_wanted(tiny_task):
+    finish = finisher(tiny_task(), objectives=("accuracy", "param_count"))
+    children = [
+        child("tiny", 0.50, 10),
+        child("too small for 100", 0.72, 89),
+        child("for 100", 0.71, 90),
+        child("for 100, the best", 0.73, 99),
+        child("too large for 100", 0.90, 101),
+        child("for 1000", 0.74, 1000),
+        child("large", 0.95, 3000),
+    ]
+    assert finish.candidates(children, 4, (100, 1000)) == [3, 4, 5, 6]
+    assert finish.candidates(children, 6, (100, 1000)) == [0, 2, 3, 4, 5, 6]
+    assert finish.candidates(children, 1, (100,)) == [4]
+    assert finish.candidates(children, 4, (50,)) == finish.candidates(children, 4)
+
+
 def test_a_minimised_metric_gives_the_lowest_child(tiny_task):
     metric = Metric(accuracy, "err", maximise=False, worst=1.0)
     children = [child(str(m), m, n, metric_name="err") for m, n in [(0.3, 10), (0.2, 9), (0.9, 1)]]
     finish = finisher(tiny_task(metric=metric), objectives=("err", "param_count"))
-    assert finish.candidates(children, 2) == [2, 1]
+    assert finish.candidates(children, 2) == [1, 2]
 
 
 def test_trials_decide_who_gets_the_longer_training(tiny_task, monkeypatch):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.search import hypervolume, non_dominated
-from ecomp_deap.search.front import best_of_parts, spread
+from ecomp_deap.search.front import first_of_parts, log_parts, spread
 
 values = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0])  # few, so that ties are common
 
@@ -101,21 +101,24 @@ def test_members_are_even_by_the_logarithm_of_their_size():
     assert spread(sizes, 4, sizes) == [100, 1000, 10_000, 100_000]
 
 
-@given(st.lists(st.integers(1, 3000), max_size=30), st.integers(0, 12))
-def test_the_best_of_parts_are_the_first_of_each(sizes, n):
-    members = list(range(len(sizes)))
-    chosen = best_of_parts(members, sizes, n)
-    assert len(chosen) == len(set(chosen)) == min(n, len(members))
-    assert [sizes[i] for i in chosen] == sorted(sizes[i] for i in chosen)
-    if not chosen:
+@given(st.lists(st.integers(0, 5), max_size=30), st.integers(0, 12))
+def test_the_first_of_parts_take_turns(parts, n):
+    chosen = first_of_parts(parts, n)
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == min(n, len(parts))
+    turns = [parts[:i].count(part) for i, part in enumerate(parts)]
+    order = sorted(range(len(parts)), key=lambda i: (turns[i], parts[i]))
+    assert set(chosen) == set(order[:n])
+
+
+@given(st.lists(st.integers(1, 3000), max_size=30), st.integers(1, 12))
+def test_parts_are_equally_wide_in_the_logarithm(sizes, n):
+    parts = log_parts(sizes, n)
+    assert len(parts) == len(sizes)
+    if not sizes:
         return
-    low, span = math.log(min(sizes)), math.log(max(sizes) / min(sizes)) or 1.0
-    parts = [min(int(n * (math.log(size) - low) / span), n - 1) for size in sizes]
-    left = set(members) - set(chosen)
-    for part in set(parts):
-        own = [i for i in members if parts[i] == part]
-        n_own = len(set(own) & set(chosen))
-        assert set(own[:n_own]) <= set(chosen)
-        assert n_own >= 1
-        others = [sum(parts[i] == other for i in chosen) for other in set(parts)]
-        assert n_own + 1 >= max(others) or not left & set(own)
+    ratio = (max(sizes) / min(sizes)) ** (1 / n)
+    for part, size in zip(parts, sizes, strict=True):
+        assert 0 <= part < n
+        low = min(sizes) * ratio**part
+        assert low * (1 - 1e-9) <= size <= low * ratio * (1 + 1e-9)
