@@ -245,7 +245,7 @@ def test_half_of_the_children_are_for_the_sizes_wanted(tiny_task):
     ]
     assert finish.candidates(children, 4, (100, 1000)) == [3, 4, 5, 6]
     assert finish.candidates(children, 6, (100, 1000)) == [0, 2, 3, 4, 5, 6]
-    assert finish.candidates(children, 1, (100,)) == [4]
+    assert finish.candidates(children, 1, (100,)) == [6]
     assert finish.candidates(children, 4, (50,)) == finish.candidates(children, 4)
 
 
