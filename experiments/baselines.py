@@ -63,7 +63,7 @@ OPTIONS: dict[str, Row] = {
         "optimizer": "adamw",
         "weight_decay": 0.04,
         "finalise_count": 32,
-        "finalise_epochs": 60,
+        "finalise_epochs": 50,
         "finalise_trials": 64,
         "finalise_sizes": LIMITS["dense"],
         "finalise_learning_rate": 1.8e-3,
@@ -72,6 +72,7 @@ OPTIONS: dict[str, Row] = {
         "finalise_weight_decay": 0.04,
         "finalise_batch_size": 100,
         "finalise_averaging": 0.3,
+        "finalise_mixup": 0.05,
     },
     "resnet20": {
         "images": True,
