@@ -1,7 +1,7 @@
 """`Recipe`: how children train, in the search and when they are finalised."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ __all__ = [
     "SEARCH_RECIPE",
     "LossWeights",
     "Recipe",
+    "check_finalising",
 ]
 
 #: What a training loss may consist of; the first alone is the default.
@@ -152,6 +153,24 @@ class Recipe:
     def needs_teacher(self) -> bool:
         """Whether its losses need the parent."""
         return self.loss.keys() != {"task"}
+
+
+def check_finalising(count: int, trials: int, sizes: Sequence[int]) -> None:
+    """Check that what is asked of the final training goes together.
+
+    Args:
+        count: Children to train longer.
+        trials: Children to choose them from, 0 for none.
+        sizes: Numbers of parameters wanted.
+
+    Raises:
+        ArgumentError: No more trials than children, or fewer than two children for a size.
+    """
+    if count and 0 < trials <= count:
+        raise argument_error("finalise_trials", f"0, or more than finalise_count={count}", trials)
+    if 0 < count < 2 * len(sizes):
+        expected = f"at least {2 * len(sizes)}, two for each of finalise_sizes"
+        raise argument_error("finalise_count", expected, count)
 
 
 def _check_number(

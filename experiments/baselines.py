@@ -65,7 +65,6 @@ OPTIONS: dict[str, Row] = {
         "finalise_count": 32,
         "finalise_epochs": 50,
         "finalise_trials": 64,
-        "finalise_sizes": LIMITS["dense"],
         "finalise_learning_rate": 1.8e-3,
         "finalise_size_power": 0.5,
         "finalise_optimizer": "adamw",
@@ -233,7 +232,8 @@ def _config(seed: int, options: argparse.Namespace) -> RunConfig:
     if options.network != "dense":
         folder = Path(__file__).resolve().parent
         own["factory"] = f"{folder / 'networks.py'}:{_class_name(options.network)}"
-    layers: list[Mapping[str, Any]] = [{"threads": 1, **OPTIONS[options.network]}]
+    known = {"threads": 1, "finalise_sizes": options.limits, **OPTIONS[options.network]}
+    layers: list[Mapping[str, Any]] = [known]
     if options.config:
         layers.append(load_toml(options.config))
     return RunConfig.from_layers(*layers, own)

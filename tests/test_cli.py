@@ -59,7 +59,7 @@ WORDS = {
     "finalise_size_power": ("0.5", 0.5),
     "finalise_count": ("2", 2),
     "finalise_epochs": ("1", 1),
-    "finalise_trials": ("3", 3),
+    "finalise_trials": ("30", 30),
     "finalise_sizes": ("500,900", (500, 900)),
     "max_params": ("900", 900),
     "max_macs": ("800", 800),

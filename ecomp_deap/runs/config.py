@@ -22,7 +22,7 @@ from ecomp_deap.defaults import (
     variation_rates,
 )
 from ecomp_deap.errors import ArgumentError, DataError, argument_error
-from ecomp_deap.recipe import FINALISE_RECIPE, SEARCH_RECIPE, Recipe
+from ecomp_deap.recipe import FINALISE_RECIPE, SEARCH_RECIPE, Recipe, check_finalising
 from ecomp_deap.runs.options import DEFAULT_OBJECTIVES, OPTIONS, PRESETS, unknown_name_error
 
 if sys.version_info >= (3, 11):
@@ -338,6 +338,12 @@ def _refuse_contradictions(config: RunConfig) -> None:
                 f"{name}: expected only with --similarity tsne, "
                 f"got similarity {config.similarity!r}"
             )
+    if config.genome == "weights" and config.finalise_sizes is not None:
+        raise ArgumentError(
+            "finalise_sizes: expected only with --genome mask or width, whose children are "
+            "resized, got genome 'weights'"
+        )
+    check_finalising(config.finalise_count, config.finalise_trials, config.finalise_sizes or ())
     if _too_few_samples(config.batch_size, config.perplexity):
         raise argument_error(
             "perplexity",

@@ -21,6 +21,7 @@ __all__ = [
     "Flag",
     "FolderName",
     "Integer",
+    "Integers",
     "Kind",
     "Location",
     "Losses",

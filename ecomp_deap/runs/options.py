@@ -345,7 +345,7 @@ _TABLE = (
         "finalise_trials",
         _EVALUATION,
         Integer(0),
-        "children to train for a sixth of these first, to choose the others by; 0: none",
+        "children to train for a sixth of these first, to choose those by that train on; 0: none",
     ),
     Option(
         "finalise_sizes",

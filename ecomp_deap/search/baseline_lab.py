@@ -68,6 +68,7 @@ class Lab:
         toolbox: Evaluates children as the search did; nobody was measured with it before.
         budget: What the method may take.
         sizes: n to that many numbers of parameters, for which children are made.
+        wanted: Numbers that are among them if they can.
         population: Individuals that are measured on one batch.
         callback: Told of the final training.
 
@@ -82,10 +83,12 @@ class Lab:
         toolbox: Toolbox,
         budget: Budget,
         sizes: Callable[[int], list[int]],
+        wanted: Sequence[int],
         population: int,
         callback: Callback,
     ) -> None:
         self.toolbox, self.budget, self.sizes = toolbox, budget, sizes
+        self.wanted = wanted
         self.population, self.callback = population, callback
         self.evaluator, self.task = toolbox.evaluator, toolbox.evaluator.task
         self.finisher = Finisher(toolbox, Callback())

@@ -13,6 +13,7 @@ from ecomp_deap.genomes import MaskGenome
 from ecomp_deap.network.importance import l1_importance
 from ecomp_deap.search.archive import Archive
 from ecomp_deap.search.baseline_lab import Lab, Rule, Start
+from ecomp_deap.search.filling import fill
 from ecomp_deap.search.pruning import (
     Widths,
     global_widths,
@@ -40,6 +41,9 @@ __all__ = [
 INPUTS = "_inputs"
 #: The method that needs to know how the search ranked units.
 AS_SEARCH = "uniform_as_search"
+
+# Children that random search resizes to each size wanted.
+_FILLED = 8
 
 
 def uniform_l1(lab: Lab, *, inputs: bool = False) -> Callable[[int], list[Start]]:
@@ -121,8 +125,9 @@ def random_search(lab: Lab) -> Callable[[int], list[Start]]:
 
     Widths are drawn evenly by their logarithm, and the units stay that matter most by the search's
     importance. The children are measured as in the search: a population at a time on a batch of its
-    own, after the task's gradient steps. The non-dominated ones are scored on the validation data,
-    and some of them are trained, chosen as the search does. Children may stay as they were.
+    own, after the task's gradient steps. The non-dominated ones, and copies of them resized to the
+    sizes wanted, are scored on the validation data, and some are trained, chosen as the search
+    does. Children may stay as they were.
     """
     evaluator, task, toolbox = lab.evaluator, lab.task, lab.toolbox
     cost = task.step_samples
@@ -143,13 +148,16 @@ def random_search(lab: Lab) -> Callable[[int], list[Start]]:
         for individual, value in zip(individuals, values, strict=True):
             individual.fitness.values = value
         archive.update(individuals)
-    found = lab.finisher.score(list(archive))
+    filled = fill(archive, lab.wanted, toolbox, _FILLED)
+    if cost:  # they are trained, within the budget
+        filled = filled[: max(most - n - (len(archive) if again else 0), 0)]
+    found = [*lab.finisher.score(list(archive)), *lab.finisher.score(filled, resized=True)]
     lab.children += found
     lab.evaluations = toolbox.counters.evaluations - before.evaluations
     lab.samples += toolbox.counters.training_samples - before.training_samples
 
     def starts(n: int) -> list[Start]:
-        chosen = [found[i] for i in lab.finisher.candidates(found, n)]
+        chosen = [found[i] for i in lab.finisher.candidates(found, n, lab.wanted)]
         return [Start(c.module, c.widths, c.kept) for c in chosen]
 
     return starts

@@ -93,7 +93,10 @@ def baselines(
     callback = Callback() if callback is None else callback
     found = []
     for name in chosen:
-        lab = Lab(toolbox, budget, lambda n: log_sizes(low, high, n, sizes), population, callback)
+        lab = Lab(
+            *(toolbox, budget, lambda n: log_sizes(low, high, n, sizes), sizes),
+            *(population, callback),
+        )
         with torch_threads(toolbox.evaluator.torch_threads):
             found.append(lab.run(name, BASELINES[name], recipe, children, max_epochs))
     return found

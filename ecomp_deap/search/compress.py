@@ -22,7 +22,7 @@ from ecomp_deap.defaults import (
 from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import WeightGenome
 from ecomp_deap.logbook import logbook_to_rows, statistics
-from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
+from ecomp_deap.recipe import FINALISE_RECIPE, Recipe, check_finalising
 from ecomp_deap.search.archive import Archive
 from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.search.filling import fill
@@ -128,7 +128,7 @@ def compress(
     finalise_count: int = FINALISE_COUNT,
     finalise_epochs: int = FINALISE_EPOCHS,
     finalise_trials: int = 0,
-    finalise_sizes: Sequence[int] = (),
+    finalise_sizes: Sequence[int] | None = None,
     finalise_recipe: Recipe = FINALISE_RECIPE,
     seed: int = 0,
     engine: str = "auto",
@@ -207,7 +207,7 @@ def evolve(
     finalise_count: int = FINALISE_COUNT,
     finalise_epochs: int = FINALISE_EPOCHS,
     finalise_trials: int = 0,
-    finalise_sizes: Sequence[int] = (),
+    finalise_sizes: Sequence[int] | None = None,
     finalise_recipe: Recipe = FINALISE_RECIPE,
     callback: Callback | None = None,
 ) -> Result:
@@ -225,10 +225,11 @@ def evolve(
         finalise_count: Children that get the longer training, spread by size, see
             `Finisher.candidates`.
         finalise_epochs: Passes over the search data of that training.
-        finalise_trials: Children that train for a sixth of these first, so that the others are
-            chosen by what they are then worth; 0 for none.
+        finalise_trials: Children that train for a sixth of these first; the others are chosen by
+            what they are then worth, and train on. More than ``finalise_count``, or 0 for none.
         finalise_sizes: Numbers of parameters wanted: half of the longer training goes to children
-            of about as many, and the nearest children are resized to just keep them.
+            that just keep them, and the nearest children are resized to do so (`fill`). At least
+            two of ``finalise_count`` for each; not for genomes of weights.
         finalise_recipe: How these children train.
         callback: Told of every generation and phase.
 
@@ -237,7 +238,7 @@ def evolve(
     """
     callback = Callback() if callback is None else callback
     check_count("population", population, minimum=2)
-    sizes = [check_count("finalise_sizes", size, minimum=1) for size in finalise_sizes]
+    sizes = _sizes(toolbox, finalise_sizes)
     for name, number in (
         ("generations", generations),
         ("finalise_count", finalise_count),
@@ -245,6 +246,7 @@ def evolve(
         ("finalise_trials", finalise_trials),
     ):
         check_count(name, number, minimum=0)
+    check_finalising(finalise_count, finalise_trials, sizes)
     parameters = toolbox.evaluator.task.parent.parameters()
     if finalise_count and finalise_epochs and not any(p.requires_grad for p in parameters):
         raise argument_error(
@@ -268,10 +270,12 @@ def evolve(
         # A weighted search is to end where its weights point, and not where it began.
         began = first if toolbox.fitness.is_pareto else []
         found = [*archive, *individuals, *began]
+        scored = finisher.score(found)
         if finalise_count and finalise_epochs and sizes:
             n = math.ceil(max(finalise_count, finalise_trials) / 2 / len(sizes))
-            found += fill(found, sizes, toolbox, n)
-        scored = finisher.score(found)
+            known = {individual.key() for individual in found}
+            filled = [i for i in fill(found, sizes, toolbox, n) if i.key() not in known]
+            scored += finisher.score(filled, resized=True)
         searched, taken = time.perf_counter(), toolbox.counters.training_samples
         scored = finisher.finalise(
             scored,
@@ -297,6 +301,27 @@ def evolve(
         generation_seconds=watch.seconds,
         generation_latency_ms=watch.latency_ms,
     )
+
+
+def _sizes(toolbox: Toolbox, given: Sequence[int] | None) -> list[int]:
+    """Return the numbers of parameters wanted, in order."""
+    if given is None:
+        return []
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise argument_error("finalise_sizes", "a sequence of whole numbers", given)
+    sizes = sorted({check_count("finalise_sizes", size, minimum=1) for size in given})
+    if sizes and issubclass(toolbox.individual_class, WeightGenome):
+        expected = "none with genome='weights', whose children are not resized"
+        raise argument_error("finalise_sizes", expected, given)
+    evaluator = toolbox.evaluator
+    least = evaluator.cost_model(evaluator.cost_model.smallest).param_count
+    most = evaluator.cost_model(evaluator.structure.widths).param_count
+    most = min(most, int(evaluator.task.limits.get("param_count", most)))
+    for size in sizes:
+        if not least <= size <= most:
+            expected = f"numbers from {least}, which the smallest child has, to {most}"
+            raise argument_error("finalise_sizes", expected, size)
+    return sizes
 
 
 def _rates(

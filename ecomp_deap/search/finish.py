@@ -16,6 +16,7 @@ from ecomp_deap.measurement import Measurement
 from ecomp_deap.network import fit_children, size_bytes, train
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.choosing import best
+from ecomp_deap.search.filling import NEAR
 from ecomp_deap.search.front import first_of_parts, log_parts, non_dominated
 from ecomp_deap.seeding import training_seed
 from ecomp_deap.toolbox import Toolbox
@@ -24,8 +25,6 @@ __all__ = ["Child", "Finisher"]
 
 # A trial takes the epochs of the longer training divided by this.
 _TRIAL_SHARE = 6
-# The part of a wanted number of parameters that a child has to have, to be one for it.
-_NEAR = 0.9
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,8 @@ class Child:
         widths: Units kept in each group.
         validation: Its measurement on the validation data.
         test: The metric on the test data, None without test data.
-        validation_before: The metric on the validation data before it was finalised, None where it
-            was not.
+        validation_before: The metric on the validation data before it was finalised, if only for a
+            trial; None where it was not.
         test_before: That on the test data, likewise.
         kept: For each group, by name, the indices of the units kept; None for the parent, and
             where weights evolve, whose units are none of the parent's.
@@ -98,17 +97,25 @@ class Finisher:
         found = replace(found, size_bytes=size_bytes(self.task.parent))
         return self.test([Child("parent", self.task.parent, widths, found)])[0]
 
-    def score(self, individuals: Sequence[Any]) -> list[Child]:
+    def score(self, individuals: Sequence[Any], *, resized: bool = False) -> list[Child]:
         """Return the children of all different individuals, in order, failed ones left out.
 
+        Each is scored after the gradient steps that children of the search took: where they keep
+        what they learnt they have taken them before.
+
+        Args:
+            individuals: Of the search.
+            resized: Whether they were resized since, and have to learn with their units as they
+                are now.
+
         Raises:
-            EcompError: All failed, with the commonest reason.
+            EcompError: All failed, with the commonest reason; not where they were resized.
         """
         unique = list({individual.key(): individual for individual in individuals}.values())
         self.callback.on_phase("scoring", len(unique))
         modules = [self.toolbox.compile(individual) for individual in unique]
         for index, module in enumerate(modules):
-            self._train_as_in_search(module, index)
+            self._train_as_in_search(module, index, resized=resized)
         measurements = self.scorer.score_all(
             [(module, i.widths) for module, i in zip(modules, unique, strict=True)],
             threads=self.evaluator.scoring_threads,
@@ -127,7 +134,7 @@ class Finisher:
             if not found.failed
         ]
         reasons = [found.reason for found in measurements if found.failed]
-        if reasons and not children:
+        if reasons and not children and not resized:
             reason, n = Counter(reasons).most_common(1)[0]
             raise EcompError(f"no child could be measured; {n} of {len(reasons)}: {reason}")
         return children
@@ -162,9 +169,9 @@ class Finisher:
         """Return the children with n of them, see `candidates`, trained for longer.
 
         With trials, more children are chosen first and trained for a few epochs, and the n are
-        chosen by what these are then worth, as what children gain by the longer training is large
-        against their differences before it (Jamieson & Talwalkar 2016, "Non-stochastic Best Arm
-        Identification and Hyperparameter Optimization").
+        chosen by what these are then worth, and train on, as what children gain by the longer
+        training is large against their differences before it (Jamieson & Talwalkar 2016,
+        "Non-stochastic Best Arm Identification and Hyperparameter Optimization").
 
         Args:
             children: As `score` gives them; their modules are not changed.
@@ -193,19 +200,20 @@ class Finisher:
         Args:
             children: Children, scored.
             n: How many to choose; all if there are not more.
-            sizes: Numbers of parameters that are wanted: half of the n are children which have one
-                of these at most, and no less than nine tenths of it, as many of each.
+            sizes: Numbers of parameters that are wanted: half of the n are the most accurate
+                children which have one of these at most, and no less than nine tenths of it, as
+                many of each.
         """
         sign = 1 if self.task.metric.maximise else -1
         able = [i for i, child in enumerate(children) if child.validation.violation == 0]
         costs = [self.toolbox.fitness.costs(children[i].validation) for i in able]
         front = {able[i] for i in non_dominated(costs)}
-        able.sort(key=lambda i: (i not in front, -sign * children[i].validation.metric))
+        able.sort(key=lambda i: -sign * children[i].validation.metric)
         wanted = {i: _size_kept(children[i].validation.param_count, sizes) for i in able}
         keeping = [i for i in able if wanted[i] is not None]
         at_sizes = first_of_parts([wanted[i] or 0 for i in keeping], n // 2)
         chosen = {keeping[place] for place in at_sizes}
-        rest = [i for i in able if i not in chosen]
+        rest = sorted((i for i in able if i not in chosen), key=lambda i: i not in front)
         parts = log_parts([children[i].validation.param_count for i in rest], n - len(chosen))
         chosen |= {rest[place] for place in first_of_parts(parts, n - len(chosen))}
         return sorted(chosen)
@@ -274,9 +282,9 @@ class Finisher:
             return before
         return replace(before, module=module, validation=found, test=None)
 
-    def _train_as_in_search(self, module: nn.Module, index: int) -> None:
-        """Take the gradient steps that a child was scored after, unless it keeps what it learnt."""
-        if self.task.train_steps == 0 or self.task.inherit:
+    def _train_as_in_search(self, module: nn.Module, index: int, *, resized: bool) -> None:
+        """Take the gradient steps that a child was scored after, unless it has taken them."""
+        if self.task.train_steps == 0 or (self.task.inherit and not resized):
             return
         generation = max(self.toolbox.generation, 0)
         context = self.evaluator.context(generation)
@@ -295,7 +303,7 @@ class Finisher:
 
 def _size_kept(param_count: int, sizes: Sequence[int]) -> int | None:
     """Return which of some sizes a child was made for: it has at most so many parameters."""
-    kept = [size for size in sizes if _NEAR * size <= param_count <= size]
+    kept = [size for size in sizes if NEAR * size <= param_count <= size]
     return min(kept, default=None)
 
 

@@ -109,7 +109,7 @@ def _run(
         finalise_count=config.finalise_count,
         finalise_epochs=config.finalise_epochs,
         finalise_trials=config.finalise_trials,
-        finalise_sizes=config.finalise_sizes or (),
+        finalise_sizes=config.finalise_sizes,
         finalise_recipe=config.finalise_recipe,
         callback=callback,
     )

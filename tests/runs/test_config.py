@@ -53,8 +53,6 @@ VALUES = {
     "finalise_batch_size": st.integers(1),
     "finalise_count": st.integers(0),
     "finalise_epochs": st.integers(0),
-    "finalise_trials": st.integers(0),
-    "finalise_sizes": st.lists(st.integers(1), min_size=1, unique=True).map(tuple),
     "max_params": st.integers(1),
     "max_macs": st.integers(1),
     "max_size_bytes": st.integers(1),
@@ -85,6 +83,16 @@ def layers(draw):
     layer |= draw(
         st.one_of(
             st.fixed_dictionaries({"genome": st.just("mask"), "inherit": st.booleans()}),
+            st.fixed_dictionaries(
+                {
+                    "genome": st.just("width"),
+                    "finalise_count": st.integers(6, 9),
+                    "finalise_trials": st.sampled_from([0, 10, 11]),
+                    "finalise_sizes": st.lists(
+                        st.integers(1), min_size=1, max_size=3, unique=True
+                    ).map(tuple),
+                }
+            ),
             st.fixed_dictionaries({"genome": st.just("weights"), "recombination_layers": NAMES}),
         )
     )
@@ -252,6 +260,18 @@ def test_fields_are_converted_and_frozen():
         (
             {"similarity": "pkt", "kernel": "student"},
             "kernel: expected only with --similarity tsne, got similarity 'pkt'",
+        ),
+        (
+            {"genome": "weights", "finalise_sizes": (500,)},
+            "finalise_sizes: expected only with --genome mask or width",
+        ),
+        (
+            {"finalise_trials": 8, "finalise_count": 8},
+            "finalise_trials: expected 0, or more than finalise_count=8, got 8",
+        ),
+        (
+            {"finalise_sizes": (500, 900), "finalise_count": 3},
+            "finalise_count: expected at least 4, two for each of finalise_sizes, got 3",
         ),
     ],
 )

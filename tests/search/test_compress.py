@@ -393,9 +393,9 @@ def test_a_pareto_search_keeps_what_pruning_by_importance_gives(
     scored = []
     score = Finisher.score
 
-    def note(finisher, individuals):
+    def note(finisher, individuals, **options):
         scored.extend(individual.key() for individual in individuals)
-        return score(finisher, individuals)
+        return score(finisher, individuals, **options)
 
     monkeypatch.setattr(Finisher, "score", note)
     toolbox = make_toolbox(tiny_task(), **options)
@@ -403,3 +403,52 @@ def test_a_pareto_search_keeps_what_pruning_by_importance_gives(
     result = evolve(toolbox, population=8, generations=6, finalise_count=0)
     assert first - {individual.key() for individual in result.population}, "pick another seed"
     assert (first <= set(scored)) == expected
+
+
+def test_what_is_asked_of_the_final_training_reaches_it(tiny_task, monkeypatch):
+    asked = {}
+    finalise = Finisher.finalise
+
+    def note(finisher, children, **options):
+        asked.update(options)
+        return finalise(finisher, children, **options)
+
+    monkeypatch.setattr(Finisher, "finalise", note)
+    options = {"finalise_count": 3, "finalise_epochs": 2, "finalise_trials": 5}
+    result = compress(tiny_task(), finalise_sizes=[150], **{**SMALL, **options})
+    given = {"n": 3, "epochs": 2, "trials": 5, "sizes": [150]}
+    assert given.items() <= asked.items()
+    n_samples = len(tiny_task().splits.search)
+    assert result.training_samples["finalise"] == (5 * 1 + 3 * 2) * n_samples
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"finalise_sizes": 5}, "finalise_sizes: expected a sequence of whole numbers, got 5"),
+        ({"finalise_sizes": "100"}, "finalise_sizes: expected a sequence of whole numbers"),
+        ({"finalise_sizes": [0]}, "finalise_sizes: expected a whole number of at least 1"),
+        (
+            {"finalise_sizes": [10**6]},
+            "finalise_sizes: expected numbers from .* to 451, got 1000000",
+        ),
+        ({"finalise_sizes": [3]}, "finalise_sizes: expected numbers from .*, got 3"),
+        ({"finalise_sizes": [100, 200]}, "finalise_count: expected at least 4, two for each"),
+        ({"finalise_trials": 3}, "finalise_trials: expected 0, or more than finalise_count=3"),
+        ({"finalise_trials": -1}, "finalise_trials: expected a whole number of at least 0"),
+    ],
+)
+def test_what_does_not_go_together_at_the_end_is_refused(tiny_task, options, message):
+    toolbox = make_toolbox(tiny_task())
+    with pytest.raises(ArgumentError, match=message):
+        evolve(toolbox, population=4, generations=1, finalise_count=3, **options)
+    assert toolbox.generation == -1
+
+
+def test_sizes_beyond_the_limits_or_of_weights_are_refused(tiny_task):
+    limited = make_toolbox(tiny_task(max_params=200))
+    with pytest.raises(ArgumentError, match=r"finalise_sizes: expected numbers from .* to 200"):
+        evolve(limited, finalise_sizes=[201])
+    weights = make_toolbox(tiny_task(), genome="weights", loss_weights=(1, 2, 1))
+    with pytest.raises(ArgumentError, match="finalise_sizes: expected none with genome='weights'"):
+        evolve(weights, finalise_sizes=[100])

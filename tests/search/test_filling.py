@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from ecomp_deap.search import compress
-from ecomp_deap.search.filling import fill
+from ecomp_deap.callbacks import Callback
+from ecomp_deap.search import Finisher, compress
+from ecomp_deap.search.filling import NEAR, fill
 from ecomp_deap.toolbox import make_toolbox
+from tests.architectures import equal_states, state_of
 
 
 def evaluated(task, n=6, **options):
@@ -21,18 +23,27 @@ def count(toolbox, individual):
 
 
 @pytest.mark.parametrize("genome", ["mask", "width"])
-def test_children_just_keep_the_number_of_parameters(tiny_task, genome):
-    toolbox, individuals = evaluated(tiny_task(prune_inputs=True), genome=genome)
-    for wanted in (100, 160):
-        found = fill(individuals, [wanted], toolbox, 2)
-        assert 1 <= len(found) <= 2
+@pytest.mark.parametrize("round_to", [1, 3])
+def test_children_just_keep_the_number_of_parameters(tiny_task, genome, round_to):
+    task = tiny_task(prune_inputs=True, round_to=round_to)
+    toolbox, individuals = evaluated(task, n=12, genome=genome)
+    groups, cost_model = toolbox.evaluator.structure.groups, toolbox.evaluator.cost_model
+    n_found = 0
+    for wanted in range(60, 440, 20):
+        found = fill(individuals, [wanted], toolbox, 3)
+        n_found += bool(found)
         for individual in found:
-            assert 0.8 * wanted < count(toolbox, individual) <= wanted
+            assert NEAR * wanted <= count(toolbox, individual) <= wanted
             assert not individual.fitness.valid
-            groups = toolbox.evaluator.structure.groups
-            assert all(g.nearest(w) == w for g, w in zip(groups, individual.widths, strict=True))
-        together = fill(individuals, [100, 160], toolbox, 2)
+            for i, (group, width) in enumerate(zip(groups, individual.widths, strict=True)):
+                assert group.nearest(width) == width
+                if width < group.n_units:  # no group could grow
+                    wider = [*individual.widths]
+                    wider[i] = group.bounds(width + 1)[1]
+                    assert cost_model(wider).param_count > wanted
+        together = fill(individuals, [100, wanted], toolbox, 3)
         assert {i.widths for i in found} <= {i.widths for i in together}
+    assert n_found >= (19 if round_to == 1 else 10)
 
 
 def test_units_go_and_come_by_importance_and_what_was_learnt_stays(tiny_task):
@@ -69,6 +80,10 @@ def test_the_nearest_of_different_widths_are_resized(tiny_task):
     (found,) = fill(twins, [wanted], toolbox, 1)
     assert found.widths == individuals[1].widths
     assert fill(individuals, [1], toolbox, 3) == []  # no child is so small
+    marked = [toolbox.clone(individual) for individual in twins]
+    for place, individual in enumerate(marked):
+        individual.place = place
+    assert fill(marked, [wanted], toolbox, 1)[0].place == 3  # of equal widths the first
     assert fill(individuals, [], toolbox, 3) == []
 
 
@@ -86,3 +101,15 @@ def test_a_search_ends_with_trained_children_of_the_sizes_wanted(tiny_task, geno
     for size in sizes:
         near = [c for c in result.front if 0.9 * size <= c.validation.param_count <= size]
         assert any(child.validation_before is not None for child in near)
+
+
+def test_resized_children_that_keep_what_they_learnt_learn_as_they_are_now(tiny_task):
+    toolbox, individuals = evaluated(tiny_task(train_steps=3, inherit=True))
+    finish, counters = Finisher(toolbox, Callback()), toolbox.counters
+    (resized,) = fill(individuals, [200], toolbox, 1)
+    taken = counters.training_samples
+    (plain,) = finish.score([resized])
+    assert counters.training_samples == taken
+    (trained,) = finish.score([resized], resized=True)
+    assert counters.training_samples == taken + toolbox.evaluator.task.step_samples
+    assert not equal_states(state_of(plain.module), state_of(trained.module))

@@ -246,14 +246,21 @@ def test_half_of_the_children_are_for_the_sizes_wanted(tiny_task):
     assert finish.candidates(children, 4, (100, 1000)) == [3, 4, 5, 6]
     assert finish.candidates(children, 6, (100, 1000)) == [0, 2, 3, 4, 5, 6]
     assert finish.candidates(children, 1, (100,)) == [6]
+    # Under a limit accuracy is all that counts, on the front or behind it.
+    behind = [child("front", 0.80, 910), child("best", 0.905, 930), child("behind", 0.90, 990)]
+    assert finish.candidates(behind, 4, (1000,)) == [0, 1, 2]
+    assert finish.candidates([*behind, *children[:1], *children[-1:]], 4, (1000,)) == [1, 2, 3, 4]
     assert finish.candidates(children, 4, (50,)) == finish.candidates(children, 4)
 
 
 def test_a_minimised_metric_gives_the_lowest_child(tiny_task):
     metric = Metric(accuracy, "err", maximise=False, worst=1.0)
-    children = [child(str(m), m, n, metric_name="err") for m, n in [(0.3, 10), (0.2, 9), (0.9, 1)]]
+    figures = [(0.3, 10), (0.2, 9), (0.1, 12), (0.9, 1)]
+    children = [child(str(m), m, n, metric_name="err") for m, n in figures]
     finish = finisher(tiny_task(metric=metric), objectives=("err", "param_count"))
-    assert finish.candidates(children, 2) == [1, 2]
+    assert finish.candidates(children, 2) == [2, 3]
+    assert finish.candidates(children, 2, (12,)) == [1, 2]
+    assert finish.candidates(children[:2], 1) == [1]
 
 
 def test_trials_decide_who_gets_the_longer_training(tiny_task, monkeypatch):
@@ -299,3 +306,19 @@ def test_after_trials_the_figures_before_are_those_of_the_search(tiny_task):
         assert new.validation.metric >= once.validation.metric
         better += not equal_states(state_of(new.module), state_of(once.module))
     assert 1 <= better <= 2
+
+
+def test_trials_are_for_the_sizes_wanted_too(tiny_task, monkeypatch):
+    toolbox = make_toolbox(tiny_task(), objectives=("accuracy", "param_count"))
+    finish = Finisher(toolbox, Callback())
+    children = finish.score(toolbox.population(n=12))
+    asked = []
+    candidates = finish.candidates
+
+    def note(children, n, sizes=()):
+        asked.append((n, tuple(sizes)))
+        return candidates(children, n, sizes)
+
+    monkeypatch.setattr(finish, "candidates", note)
+    finish.finalise(children, n=2, epochs=1, trials=4, sizes=(200,))
+    assert set(asked) == {(4, (200,)), (2, (200,))}
