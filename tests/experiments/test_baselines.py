@@ -12,7 +12,7 @@ METHODS = "uniform_l1_inputs,random_search"
 def arguments(small_fashion, small_parent_file, tmp_path_factory):
     config = tmp_path_factory.mktemp("config") / "small.toml"
     config.write_text(
-        "population = 6\ngenerations = 1\ntrain-steps = 1\nfinalise-count = 2\n"
+        "population = 6\ngenerations = 1\ntrain-steps = 1\nfinalise-count = 4\n"
         "finalise-epochs = 2\nbatch-size = 100\nmax-params = 200000\n"
         "objectives = ['accuracy', 'param_count']\n"
     )
