@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from _bench import Row, Timing, compare, fastest, parser, plot_lines, write_results
-from _original import Agreement, agreement, check_agreement, worst
+from _original import TRAINED, Agreement, agreement, check_agreement, worst
 from _tasks import add_inputs, load_inputs
 
 from ecomp_deap import Recipe, Task, make_toolbox
@@ -155,7 +155,7 @@ def _agreement(
     outcomes: Sequence[Outcome], expected: Sequence[Outcome], n_samples: int
 ) -> Agreement:
     measurements = [[o.measurement for o in measured] for measured in (outcomes, expected)]
-    return agreement(*measurements, n_samples)
+    return agreement(*measurements, n_samples, absolute=TRAINED)
 
 
 def _small_inputs() -> tuple[torch.nn.Module, tuple[torch.Tensor, torch.Tensor]]:
