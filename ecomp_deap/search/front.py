@@ -116,7 +116,7 @@ def first_of_parts(parts: Sequence[int], n: int) -> list[int]:
 def log_parts(sizes: Sequence[float], n: int) -> list[int]:
     """Return for each size its part of the range of sizes, cut into n, evenly by the logarithm.
 
-    >>> log_parts([100, 1000, 110, 10_000], 2)
+    >>> log_parts([100, 2000, 110, 10_000], 2)
     [0, 1, 0, 1]
     """
     if not sizes:
