@@ -44,7 +44,8 @@ def test_blocks_do_not_change_what_is_found(tiny_task, train_steps):
     for block_size in (1, 3):
         blocks = measure(Evaluator(task, block_size=block_size), genomes)
         assert [list(found.values()) for found in blocks] == [
-            pytest.approx(list(found.values()), rel=1e-12) for found in whole
+            pytest.approx(list(found.values()), rel=1e-6)
+            for found in whole  # single precision
         ]
 
 

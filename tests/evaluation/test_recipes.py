@@ -19,7 +19,7 @@ from tests.evaluation.dense_contexts import (
     learnt_for,
     masks_for,
 )
-from tests.network.dense_stacks import fill
+from tests.network.dense_stacks import double_behind_norms, fill
 from tests.network.recipes import OPTIONS, recipe_of
 
 
@@ -29,7 +29,7 @@ def parent(*, norm=False):
         layers.insert(1, nn.BatchNorm1d(12))
     network = nn.Sequential(*layers).eval()
     fill(network, 3)
-    return network
+    return double_behind_norms(network)
 
 
 @pytest.mark.parametrize("norm", [False, True])

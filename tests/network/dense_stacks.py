@@ -46,7 +46,18 @@ def dense_stacks(draw, *, hidden=(1, 5), training=False, norm=True, dtypes=None)
         layers = [*layers[:cut], nn.Sequential(*layers[cut:])]
     stack = nn.Sequential(*layers).eval()
     fill(stack, draw(st.integers(0, 10**6)))
-    return stack.to(draw(st.sampled_from(dtypes or [torch.float32, torch.float64])))
+    stack = stack.to(draw(st.sampled_from(dtypes or [torch.float32, torch.float64])))
+    return double_behind_norms(stack) if training else stack
+
+
+def double_behind_norms(stack):
+    """Return a stack in double precision if it has batch norms (in place).
+
+    They divide by what may be small, and leave nothing of some gradients but rounding, which Adam
+    makes whole steps of: in single precision what is learnt depends on the processor.
+    """
+    norms = any(isinstance(module, nn.BatchNorm1d) for module in stack.modules())
+    return stack.double() if norms else stack
 
 
 def fill(stack, seed):

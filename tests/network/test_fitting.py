@@ -16,7 +16,7 @@ from ecomp_deap.network import compile_child, find_structure, fit, fit_children,
 from ecomp_deap.recipe import Recipe
 from ecomp_deap.task import default_forward
 from tests.architectures import equal_states, random_masks, state_of
-from tests.network.dense_stacks import fill
+from tests.network.dense_stacks import double_behind_norms, fill
 from tests.network.recipes import OPTIONS, recipe_of, teacher_for
 
 N = 47
@@ -28,7 +28,7 @@ def dense_parent(*, norm=False, dropout=0.0):
         layers.insert(1, nn.BatchNorm1d(20))
     network = nn.Sequential(*layers, nn.Linear(9, 3)).eval()
     fill(network, 4)
-    return network
+    return double_behind_norms(network)
 
 
 def children_of(network, n, *, prune_inputs=False):
@@ -37,9 +37,9 @@ def children_of(network, n, *, prune_inputs=False):
     return [compile_child(network, structure, genome) for genome in genomes]
 
 
-def samples(n=N, shape=(6,)):
+def samples(n=N, shape=(6,), dtype=torch.float32):
     generator = torch.Generator().manual_seed(9)
-    inputs = torch.randn(n, *shape, generator=generator)
+    inputs = torch.randn(n, *shape, generator=generator).to(dtype)
     return TensorSamples(inputs, torch.randint(3, (n,), generator=generator))
 
 
@@ -51,7 +51,12 @@ def run(function, children, **options):
         "seed": 5,
         "recipe": Recipe(learning_rate=0.01, batch_size=10),
     }
-    function(children, options.pop("samples", samples()), **{**defaults, **options})
+    networks = children if isinstance(children, list) else [children]
+    given = options.pop("samples", None)
+    if given is None:
+        parameters = (p for network in networks for p in network.parameters())
+        given = samples(dtype=next((p.dtype for p in parameters), torch.float32))
+    function(children, given, **{**defaults, **options})
 
 
 def together_and_apart(children, **options):
@@ -200,7 +205,7 @@ def test_callbacks_hear_of_each_child_and_no_epochs_change_nothing():
 def test_averaged_weights_get_statistics_of_their_own():
     children = children_of(dense_parent(norm=True), 2)
     recipe = Recipe(learning_rate=0.05, batch_size=10, averaging=0.5)
-    data = samples()
+    data = samples(dtype=torch.float64)
     run(fit_children, children, recipe=recipe, samples=data)
     for child in children:
         with torch.no_grad():
