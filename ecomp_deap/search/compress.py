@@ -225,8 +225,8 @@ def evolve(
         finalise_count: Children that get the longer training, spread by size, see
             `Finisher.candidates`.
         finalise_epochs: Passes over the search data of that training.
-        finalise_trials: Children that train for a sixth of these first; the others are chosen by
-            what they are then worth, and train on. More than ``finalise_count``, or 0 for none.
+        finalise_trials: Children that train for a sixth of these first; by what they are then worth
+            ``finalise_count`` are chosen, and train on. More than these, or 0 for none.
         finalise_sizes: Numbers of parameters wanted: half of the longer training goes to children
             that just keep them, and the nearest children are resized to do so (`fill`). At least
             two of ``finalise_count`` for each; not for genomes of weights.
