@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ecomp_deap.evaluation import Evaluator
-from ecomp_deap.genomes import WeightGenome, WidthGenome
+from ecomp_deap.genomes import WeightGenome, WidthGenome, ranked
 from ecomp_deap.operators.mutation import rebind_masks
 from ecomp_deap.search.pruning import Widths, largest_within
 from ecomp_deap.toolbox import Toolbox
@@ -91,19 +91,10 @@ def _resized(individual: Any, widths: Widths, toolbox: Toolbox) -> Any:
     if isinstance(copy, WidthGenome):
         copy.rebind(widths)
         return copy
-    masks = [
-        _with_units(mask, width, values)
-        for mask, width, values in zip(copy.masks, widths, evaluator.importance, strict=True)
+    rankings = [
+        np.concatenate([order[mask[order]], order[~mask[order]]])  # its own units first
+        for mask, order in zip(copy.masks, ranked(evaluator.importance), strict=True)
     ]
+    masks = WidthGenome(widths).unfold(rankings).masks
     rebind_masks(copy, masks, evaluator.structure, evaluator.arrays)
     return copy
-
-
-def _with_units(mask: np.ndarray, width: int, importance: np.ndarray) -> np.ndarray:
-    """Return a mask of ``width`` units: the least important have gone, or the most come."""
-    order = np.argsort(importance, kind="stable")[::-1]
-    kept, others = order[mask[order]], order[~mask[order]]
-    units = np.concatenate([kept, others])[:width]
-    filled = np.zeros_like(mask)
-    filled[units] = True
-    return filled

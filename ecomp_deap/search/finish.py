@@ -182,10 +182,9 @@ class Finisher:
             sizes: See `candidates`.
             recipe: How they train.
         """
-        if not epochs:
-            n = 0
+        n = min(n, sum(c.validation.violation == 0 for c in children)) if epochs else 0
         tried = self.candidates(children, trials if n else 0, sizes)
-        self.callback.on_phase("finalising", len(tried) + len(self.candidates(children, n, sizes)))
+        self.callback.on_phase("finalising", len(tried) + n)
         children = self._train_longer(children, tried, max(epochs // _TRIAL_SHARE, 1), recipe)
         return self._train_longer(children, self.candidates(children, n, sizes), epochs, recipe)
 
@@ -209,10 +208,10 @@ class Finisher:
         costs = [self.toolbox.fitness.costs(children[i].validation) for i in able]
         front = {able[i] for i in non_dominated(costs)}
         able.sort(key=lambda i: -sign * children[i].validation.metric)
-        wanted = {i: _size_kept(children[i].validation.param_count, sizes) for i in able}
-        keeping = [i for i in able if wanted[i] is not None]
-        at_sizes = first_of_parts([wanted[i] or 0 for i in keeping], n // 2)
-        chosen = {keeping[place] for place in at_sizes}
+        kept = {i: _size_kept(children[i].validation.param_count, sizes) for i in able}
+        wanted = {i: size for i, size in kept.items() if size is not None}
+        keeping = list(wanted)
+        chosen = {keeping[place] for place in first_of_parts(list(wanted.values()), n // 2)}
         rest = sorted((i for i in able if i not in chosen), key=lambda i: i not in front)
         parts = log_parts([children[i].validation.param_count for i in rest], n - len(chosen))
         chosen |= {rest[place] for place in first_of_parts(parts, n - len(chosen))}
@@ -245,7 +244,7 @@ class Finisher:
         self, children: Sequence[Child], places: Sequence[int], epochs: int, recipe: Recipe
     ) -> list[Child]:
         """Return the children with those at some places trained."""
-        chosen = self.test([children[i] for i in places])
+        chosen = [self._with_figures_before(children[i]) for i in places]
         whole = self.evaluator.cost_model(self.evaluator.structure.widths).param_count
         modules = [copy_network(child.module) for child in chosen]
         fit_children(
@@ -270,17 +269,19 @@ class Finisher:
         finished = dict(zip(places, map(self._better, chosen, modules, scored), strict=True))
         return [finished.get(i, child) for i, child in enumerate(children)]
 
+    def _with_figures_before(self, child: Child) -> Child:
+        """Return a child that has its figures from before it was finalised."""
+        if child.validation_before is not None:
+            return child
+        (tested,) = self.test([child])
+        return replace(tested, validation_before=child.validation.metric, test_before=tested.test)
+
     def _better(self, child: Child, module: nn.Module, found: Measurement) -> Child:
         """Return a finalised child, or the child as it was if it got worse."""
-        before = child
-        if child.validation_before is None:
-            before = replace(
-                child, validation_before=child.validation.metric, test_before=child.test
-            )
         sign = 1 if self.task.metric.maximise else -1
         if found.failed or sign * found.metric < sign * child.validation.metric:
-            return before
-        return replace(before, module=module, validation=found, test=None)
+            return child
+        return replace(child, module=module, validation=found, test=None)
 
     def _train_as_in_search(self, module: nn.Module, index: int, *, resized: bool) -> None:
         """Take the gradient steps that a child was scored after, unless it has taken them."""

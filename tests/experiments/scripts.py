@@ -5,6 +5,7 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +36,14 @@ def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str
     return subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
     )
+
+
+def run_to_table(name: str, arguments: Iterable[object], out: Path) -> Path:
+    """Run a script as users do, and return ``out``, whose ``table.md`` it has to print."""
+    done = run_script(name, *arguments, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == (out / "table.md").read_text(encoding="utf-8").strip()
+    return out
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tests.experiments.scripts import read_table, run_main, run_script
+from tests.experiments.scripts import read_table, run_main, run_to_table
 
 METHODS = "uniform_l1_inputs,random_search"
 
@@ -26,11 +26,7 @@ def arguments(small_fashion, small_parent_file, tmp_path_factory):
 @pytest.fixture(scope="module")
 def out(arguments, tmp_path_factory):
     """The outputs of the script as users start it."""
-    out = tmp_path_factory.mktemp("baselines")
-    done = run_script("baselines", *arguments, "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == (out / "table.md").read_text(encoding="utf-8").strip()
-    return out
+    return run_to_table("baselines", arguments, tmp_path_factory.mktemp("baselines"))
 
 
 def test_every_method_has_every_seed(out):

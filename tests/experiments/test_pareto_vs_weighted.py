@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.experiments.scripts import load, read_table, run_main, run_script
+from tests.experiments.scripts import load, read_table, run_main, run_to_table
 
 POPULATION, GENERATIONS, SEEDS = 6, 5, 2
 BUDGET = POPULATION + 2 * POPULATION * GENERATIONS
@@ -29,11 +29,8 @@ def arguments(small_fashion, small_parent_file):
 @pytest.fixture(scope="module")
 def out(arguments, tmp_path_factory):
     """The outputs of the script as users start it, with two processes."""
-    out = tmp_path_factory.mktemp("pareto-vs-weighted")
-    done = run_script("pareto_vs_weighted", *arguments, "--jobs", 2, "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == (out / "table.md").read_text(encoding="utf-8").strip()
-    return out
+    folder = tmp_path_factory.mktemp("pareto-vs-weighted")
+    return run_to_table("pareto_vs_weighted", [*arguments, "--jobs", 2], folder)
 
 
 @pytest.fixture(scope="module")

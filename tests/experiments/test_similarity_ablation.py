@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecomp_deap import Task, load_fashion_mnist, load_parent, make_toolbox
-from tests.experiments.scripts import load, read_table, run_main, run_script
+from tests.experiments.scripts import load, read_table, run_main, run_to_table
 
 ARMS = [(mode, name) for mode in ("pareto", "weighted") for name in ("none", "tsne", "cka")]
 LIMITS = (12_000, 6_000)
@@ -29,11 +29,9 @@ def arguments(small_fashion, small_parent_file):
 @pytest.fixture(scope="module")
 def out(arguments, tmp_path_factory):
     """The outputs of the script as users start it."""
-    out = tmp_path_factory.mktemp("similarity-ablation")
-    done = run_script("similarity_ablation", *arguments, "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == (out / "table.md").read_text(encoding="utf-8").strip()
-    return out
+    return run_to_table(
+        "similarity_ablation", arguments, tmp_path_factory.mktemp("similarity-ablation")
+    )
 
 
 @pytest.fixture(scope="module")
