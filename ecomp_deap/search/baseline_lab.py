@@ -20,7 +20,8 @@ from ecomp_deap.toolbox import Toolbox
 
 __all__ = ["BaselineResult", "Lab", "Start"]
 
-# Rates that are tried, as multiples of the recipe's for a child's size, each on so many children.
+# Rates that are tried, as multiples of the recipe's for a child's size, each on so many children
+# if the budget is enough.
 _RATES = (0.5, 1.0, 2.0, 4.0)
 _TRIED = 3
 
@@ -109,17 +110,18 @@ class Lab:
         """
         make_starts = rule(self)
         n_samples = len(self.task.splits.search)
-        n_children, trial_epochs = plan(
+        n_children, n_tried, trial_epochs = plan(
             self.budget.samples - self.samples,
             n_samples=n_samples,
             n_children=n_children,
-            n_trials=_TRIED * len(_RATES),
+            n_rates=len(_RATES),
+            n_tried=_TRIED,
             max_epochs=max_epochs,
         )
         starts = make_starts(n_children)
         self.callback.on_phase(f"baseline {name}", len(starts))
         usual = [self._usual_rate(recipe, start) for start in starts]
-        best = self._try_rates(starts, recipe, trial_epochs)
+        best = self._try_rates(spread(starts, n_tried), recipe, trial_epochs)
         left = (self.budget.samples - self.samples) // n_samples
         epochs = min(max_epochs, left // max(len(starts), 1))
         self._train(
@@ -146,19 +148,19 @@ class Lab:
         """Return the rate at which the search would finalise a child."""
         return recipe.rate_for(start.size, self._parent_size)
 
-    def _try_rates(self, starts: Sequence[Start], recipe: Recipe, epochs: int) -> dict[int, float]:
+    def _try_rates(self, tried: Sequence[Start], recipe: Recipe, epochs: int) -> dict[int, float]:
         """Return the best multiple of its usual rate for each child tried, by its parameters."""
-        if not epochs or not starts:
+        if not epochs or not tried:
             return {}
-        tried = [(start, multiple) for start in spread(starts, _TRIED) for multiple in _RATES]
+        trials = [(start, multiple) for start in tried for multiple in _RATES]
         measured = self._train(
-            [start for start, _ in tried],
-            [multiple * self._usual_rate(recipe, start) for start, multiple in tried],
+            [start for start, _ in trials],
+            [multiple * self._usual_rate(recipe, start) for start, multiple in trials],
             *(recipe, epochs),
         )
         sign = 1 if self.task.metric.maximise else -1
         best: dict[int, tuple[float, float]] = {}
-        for (start, multiple), found in zip(tried, measured, strict=True):
+        for (start, multiple), found in zip(trials, measured, strict=True):
             value = -math.inf if found.failed else sign * found.metric
             if start.size not in best or value > best[start.size][0]:
                 best[start.size] = value, multiple

@@ -2,9 +2,10 @@
 
 Each method makes children at sizes spread over the range of the search's front, by a rule of its
 own. All are then trained alike: trials of several learning rates on the smallest, a middle and the
-largest of them, judged on the validation data and part of the budget; then every child with the
-rate that was best for the trial nearest in size. Validation data choose each method's front. Only
-random search has a use for evaluations, which would cost the others training samples.
+largest of them (on fewer if the budget is small), judged on the validation data and part of the
+budget; then every child with the rate that was best for the trial nearest in size. Validation data
+choose each method's front. Only random search has a use for evaluations, which would cost the
+others training samples.
 """
 
 from collections.abc import Sequence

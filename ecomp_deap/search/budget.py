@@ -51,29 +51,34 @@ class Budget:
 
 
 def plan(
-    samples: int, *, n_samples: int, n_children: int, n_trials: int, max_epochs: int
-) -> tuple[int, int]:
-    """Return how many children to train, and for how many epochs to try learning rates on some.
+    samples: int, *, n_samples: int, n_children: int, n_rates: int, n_tried: int, max_epochs: int
+) -> tuple[int, int, int]:
+    """Return how many children to train, and on how many to try learning rates, for what epochs.
 
-    Up to a quarter of the training samples goes into trials. The rest is for ``n_children``
-    children; for more if each would have more than ``max_epochs``, for fewer if there is not an
-    epoch for each.
+    Up to a quarter of the training samples goes into trials, on fewer children if it does not
+    give an epoch for each. The rest is for ``n_children`` children; for more if each would have
+    more than ``max_epochs``, for fewer if there is not an epoch for each.
 
     Args:
         samples: Training samples in all.
         n_samples: Samples of an epoch.
         n_children: Children wanted.
-        n_trials: Trials wanted.
+        n_rates: Learning rates to try on a child.
+        n_tried: Children wanted to try them on.
         max_epochs: No child trains for more.
 
-    >>> plan(480 * 100, n_samples=100, n_children=8, n_trials=12, max_epochs=60)
-    (8, 10)
-    >>> plan(1000 * 100, n_samples=100, n_children=8, n_trials=12, max_epochs=60)
-    (13, 20)
+    >>> plan(480 * 100, n_samples=100, n_children=8, n_rates=4, n_tried=3, max_epochs=60)
+    (8, 3, 10)
+    >>> plan(1000 * 100, n_samples=100, n_children=8, n_rates=4, n_tried=3, max_epochs=60)
+    (13, 3, 20)
+    >>> plan(32 * 100, n_samples=100, n_children=8, n_rates=4, n_tried=3, max_epochs=60)
+    (8, 2, 1)
     """
     n_epochs = samples // n_samples
-    trial_epochs = min(max_epochs, int(_TRIALS * n_epochs) // n_trials)
-    left = n_epochs - n_trials * trial_epochs
+    affordable = int(_TRIALS * n_epochs)
+    n_tried = max(min(n_tried, affordable // n_rates), 1)
+    trial_epochs = min(max_epochs, affordable // (n_tried * n_rates))
+    left = n_epochs - n_tried * n_rates * trial_epochs
     if left < 1 or max_epochs == 0:
-        return n_children, 0
-    return min(max(n_children, -(-left // max_epochs)), left), trial_epochs
+        return n_children, n_tried, 0
+    return min(max(n_children, -(-left // max_epochs)), left), n_tried, trial_epochs

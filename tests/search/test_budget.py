@@ -47,20 +47,25 @@ def test_numbers_below_0_are_refused(name):
     st.integers(0, 10**6),
     st.integers(1, 1000),
     st.integers(1, 20),
-    st.integers(1, 16),
+    st.integers(1, 5),
+    st.integers(1, 4),
     st.integers(0, 60),
 )
-def test_a_plan_can_be_paid(samples, n_samples, n_children, n_trials, max_epochs):
-    found, trial_epochs = plan(
+def test_a_plan_can_be_paid(samples, n_samples, n_children, n_rates, n_tried, max_epochs):
+    found, tried, trial_epochs = plan(
         samples,
         n_samples=n_samples,
         n_children=n_children,
-        n_trials=n_trials,
+        n_rates=n_rates,
+        n_tried=n_tried,
         max_epochs=max_epochs,
     )
-    trials = n_trials * trial_epochs * n_samples
+    trials = tried * n_rates * trial_epochs * n_samples
     assert trials <= samples / 4
     assert 0 <= trial_epochs <= max_epochs
+    assert 1 <= tried <= n_tried
+    if tried < n_tried:  # no more could be tried
+        assert (tried + 1) * n_rates * n_samples > samples / 4
     epochs = (samples - trials) // n_samples
     if epochs and max_epochs:
         assert 1 <= found <= epochs  # an epoch for each
