@@ -5,12 +5,14 @@ Only the standard library is imported until the work starts, so that help and er
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from ecomp_deap._version import __version__
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.errors import ArgumentError, EcompError, argument_error, one_line
+from ecomp_deap.interrupts import Interrupts
 from ecomp_deap.runs.config import RunConfig, load_toml
 from ecomp_deap.runs.kinds import Choice, Code, Flag, Integer, Location, Names
 from ecomp_deap.runs.options import OPTIONS, Option, unknown_name_error
@@ -24,7 +26,8 @@ _FORMATS = ("safetensors", "pt2", "onnx")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's own) and return its exit code.
 
-    0: done; 2: refused or failed, with one line on stderr; 130: interrupted. Help and the
+    0: done; 2: refused or failed, with one line on stderr; 130 or 143: interrupted by Ctrl-C or
+    SIGTERM. Help and the
     version leave by `SystemExit`, as argparse has it.
     """
     try:
@@ -35,14 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             _export(words, rest)
         elif words["command"] == "baselines":
             _baselines(words, rest)
+        elif words["command"] == "resume":
+            _resume(words, rest)
         else:
             _run(_config(words, rest))
     except EcompError as error:
         print(f"ecomp-deap: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("ecomp-deap: interrupted", file=sys.stderr)
-        return 130
+        return getattr(error, "exit_code", 130)
     return 0
 
 
@@ -87,19 +92,35 @@ def _config(words: dict[str, Any], rest: list[str]) -> RunConfig:
 
 
 def _run(config: RunConfig) -> None:
-    from ecomp_deap.progress import ProgressBar
-    from ecomp_deap.report import plot_run, run_table
     from ecomp_deap.search.run import run_many
 
-    progress = Callback() if config.quiet else ProgressBar(sys.stderr)
+    _report(partial(run_many, config), quiet=config.quiet)
+
+
+def _resume(words: Mapping[str, Any], rest: Sequence[str]) -> None:
+    _refuse(rest, ["--quiet"], "RUN")
+    run = Location().parse("RUN", words["run"])
+
+    from ecomp_deap.search.run import resume_run
+
+    _report(lambda **options: [resume_run(run, **options)], quiet=words["quiet"])
+
+
+def _report(search: Callable[..., Iterable[Any]], *, quiet: bool) -> None:
+    """Search, show how far it is, and print a table of each run."""
+    from ecomp_deap.progress import ProgressBar
+    from ecomp_deap.report import plot_run, run_table
+
+    progress = Callback() if quiet else ProgressBar(sys.stderr)
     finished = []
     try:
-        for result in run_many(config, callback=progress):
-            plot_run(result.directory.path)
-            finished.append(run_table(result.directory.path))
+        with Interrupts(progress.on_message) as interrupts:
+            for result in search(callback=progress, interrupts=interrupts):
+                plot_run(result.directory.path)
+                finished.append(run_table(result.directory.path))
     finally:
         progress.close()
-    if not config.quiet:
+    if not quiet:
         print("\n".join(finished))
 
 
@@ -214,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         title="commands", dest="command", metavar="COMMAND", required=True
     )
     _add_run(commands)
+    _add_resume(commands)
     _add_inspect(commands)
     _add_export(commands)
     _add_baselines(commands)
@@ -237,6 +259,29 @@ def _add_run(commands: Any) -> None:
             groups[option.group] = run.add_argument_group(option.group)
         _add(groups[option.group], option)
     run.add_argument("--config", metavar="FILE.toml", help="a file of these options")
+
+
+def _add_resume(commands: Any) -> None:
+    resume = commands.add_parser(
+        "resume",
+        help="go on with a run that was interrupted",
+        usage="ecomp-deap resume RUN [options]",
+        description="Go on with a run that was interrupted, killed or stopped by an error, to the "
+        "same result as if it had not been. Everything it was asked is in its folder; code and "
+        "data of your own must be where they were. A finished run is left as it is.",
+        allow_abbrev=False,
+    )
+    resume.add_argument("run", metavar="RUN", help="the folder of the run")
+    _add_quiet(resume)
+
+
+def _add_quiet(parser: Any) -> None:
+    parser.add_argument(
+        "--quiet",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="whether nothing is printed (default: no)",
+    )
 
 
 def _add_inspect(commands: Any) -> None:
@@ -345,12 +390,7 @@ def _add_baselines(commands: Any) -> None:
         help="for parents of a class of your own: what makes one like it, such as the class, in a "
         "module or a file, my_models.py:LeNet5; its code is run (default: none)",
     )
-    baselines.add_argument(
-        "--quiet",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="whether nothing is printed (default: no)",
-    )
+    _add_quiet(baselines)
 
 
 def _add(group: Any, option: Option) -> None:

@@ -39,7 +39,7 @@ Row = dict[str, Any]
 # Parameters that children are compared under.
 LIMITS = {
     "dense": (56_000, 27_000, 13_100, 8_100),
-    "resnet20": (55_000, 27_000, 14_000, 8_000),
+    "resnet20": (27_000, 14_000, 7_000),
 }
 
 # What a search is asked of each network.
@@ -76,12 +76,22 @@ OPTIONS: dict[str, Row] = {
     "resnet20": {
         "images": True,
         "genome": "width",
+        "importance": "reconstruction",
+        "highest_rate": 0.9,
+        "max_params": 27_000,
         "objectives": ["accuracy", "param_count"],
-        "population": 20,
-        "generations": 15,
-        "train_steps": 10,
+        "probe_layers": [],
+        "mutation": "mixed",
+        "population": 16,
+        "generations": 6,
+        "evaluation": "fixed",
+        "batch_size": 500,
+        "train_steps": 3,
+        "train_batch_size": 100,
+        "learning_rate": 4e-3,
         "finalise_count": 8,
-        "finalise_epochs": 10,
+        "finalise_epochs": 4,
+        "finalise_size_power": 0.5,
     },
 }
 # How parents are trained; those of 10 epochs without weight decay have weaker children.

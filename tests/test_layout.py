@@ -32,7 +32,7 @@ LAYERS = (
     ("genomes",),
     ("callbacks",),
     ("data",),
-    ("seeding", "files", "checks", "copying", "threads", "defaults"),
+    ("seeding", "files", "checks", "copying", "interrupts", "threads", "defaults"),
     ("errors", "_version"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -44,6 +44,7 @@ ONLY = {
     "similarity": {"numpy", "torch"},
     "errors": set(),
     "files": set(),
+    "interrupts": set(),
     "defaults": set(),
     "callbacks": set(),
     "measurement": set(),

@@ -242,6 +242,21 @@ class Evaluator:
         self._any_engine = self._any_threads = False
         self._context = (0, replace(context, engine=self.engine))
 
+    def adopt(self, *, engine: str, threads: int) -> None:
+        """Take the engine and the threads that were chosen before, see `settle`.
+
+        Raises:
+            ArgumentError: Another one was asked for.
+        """
+        if not self._any_engine and self.engine != engine:
+            raise argument_error("engine", f"{engine!r}, as it was before", self.engine)
+        if not self._any_threads and self.threads != threads:
+            raise argument_error("threads", f"{threads}, as it was before", self.threads)
+        check_engine(engine, batched=self._first_engine == "batched")
+        self.engine, self.threads = engine, threads
+        self._any_engine = self._any_threads = False
+        self._context = (0, self._make_context(0))
+
     def context(self, generation: int) -> Context:
         """Return what the children of ``generation`` share; the latest is kept."""
         if self._context is None or self._context[0] != generation:

@@ -94,9 +94,19 @@ class RunDirectory:
         return cls(path)
 
     @property
+    def is_finished(self) -> bool:
+        """Whether its summary is there, which is written last."""
+        return (self.path / "summary.json").is_file()
+
+    @property
     def parent(self) -> Path:
         """Where the parent's tensors lie; its manifest is beside them."""
         return self.path / "parent.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder that the search is saved in while it runs."""
+        return self.path / "checkpoints"
 
     def child(self, identifier: str) -> Path:
         """Where a child's tensors lie; its manifest is beside them."""

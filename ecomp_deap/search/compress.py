@@ -1,13 +1,17 @@
 """`compress` and `evolve`: from a task or a toolbox to a front of finished children."""
 
+import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from statistics import fmean
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from deap import algorithms, tools
+from deap import tools
+from safetensors.torch import save as save_tensors
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.checks import check_count
@@ -20,13 +24,17 @@ from ecomp_deap.defaults import (
     variation_rates,
 )
 from ecomp_deap.errors import argument_error
+from ecomp_deap.exports.tensors import take_tensors
 from ecomp_deap.genomes import WeightGenome
-from ecomp_deap.logbook import logbook_to_rows, statistics
+from ecomp_deap.interrupts import Interrupts
+from ecomp_deap.logbook import logbook_to_rows
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe, check_finalising
-from ecomp_deap.search.archive import Archive
+from ecomp_deap.runs.checkpoints import Checkpoints
+from ecomp_deap.runs.description import describe
 from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.search.filling import fill
 from ecomp_deap.search.finish import Child, Finisher
+from ecomp_deap.search.loop import Watch, run_loop
 from ecomp_deap.task import Metric, Task
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox import Toolbox, make_toolbox
@@ -98,6 +106,21 @@ class Result:
         index = most_accurate_under(param_count, *self._figures, maximise=self._metric.maximise)
         return self.front[index]
 
+    def digest(self) -> str:
+        """Return the SHA-256 of the logbook, the front with its tensors, and all genomes.
+
+        The same whenever a search is repeated on the same machine, in however many pieces, unless
+        latency is measured.
+        """
+        found = hashlib.sha256(repr(logbook_to_rows(self.logbook)).encode())
+        for child in self.front:
+            found.update(repr(child.as_row()).encode())
+            tensors, _ = take_tensors(child.module)
+            found.update(save_tensors(tensors))
+        for individual in self.population:
+            found.update(individual.key())
+        return found.hexdigest()
+
     @property
     def _metric(self) -> Metric:
         return self.toolbox.evaluator.task.metric
@@ -133,6 +156,8 @@ def compress(
     seed: int = 0,
     engine: str = "auto",
     threads: int | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
     callback: Callback | None = None,
 ) -> Result:
     """Evolve smaller versions of ``task.parent`` and return the front: `make_toolbox`, `evolve`.
@@ -160,6 +185,8 @@ def compress(
         seed: Same seed, same result.
         engine: See `make_toolbox`.
         threads: See there.
+        checkpoint: See `evolve`, like the next one.
+        resume: See there.
         callback: Told of every generation and phase.
 
     Raises:
@@ -193,6 +220,8 @@ def compress(
         finalise_trials=finalise_trials,
         finalise_sizes=finalise_sizes,
         finalise_recipe=finalise_recipe,
+        checkpoint=checkpoint,
+        resume=resume,
         callback=callback,
     )
 
@@ -209,7 +238,10 @@ def evolve(
     finalise_trials: int = 0,
     finalise_sizes: Sequence[int] | None = None,
     finalise_recipe: Recipe = FINALISE_RECIPE,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
     callback: Callback | None = None,
+    interrupts: Interrupts | None = None,
 ) -> Result:
     """Do the whole job with a toolbox: evolve, score, finalise, test.
 
@@ -231,10 +263,17 @@ def evolve(
             that just keep them, and the nearest children are resized to do so (`fill`). At least
             two of ``finalise_count`` for each; not for genomes of weights.
         finalise_recipe: How these children train.
+        checkpoint: A folder to save the search in while it runs; None saves nothing.
+        resume: Whether to go on from what the folder holds, if it holds anything. The result is the
+            same to the last bit as without the interruption. What was finalised is done again.
         callback: Told of every generation and phase.
+        interrupts: Whose signals wait for the end of a generation, which is then saved.
 
     Raises:
         ArgumentError: A number out of range, or a toolbox that was used before.
+        DataError: The folder cannot be written, is in use, holds only damaged saves, or a search
+            with another parent, data or configuration, see `Checkpoints`.
+        Interrupted: A signal came; the search is saved.
     """
     callback = Callback() if callback is None else callback
     check_count("population", population, minimum=2)
@@ -258,39 +297,99 @@ def evolve(
         toolbox.evaluator.check_recipe(finalise_recipe, name="finalise_recipe")
     if toolbox.generation >= 0:
         raise argument_error("toolbox", "one that has not evaluated anyone", "one in use")
-    started = time.perf_counter()
+    if resume and checkpoint is None:
+        raise argument_error("resume", "False without a checkpoint to go on from", resume)
     rates = _rates(toolbox, crossover_rate, mutation_rate)
     # Before the search, so that whatever is wrong with the validation data shows at once.
     finisher = Finisher(toolbox, callback)
-    watch = _Watch(toolbox, generations, callback)
-    first = toolbox.population(n=population)
-    individuals, logbook, archive = _run_deap(toolbox, list(first), generations, rates, watch)
+    checkpoints = None
+    if checkpoint is not None:
+        description = describe(
+            toolbox,
+            population=population,
+            generations=generations,
+            rates=rates,
+            finalise_count=finalise_count,
+            finalise_epochs=finalise_epochs,
+            finalise_trials=finalise_trials,
+            finalise_sizes=sizes,
+            finalise_recipe=finalise_recipe,
+        )
+        folder = Path(checkpoint)
+        checkpoints = Checkpoints(folder, toolbox, description, callback.on_message)
+    with ExitStack() as stack:
+        # Held to the end of the final training, so that no one else begins it.
+        saved = None
+        if checkpoints is not None:
+            saved = stack.enter_context(checkpoints.opened(resume=resume))
+        started = time.perf_counter()
+        watch = Watch(
+            toolbox,
+            [] if saved else toolbox.population(n=population),
+            generations,
+            callback,
+            state=saved,
+            on_generation=partial(_after_generation, checkpoints, interrupts),
+        )
+        with nullcontext() if interrupts is None else interrupts.held():
+            run_loop(watch, toolbox, rates)
+        return _finish(
+            *(watch, finisher, toolbox, started),
+            count=finalise_count,
+            epochs=finalise_epochs,
+            trials=finalise_trials,
+            sizes=sizes,
+            recipe=finalise_recipe,
+        )
+
+
+def _after_generation(
+    checkpoints: Checkpoints | None, interrupts: Interrupts | None, watch: Watch, last: bool
+) -> None:
+    """Save the search if it is time to, and stop if a signal asked for it."""
+    stopping = interrupts is not None and interrupts.pending
+    if checkpoints is not None:
+        state = partial(watch.state, checkpoints.described)
+        checkpoints.after_generation(state, now=last or stopping)
+    if interrupts is not None:
+        interrupts.check()
+
+
+def _finish(
+    watch: Watch,
+    finisher: Finisher,
+    toolbox: Toolbox,
+    started: float,
+    *,
+    count: int,
+    epochs: int,
+    trials: int,
+    sizes: Sequence[int],
+    recipe: Recipe,
+) -> Result:
+    """Score what the loop ended with, train some of it longer, and return the result."""
+    individuals = watch.population
     with torch_threads(toolbox.evaluator.torch_threads):
         parent = finisher.parent()
         # A weighted search is to end where its weights point, and not where it began.
-        began = first if toolbox.fitness.is_pareto else []
-        found = [*archive, *individuals, *began]
+        began = watch.first if toolbox.fitness.is_pareto else []
+        found = [*watch.archive, *individuals, *began]
         scored = finisher.score(found)
-        if finalise_count and finalise_epochs and sizes:
-            n = math.ceil(max(finalise_count, finalise_trials) / 2 / len(sizes))
+        if count and epochs and sizes:
+            n = math.ceil(max(count, trials) / 2 / len(sizes))
             known = {individual.key() for individual in found}
             filled = [i for i in fill(found, sizes, toolbox, n) if i.key() not in known]
             scored += finisher.score(filled, resized=True)
         searched, taken = time.perf_counter(), toolbox.counters.training_samples
         scored = finisher.finalise(
-            scored,
-            n=finalise_count,
-            epochs=finalise_epochs,
-            trials=finalise_trials,
-            sizes=sizes,
-            recipe=finalise_recipe,
+            scored, n=count, epochs=epochs, trials=trials, sizes=sizes, recipe=recipe
         )
         front = finisher.test(finisher.front(scored))
     return Result(
         front=front,
         best=finisher.best(front, parent),
         parent=parent,
-        logbook=logbook,
+        logbook=watch.logbook_of(watch.records),
         population=individuals,
         toolbox=toolbox,
         training_samples={
@@ -341,80 +440,3 @@ def _rates(
             "crossover_rate", "at most 1 together with mutation_rate", (crossover, mutation)
         )
     return crossover, mutation
-
-
-def _run_deap(
-    toolbox: Toolbox,
-    individuals: list[Any],
-    generations: int,
-    rates: tuple[float, float],
-    watch: "_Watch",
-) -> tuple[list[Any], tools.Logbook, Archive]:
-    """Run DEAP's own algorithm for the fitness at hand."""
-    crossover_rate, mutation_rate = rates
-    population, archive = len(individuals), Archive()
-    if toolbox.fitness.is_pareto:
-        individuals, logbook = algorithms.eaMuPlusLambda(
-            individuals,
-            toolbox,
-            mu=population,
-            lambda_=population,
-            cxpb=crossover_rate,
-            mutpb=mutation_rate,
-            ngen=generations,
-            stats=watch,
-            halloffame=archive,
-            verbose=False,
-        )
-    else:
-        # The last generation alone is what a weighted search ends with, as in the original. It may
-        # have no child within the limits, so that the best of all is kept where there are some.
-        individuals, logbook = algorithms.eaSimple(
-            individuals,
-            toolbox,
-            cxpb=crossover_rate,
-            mutpb=mutation_rate,
-            ngen=generations,
-            stats=watch,
-            halloffame=archive if toolbox.evaluator.task.limits else None,
-            verbose=False,
-        )
-    return individuals, logbook, archive
-
-
-class _Watch:
-    """Statistics that also tell a callback of each generation, under DEAP's own loops.
-
-    Every stock loop calls ``compile`` exactly once a generation.
-    """
-
-    def __init__(self, toolbox: Toolbox, n_generations: int, callback: Callback) -> None:
-        self._statistics = statistics(metric=toolbox.evaluator.task.metric.name)
-        self._callback, self._n_generations = callback, n_generations
-        self._timed = toolbox.evaluator.limits.times
-        self._last = time.perf_counter()
-        self.fields = self._statistics.fields
-        self.seconds: list[float] = []
-        self.latency_ms: list[dict[str, float | None]] = []
-
-    def compile(self, population: Sequence[Any]) -> dict[str, Any]:
-        record = self._statistics.compile(population)
-        now = time.perf_counter()
-        self.seconds.append(now - self._last)
-        self._last = now
-        # Not in the logbook, which is the same whenever a search is repeated.
-        found = [i.measurement.latency_ms for i in population if not i.measurement.failed]
-        if self._timed:
-            self.latency_ms.append(_range_of(found))
-        logbook = tools.Logbook()
-        logbook.record(**record)
-        row = logbook_to_rows(logbook)[0]
-        self._callback.on_generation(len(self.seconds) - 1, self._n_generations, row)
-        return record
-
-
-def _range_of(figures: Sequence[float]) -> dict[str, float | None]:
-    """Return the figures' ``min``, ``mean`` and ``max``, each None if there are no figures."""
-    if not figures:
-        return dict.fromkeys(("min", "mean", "max"))
-    return {"min": min(figures), "mean": fmean(figures), "max": max(figures)}

@@ -4,6 +4,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.exports import export
+from ecomp_deap.exports.manifest import read_manifest
+from ecomp_deap.interrupts import Interrupts
 from ecomp_deap.network import make_parent
 from ecomp_deap.runs import RunConfig
 from ecomp_deap.runs.directory import RunDirectory
 from ecomp_deap.search.choosing import choose, words
-from ecomp_deap.search.code import network_from_code
+from ecomp_deap.search.code import child_in, network_from_code
 from ecomp_deap.search.compress import Result, evolve
 from ecomp_deap.search.finish import Child
 from ecomp_deap.search.parent import (
@@ -32,7 +35,7 @@ from ecomp_deap.task import Task
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox import Toolbox, make_toolbox
 
-__all__ = ["RunResult", "data_for", "run_many", "task_for"]
+__all__ = ["RunResult", "data_for", "resume_run", "run_many", "task_for"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class _Parent:
     metadata: dict[str, Any]
 
 
-def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator[RunResult]:
+def run_many(
+    config: RunConfig, *, callback: Callback | None = None, interrupts: Interrupts | None = None
+) -> Iterator[RunResult]:
     """Do the runs that a configuration asks for, one after the other.
 
     Run k has the seed ``config.seed + k − 1``. All share one parent: the given one, or one that
@@ -63,12 +68,14 @@ def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator
     Args:
         config: What is asked.
         callback: Told of everything.
+        interrupts: See `evolve`.
 
     Yields:
         Each run when it is finished and its files are written.
 
     Raises:
         EcompError: Bad input, before any search starts.
+        Interrupted: As `evolve`.
     """
     callback = Callback() if callback is None else callback
     config = config.resolved()
@@ -87,20 +94,78 @@ def run_many(config: RunConfig, *, callback: Callback | None = None) -> Iterator
         own = _as_used(replace(config, seed=seed), toolbox)
         directory = RunDirectory.create(config.out, config.name)
         callback.on_run_start(index + 1, config.n_runs, directory.path, own.generations or 0)
-        yield _run(own, toolbox, parent, directory, callback)
+        export(
+            *(parent.module, directory.parent),
+            example=_example(toolbox),
+            metadata=parent.metadata,
+        )
+        # Last, as whoever finds it takes the rest to be there.
+        directory.write_json("config.json", own.to_json_dict())
+        yield _search(own, toolbox, parent, directory, callback, interrupts)
 
 
-def _run(
+def resume_run(
+    run: Path, *, callback: Callback | None = None, interrupts: Interrupts | None = None
+) -> RunResult:
+    """Go on with a run that was interrupted, to the same result as if it had not been.
+
+    A finished one is left as it is.
+
+    Args:
+        run: Its folder.
+        callback: Told of everything.
+        interrupts: See `evolve`.
+
+    Raises:
+        DataError: No run, damaged files, or other data than it began with; see also `Checkpoints`.
+        Interrupted: As `evolve`.
+    """
+    callback = Callback() if callback is None else callback
+    directory = RunDirectory(run)
+    if directory.is_finished:
+        callback.on_message(f"{run} is finished")
+        return RunResult(directory, directory.summary())
+    config = directory.config()
+    factory = config.factory and network_from_code(config.factory)
+    module = child_in(directory.parent, factory or None)
+    metadata = read_manifest(directory.parent.with_suffix(".json"))["metadata"]
+    data = data_for(config)
+    callback.on_message(data.source)
+    toolbox = _toolbox(config, module, data)
+    callback.on_run_start(1, 1, run, config.generations or 0)
+    parent = _Parent(module, metadata)
+    return _search(config, toolbox, parent, directory, callback, interrupts)
+
+
+def _search(
     config: RunConfig,
     toolbox: Toolbox,
     parent: _Parent,
     directory: RunDirectory,
     callback: Callback,
+    interrupts: Interrupts | None,
 ) -> RunResult:
-    directory.write_json("config.json", config.to_json_dict())
-    inputs = _example(toolbox)
-    export(parent.module, directory.parent, example=inputs, metadata=parent.metadata)
-    result = evolve(
+    """Search from the beginning, or from where the run's folder has it saved, and write it all."""
+    try:
+        result = _evolve(config, toolbox, directory, callback, interrupts)
+    except KeyboardInterrupt:
+        callback.on_message(f"to go on: ecomp-deap resume {directory.path}")
+        raise
+    _write(result, directory, _example(toolbox))
+    summary = _summary(result, config, parent)
+    directory.write_json("summary.json", summary)
+    callback.on_run_end(summary)
+    return RunResult(directory, summary)
+
+
+def _evolve(
+    config: RunConfig,
+    toolbox: Toolbox,
+    directory: RunDirectory,
+    callback: Callback,
+    interrupts: Interrupts | None,
+) -> Result:
+    return evolve(
         toolbox,
         population=config.population,
         generations=config.generations or 0,
@@ -111,13 +176,11 @@ def _run(
         finalise_trials=config.finalise_trials,
         finalise_sizes=config.finalise_sizes,
         finalise_recipe=config.finalise_recipe,
+        checkpoint=directory.checkpoints,
+        resume=True,
         callback=callback,
+        interrupts=interrupts,
     )
-    _write(result, directory, inputs)
-    summary = _summary(result, config, parent)
-    directory.write_json("summary.json", summary)
-    callback.on_run_end(summary)
-    return RunResult(directory, summary)
 
 
 def data_for(config: RunConfig) -> Splits:
@@ -289,6 +352,7 @@ def _summary(result: Result, config: RunConfig, parent: _Parent) -> dict[str, An
         "best": best_row,
         "picks": _picks(result),
         "front_size": len(result.front),
+        "digest": result.digest(),
         "data": {
             "name": result.toolbox.evaluator.task.splits.name,
             "source": result.toolbox.evaluator.task.splits.source,

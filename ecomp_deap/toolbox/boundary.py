@@ -5,11 +5,11 @@ and ``clone`` is called from behind a boundary that does.
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from deap import base, tools
@@ -17,6 +17,7 @@ from torch import nn
 
 from ecomp_deap.errors import SelectionError
 from ecomp_deap.evaluation import Evaluator
+from ecomp_deap.evaluation.context import Outcome
 from ecomp_deap.fitness import Fitness
 from ecomp_deap.genomes import Genome, MaskGenome, WeightGenome
 from ecomp_deap.measurement import Measurement
@@ -25,9 +26,34 @@ from ecomp_deap.operators.selection import bare
 from ecomp_deap.seeding import seed_stream, training_seed
 from ecomp_deap.threads import torch_threads
 
-__all__ = ["Counters", "Toolbox"]
+__all__ = ["Asked", "Counters", "Recorder", "Toolbox"]
 
 _BY_DOMINANCE = (selNSGA2, tools.selNSGA2, tools.selNSGA3, tools.selSPEA2)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a recorder is asked, and told of: the measuring of some genomes.
+
+    Attributes:
+        generation: On whose batch they are measured.
+        train: Whether they take their gradient steps.
+        keys: Of the genomes, see `Genome.key`, in hexadecimal; None where it was not computed.
+    """
+
+    generation: int
+    train: bool
+    keys: tuple[str | None, ...]
+
+
+class Recorder(Protocol):
+    """Keeps measurements, so that a search can be replayed to where it was."""
+
+    def recall(self, asked: Asked) -> Sequence[Measurement] | None:
+        """Return what was found for these genomes, in order; None where that is not known."""
+
+    def record(self, asked: Asked, found: Sequence[Measurement]) -> None:
+        """Keep what was found, or compare it with what was found before."""
 
 
 @dataclass
@@ -63,7 +89,9 @@ class Toolbox(base.Toolbox):
         fitness: How measurements become fitness values.
         individual_class: The DEAP type of its individuals.
         generation: Number of the current generation, −1 before the first.
+        n_mapped: Individuals that it was mapped over.
         counters: What was done so far.
+        recorder: Told of every measurement, and asked first whether it knows it; None for none.
     """
 
     def __init__(self, evaluator: Evaluator, fitness: Fitness, individual_class: type[Any]) -> None:
@@ -71,7 +99,10 @@ class Toolbox(base.Toolbox):
         self.fitness = fitness
         self.individual_class = individual_class
         self.generation = -1
+        self.n_mapped = 0
         self.counters = Counters()
+        self.recorder: Recorder | None = None
+        self._resumed = False
         self._ready: set[int] = set()
         self._n_measured = 0
         self._permutations = 0
@@ -135,6 +166,27 @@ class Toolbox(base.Toolbox):
                 threads=self.evaluator.scoring_threads,
             )
 
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes, in JSON's types: where the generation boundary stands."""
+        return {
+            "generation": self.generation,
+            "n_measured": self._n_measured,
+            "permutations": self._permutations,
+            "counters": asdict(self.counters),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from where another toolbox of the same task stood.
+
+        A loop that is started then with individuals that all have a fitness begins with the next
+        generation.
+        """
+        self.generation = state["generation"]
+        self._n_measured = state["n_measured"]
+        self._permutations = state["permutations"]
+        self.counters = Counters(**state["counters"])
+        self._resumed = True
+
     def settle(self, n: int) -> None:
         """Choose engine and threads for populations of n, see `Evaluator.settle`.
 
@@ -159,7 +211,11 @@ class Toolbox(base.Toolbox):
         if called is not getattr(self, "evaluate", None):
             return function(called, *iterables, **options)
         individuals = list(iterables[0])
+        if self._resumed and not individuals:
+            self._resumed = False  # a loop's start, with a population that was evaluated before
+            return []
         self.generation += 1
+        self.n_mapped = len(individuals)
         self._n_measured = 0
         self._measure(individuals)
         values = self._values(individuals)
@@ -213,26 +269,32 @@ class Toolbox(base.Toolbox):
         genomes = [individual.plain() for individual in individuals]
         first = _first_equal(genomes, by_content=task.train_steps > 0)
         unique = sorted(set(first))
-        # Seeds take their time, so only those are made that are used.
-        seeds = [
-            training_seed(self.evaluator.seed, generation, self._n_measured + i)
-            if task.train_steps
-            else 0
-            for i in unique
-        ]
-        outcomes = dict(
-            zip(
-                unique,
-                self.evaluator.measure(
-                    [genomes[i] for i in unique],
-                    generation,
-                    seeds,
-                    train=train,
-                    map_function=self._workers_map,
-                ),
-                strict=True,
-            )
+        asked = Asked(
+            generation, train, tuple(self._key(genomes[i]) for i in unique if self.recorder)
         )
+        known = None
+        if self.recorder is not None and None not in asked.keys and not task.inherit:
+            known = self.recorder.recall(asked)
+        if known is not None:
+            outcomes = dict(zip(unique, map(Outcome, known), strict=True))
+        else:
+            # Seeds take their time, so only those are made that are used.
+            seeds = [
+                training_seed(self.evaluator.seed, generation, self._n_measured + i)
+                if task.train_steps
+                else 0
+                for i in unique
+            ]
+            found = self.evaluator.measure(
+                [genomes[i] for i in unique],
+                generation,
+                seeds,
+                train=train,
+                map_function=self._workers_map,
+            )
+            outcomes = dict(zip(unique, found, strict=True))
+        if self.recorder is not None:
+            self.recorder.record(asked, [outcomes[i].measurement for i in unique])
         self._n_measured += len(individuals)
         self.counters.evaluations += len(unique)
         self.counters.training_samples += len(unique) * task.step_samples if train else 0
@@ -244,6 +306,11 @@ class Toolbox(base.Toolbox):
             individual.batch = self.evaluator.batch_id(generation)
             if outcome.arrays is not None and isinstance(individual, MaskGenome):
                 individual.rebind(individual.masks, outcome.arrays)
+
+    def _key(self, genome: Genome) -> str | None:
+        """Return a genome's key as text; None where hashing would take longer than measuring."""
+        cheap = not isinstance(genome, WeightGenome) or self.evaluator.task.train_steps > 0
+        return genome.key().hex() if cheap else None
 
     @property
     def _workers_map(self) -> Callable[..., Any] | None:

@@ -1,0 +1,156 @@
+"""`Checkpoints`: where a search is saved while it runs, and goes on from.
+
+Full saves (`Store`) come as often as they take a twentieth of the time at most; a journal has what
+was measured since the last one. Their cost decides how often, and nothing else: what is found does
+not depend on when it was saved.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ecomp_deap.errors import DataError
+from ecomp_deap.runs.description import refuse_differences, versions
+from ecomp_deap.runs.journal import Journal
+from ecomp_deap.runs.lock import locked
+from ecomp_deap.runs.recording import Recording
+from ecomp_deap.runs.state import State, pack, unpack
+from ecomp_deap.runs.store import Store
+from ecomp_deap.toolbox import Toolbox
+
+__all__ = ["Checkpoints"]
+
+# Of the time of a search, for full saves at most.
+_SHARE = 0.05
+
+
+class Checkpoints:
+    """The saves of one search, in a folder.
+
+    Args:
+        folder: Made if it is not there.
+        toolbox: Of the search.
+        description: What it is asked, see `describe`.
+        tell: Called with what a user should know, a line each.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        toolbox: Toolbox,
+        description: Mapping[str, Any],
+        tell: Callable[[str], None],
+    ) -> None:
+        self.folder, self._toolbox, self._tell = folder, toolbox, tell
+        self._description = dict(description)
+        self._store = Store(folder)
+        self._journal: Journal | None = None
+        self._began = time.perf_counter()
+        self._spent = self._longest = 0.0
+        self._saved = -1
+
+    @contextmanager
+    def opened(self, *, resume: bool) -> Iterator[State | None]:
+        """Hold the folder, and yield the state to go on from; None where there is none yet.
+
+        Args:
+            resume: Whether there may be one. If not, and there is, it is refused.
+
+        Raises:
+            DataError: The folder cannot be written, is in use, or holds nothing but damaged saves,
+                all named; or what it holds is of another search.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{self.folder}: cannot be made ({error.strerror})") from error
+        with locked(self.folder):
+            try:
+                state = self._load(resume=resume)
+                self._start_journal()
+                yield state
+            finally:
+                self._toolbox.recorder = None
+                if self._journal is not None:
+                    self._journal.close()
+
+    def after_generation(self, state: Callable[[], State], *, now: bool = False) -> None:
+        """Save, if it is time to, or ``now``, unless this generation is saved.
+
+        Raises:
+            DataError: It cannot be saved; earlier saves are as they were.
+        """
+        generation = self._toolbox.generation
+        elapsed = time.perf_counter() - self._began
+        due = self._saved < 0 or self._spent + self._longest <= _SHARE * elapsed
+        if generation == self._saved or not (due or now):
+            return
+        started = time.perf_counter()
+        self._store.save(generation, pack(state()))
+        self._saved = generation
+        self._start_journal()
+        seconds = time.perf_counter() - started
+        self._spent, self._longest = self._spent + seconds, max(self._longest, seconds)
+
+    def _load(self, *, resume: bool) -> State | None:
+        save, damaged = self._store.newest()
+        if save is None and damaged:
+            raise DataError(
+                f"{self.folder}: all saves are damaged, so that there is nothing to go on from: "
+                + "; ".join(damaged)
+            )
+        if save is None:
+            return None
+        if not resume:
+            raise DataError(
+                f"{self.folder}: holds a search that was saved after generation {save.number}: "
+                "resume=True goes on with it, another folder starts anew"
+            )
+        for text in damaged:
+            self._tell(f"{text}; going on from generation {save.number}")
+        state = unpack(save.files, self._toolbox)
+        own = state.description
+        refuse_differences(self.folder, own["search"], self._description)
+        for name, now in versions().items():
+            if own["versions"].get(name) != now:
+                self._tell(
+                    f"saved with {name} {own['versions'].get(name)}, going on with {now}: figures "
+                    "may differ in their last bits"
+                )
+        self._toolbox.evaluator.adopt(engine=own["engine"], threads=own["threads"])
+        self._toolbox.restore(state.toolbox)
+        self._saved = state.generation
+        return state
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a state says of its search."""
+        evaluator = self._toolbox.evaluator
+        return {
+            "search": self._description,
+            "versions": versions(),
+            "engine": evaluator.engine,
+            "threads": evaluator.threads,
+        }
+
+    def _start_journal(self) -> None:
+        """Open the journal of what is measured after the last save, and drop those before."""
+        if self._journal is not None:
+            self._journal.close()
+        path = self.folder / f"after_{max(self._saved, 0):06d}.journal"
+        if self._saved < 0:
+            path = self.folder / "start.journal"
+        for old in self.folder.glob("*.journal"):
+            if old != path:
+                old.unlink()
+        try:
+            self._journal = Journal(path)
+        except DataError as error:  # it is ours, and all that is lost is time
+            self._tell(f"{error}; it is begun anew")
+            path.unlink()
+            self._journal = Journal(path)
+        if self._journal.dropped:
+            self._tell(self._journal.dropped)
+        self._toolbox.recorder = Recording(self._journal)

@@ -1,0 +1,128 @@
+"""`Journal`: what each generation's evaluations gave, a line each, so that they can be replayed.
+
+A line is JSON behind a SHA-256 of it and of the line before, so that a line that is changed,
+missing or out of place is noticed. The last line may be cut off, where a crash came in between; it
+is dropped.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ecomp_deap.errors import DataError
+from ecomp_deap.files import sync_folder
+from ecomp_deap.runs import store
+from ecomp_deap.runs.store import FORMAT_VERSION, seal, unseal
+
+__all__ = ["Journal"]
+
+_FORMAT = "ecomp_deap.journal"
+# A line of ten thousand children has some megabytes.
+_LINE_BYTES = 2**28
+
+
+class Journal:
+    """A file of lines that are only ever added to.
+
+    Args:
+        path: The file; made if it is not there. What is behind the first bad line is cut off.
+
+    Attributes:
+        lines: Those that were there.
+        dropped: What was wrong with the first bad line and where, None if all were good.
+
+    Raises:
+        DataError: It cannot be read or written, is no journal, or is of a newer format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: list[dict[str, Any]] = []
+        self.dropped: str | None = None
+        self._link = ""
+        self._file = -1
+        try:
+            content = self._read()
+            length = self._parse(content)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+            if length < len(content):
+                os.ftruncate(self._file, length)
+            os.lseek(self._file, 0, os.SEEK_END)
+            if not length:
+                self._append({"format": _FORMAT, "format_version": FORMAT_VERSION})
+                sync_folder(path.parent)
+        except OSError as error:
+            self.close()
+            raise DataError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Add a line, and wait until the disk has it.
+
+        Raises:
+            DataError: The disk is full or does not let us write; the lines before are as they were.
+        """
+        try:
+            self._append(line)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written ({error.strerror})") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        content = seal({"after": self._link, **line})
+        end = os.lseek(self._file, 0, os.SEEK_CUR)
+        store.passing("write a line")
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[os.write(self._file, left) :]
+            store.passing("sync a line")
+            os.fsync(self._file)
+        except OSError:
+            # Half a line would be behind the next one's start.
+            os.ftruncate(self._file, end)
+            os.lseek(self._file, end, os.SEEK_SET)
+            raise
+        self._link = content[:64].decode()
+
+    def _read(self) -> bytes:
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
+            raise DataError(f"{self.path}: expected a file, not a link or a folder")
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    def _parse(self, content: bytes) -> int:
+        """Take in the good lines at the start, and return how many bytes they have."""
+        start, number = 0, 0
+        while start < len(content):
+            number += 1
+            end = content.find(b"\n", start, start + _LINE_BYTES) + 1
+            try:
+                line = unseal(content[start : end or len(content)])
+                if line.pop("after") != self._link:
+                    raise ValueError("it does not follow the line before")
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                if number == 1 and end:
+                    raise DataError(f"{self.path}: expected a journal, but {error}") from error
+                self.dropped = f"{self.path}: line {number} and what follows is dropped: {error}"
+                break
+            if number == 1:
+                self._check_header(line)
+            else:
+                self.lines.append(line)
+            self._link = content[start : start + 64].decode()
+            start = end
+        return start
+
+    def _check_header(self, line: Mapping[str, Any]) -> None:
+        if line.get("format") != _FORMAT:
+            raise DataError(f"{self.path}: expected a journal, but it is {line.get('format')!r}")
+        if line.get("format_version", 0) > FORMAT_VERSION:
+            raise DataError(
+                f"{self.path}: has format {line['format_version']}, newer than format "
+                f"{FORMAT_VERSION} of this version"
+            )

@@ -1,0 +1,140 @@
+"""Recording: every measurement of a search in a journal, so that it can be replayed.
+
+Replaying needs no loop of its own: whatever drives the toolbox starts once more, makes the same
+genomes from the same seeds, and is given the recorded measurements until there are no more.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecomp_deap.errors import DataError
+from ecomp_deap.measurement import Measurement
+from ecomp_deap.runs.description import describe, refuse_differences
+from ecomp_deap.runs.journal import Journal
+from ecomp_deap.toolbox import Toolbox
+from ecomp_deap.toolbox.boundary import Asked
+
+__all__ = ["Recording", "numbers", "recorded"]
+
+
+class Recording:
+    """A recorder of a toolbox: replays the lines of a journal, then adds to them.
+
+    Where measurements cannot be given back (children keep what they learnt, or genomes of weights,
+    which are not hashed) they are made again and compared.
+
+    Args:
+        journal: Its lines are this search's.
+        first: Called for what a new journal begins with.
+    """
+
+    def __init__(self, journal: Journal, first: Callable[[], dict[str, Any]] | None = None) -> None:
+        self.journal = journal
+        self._first = first
+        self._lines = journal.lines[1:] if first else journal.lines
+        self._place = 0
+
+    def recall(self, asked: Asked) -> list[Measurement] | None:
+        """Return what was found for these genomes, None beyond the end of the journal.
+
+        Raises:
+            DataError: The journal is of another search.
+        """
+        if self._place >= len(self._lines):
+            return None
+        line = self._lines[self._place]
+        self._check(asked, line)
+        return [Measurement(**found) for found in line["found"]]
+
+    def record(self, asked: Asked, found: Sequence[Measurement]) -> None:
+        """Add what was found to the journal, or compare it with what was found before.
+
+        Raises:
+            DataError: It is another, or cannot be written.
+        """
+        line = {**asdict(asked), "keys": list(asked.keys), "found": list(map(numbers, found))}
+        if self._place < len(self._lines):
+            self._check(asked, self._lines[self._place])
+            before = self._lines[self._place]["found"]
+            if line["found"] != before:
+                raise self._other(asked, "the same children were measured otherwise")
+        else:
+            if self._first is not None and not self.journal.lines and self._place == 0:
+                self.journal.append(self._first())
+            self.journal.append(line)
+        self._place += 1
+
+    def _check(self, asked: Asked, line: Mapping[str, Any]) -> None:
+        """Check that a line is of what is asked."""
+        try:
+            same = (line["generation"], line["train"]) == (asked.generation, asked.train)
+            if not same or len(line["found"]) != len(asked.keys):
+                raise self._other(asked, f"it has generation {line['generation']} there")
+            for i, (key, before) in enumerate(zip(asked.keys, line["keys"], strict=True)):
+                if key != before:
+                    raise self._other(asked, f"the genome of child {i} is another")
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{self.journal.path}: expected measurements, got {line!r}") from error
+
+    def _other(self, asked: Asked, reason: str) -> DataError:
+        return DataError(
+            f"{self.journal.path}: is of another search from generation {asked.generation} on, as "
+            f"{reason}: another seed, version or machine, or an operator that draws random numbers "
+            "elsewhere; without the file the search starts anew"
+        )
+
+
+@contextmanager
+def recorded(toolbox: Toolbox, path: str | Path) -> Iterator[Recording]:
+    """Record a search with any loop in a file, and replay what the file has of it.
+
+    A script that was killed is run once more, and goes on where it stopped: measurements come from
+    the file as far as it reaches, and everything else is the same to the last bit.
+
+    Args:
+        toolbox: From `make_toolbox`, not used yet.
+        path: The journal, made if it is not there.
+
+    Raises:
+        DataError: It cannot be read or written, or is of another search.
+
+    Example:
+        with ed.recorded(toolbox, "search.journal"):
+            population, logbook = algorithms.eaMuPlusLambda(toolbox.population(n=60), toolbox, ...)
+    """
+    journal = Journal(Path(path))
+    try:
+        evaluator = toolbox.evaluator
+        if journal.lines:
+            first = journal.lines[0]
+            try:
+                refuse_differences(journal.path, first["description"], describe(toolbox))
+                evaluator.adopt(engine=first["engine"], threads=first["threads"])
+            except (KeyError, TypeError, AttributeError) as error:
+                raise DataError(f"{path}: expected a journal of `recorded`") from error
+        recording = Recording(
+            journal,
+            lambda: {
+                "description": describe(toolbox),
+                "engine": evaluator.engine,
+                "threads": evaluator.threads,
+            },
+        )
+        toolbox.recorder = recording
+        yield recording
+    finally:
+        toolbox.recorder = None
+        journal.close()
+
+
+def numbers(found: Measurement) -> dict[str, Any]:
+    """Return the fields of a measurement as JSON has them; numpy's numbers are Python's then."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in asdict(found).items()
+    }

@@ -1,0 +1,252 @@
+"""State: all that a search is between two generations, to and from files.
+
+Everything that decides how a search goes on is in it: individuals with their genomes, fitness and
+measurements, the archive, the logbook, counters and the state of the random streams. What is given
+anew by whoever goes on (parent, data, configuration) is not; `description.py` compares that.
+"""
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from ecomp_deap.errors import ArgumentError, DataError, argument_error, one_line
+from ecomp_deap.genomes import Genome, MaskGenome, WeightGenome, WidthGenome
+from ecomp_deap.measurement import Measurement
+from ecomp_deap.runs.recording import numbers
+from ecomp_deap.toolbox import Toolbox
+
+__all__ = ["State", "pack", "streams", "unpack"]
+
+_STATE, _ARRAYS = "state.json", "arrays.safetensors"
+# What every individual has, and is saved by a rule of its own.
+_KNOWN = {"_masks", "_arrays", "_widths", "_layers", "_key", "fitness", "measurement", "batch"}
+_PLAIN = (type(None), bool, int, float, str)
+
+
+@dataclass
+class State:
+    """A search between two generations.
+
+    Attributes:
+        generation: The one that was evaluated last.
+        population: Its survivors.
+        first: The first population.
+        archive: The items of the archive.
+        records: The logbook's, one a generation, chapters as dictionaries.
+        seconds: Of each generation.
+        latency_ms: Of each generation, where latency is measured.
+        random: States of `random` and `numpy.random`, as they give them.
+        toolbox: Counters and numbers of the generation boundary.
+        description: Of the search, see `describe`.
+    """
+
+    generation: int
+    population: list[Any]
+    first: list[Any]
+    archive: list[Any]
+    records: list[dict[str, Any]]
+    seconds: list[float]
+    latency_ms: list[dict[str, float | None]]
+    random: tuple[Any, Any]
+    toolbox: dict[str, Any]
+    description: dict[str, Any]
+
+    def restore_streams(self) -> None:
+        """Put `random` and `numpy.random` where they were; changes global state."""
+        random.setstate(self.random[0])
+        np.random.set_state(self.random[1])  # noqa: NPY002
+
+
+def streams() -> tuple[Any, Any]:
+    """Return the states of `random` and `numpy.random`."""
+    return random.getstate(), np.random.get_state()  # noqa: NPY002
+
+
+def pack(state: State) -> dict[str, bytes]:
+    """Return a state as the files of a save: JSON, and the arrays of all genomes.
+
+    Raises:
+        ArgumentError: An individual has an attribute of a user's that JSON cannot hold.
+    """
+    table = _Table()
+    version, words, gauss = state.random[0]
+    name, keys, *rest = state.random[1]
+    content = {
+        "generation": state.generation,
+        "population": table.add_all(state.population),
+        "first": table.add_all(state.first),
+        "archive": table.add_all(state.archive),
+        "individuals": table.rows,
+        "measurements": table.measurements,
+        "records": state.records,
+        "seconds": state.seconds,
+        "latency_ms": state.latency_ms,
+        "random": [version, list(words), gauss],
+        "numpy_random": [name, keys.tolist(), *rest],
+        "toolbox": state.toolbox,
+        "description": state.description,
+    }
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return {_STATE: text.encode(), _ARRAYS: save_arrays(table.arrays)}
+
+
+def unpack(files: Mapping[str, bytes], toolbox: Toolbox) -> State:
+    """Return the state that `pack` wrote.
+
+    Args:
+        files: Of a save, whose sums were checked.
+        toolbox: Has the type of the individuals.
+
+    Raises:
+        DataError: They hold something else.
+    """
+    try:
+        content = json.loads(files[_STATE])
+        arrays = load_arrays(files[_ARRAYS])
+        found = [Measurement(**row) for row in content["measurements"]]
+        individuals = [_individual(row, arrays, found, toolbox) for row in content["individuals"]]
+        version, words, gauss = content["random"]
+        name, keys, *rest = content["numpy_random"]
+        return State(
+            generation=content["generation"],
+            population=[individuals[i] for i in content["population"]],
+            first=[individuals[i] for i in content["first"]],
+            archive=[individuals[i] for i in content["archive"]],
+            records=[_with_tuples(record) for record in content["records"]],
+            seconds=content["seconds"],
+            latency_ms=content["latency_ms"],
+            random=(
+                (version, tuple(words), gauss),
+                (name, np.array(keys, dtype=np.uint32), *rest),
+            ),
+            toolbox=content["toolbox"],
+            description=content["description"],
+        )
+    except (
+        *(KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError),
+        *(SafetensorError, ArgumentError),
+    ) as error:
+        raise DataError(f"a save holds no state of a search: {one_line(error)!r}") from error
+
+
+class _Table:
+    """Individuals, measurements and arrays, each object once, however often it is named.
+
+    Equal individuals share the object of their measurement, which is what statistics tell
+    duplicates by.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.measurements: list[dict[str, Any]] = []
+        self.arrays: dict[str, np.ndarray] = {}
+        self._places: dict[int, int] = {}
+        self._alive: list[Any] = []  # so that no id is given twice
+
+    def add_all(self, individuals: Iterable[Any]) -> list[int]:
+        return [self._add(individual, self.rows, self._row) for individual in individuals]
+
+    def _add(self, value: Any, rows: list[Any], row_of: Callable[[Any], Any]) -> int:
+        """Return the place of an object among its rows."""
+        if id(value) not in self._places:
+            row = row_of(value)
+            self._places[id(value)] = len(rows)
+            self._alive.append(value)
+            rows.append(row)
+        return self._places[id(value)]
+
+    def _row(self, individual: Any) -> dict[str, Any]:
+        row: dict[str, Any] = {"genome": self._genome(individual), "batch": individual.batch}
+        fitness = individual.fitness
+        row["fitness"] = list(fitness.values) if fitness.valid else None
+        crowding = getattr(fitness, "crowding_dist", None)
+        if crowding is not None:
+            row["crowding"] = None if math.isinf(crowding) else float(crowding)
+        if individual.measurement is not None:
+            row["measurement"] = self._add(individual.measurement, self.measurements, numbers)
+        extra = {k: v for k, v in vars(individual).items() if k not in _KNOWN}
+        for name, value in extra.items():
+            if not isinstance(value, _PLAIN) or value != value:
+                expected = "a number, a text or None where a search is saved"
+                raise argument_error(f"attribute {name!r} of an individual", expected, value)
+        if extra:
+            row["attributes"] = extra
+        return row
+
+    def _genome(self, genome: Genome) -> dict[str, Any]:
+        if isinstance(genome, MaskGenome):
+            masks = [[mask.size, np.packbits(mask).tobytes().hex()] for mask in genome.masks]
+            if genome.arrays is None:
+                return {"masks": masks}
+            return {"masks": masks, "arrays": {n: self._name(a) for n, a in genome.arrays.items()}}
+        if isinstance(genome, WidthGenome):
+            return {"widths": list(genome.widths)}
+        if isinstance(genome, WeightGenome):
+            return {
+                "layers": {
+                    name: [self._name(weight), None if bias is None else self._name(bias)]
+                    for name, (weight, bias) in genome.layers.items()
+                }
+            }
+        raise argument_error("population", "individuals of known genomes", type(genome).__name__)
+
+    def _name(self, array: np.ndarray) -> str:
+        if id(array) not in self._places:
+            self._places[id(array)] = len(self.arrays)
+            self._alive.append(array)
+            self.arrays[str(self._places[id(array)])] = np.ascontiguousarray(array)
+        return str(self._places[id(array)])
+
+
+def _individual(
+    row: Mapping[str, Any],
+    arrays: Mapping[str, Any],
+    measurements: Sequence[Measurement],
+    toolbox: Toolbox,
+) -> Any:
+    individual = toolbox.individual_class(*_genome(row["genome"], arrays))
+    individual.batch = row["batch"]
+    if row["fitness"] is not None:
+        individual.fitness.values = tuple(row["fitness"])
+    if "crowding" in row:
+        infinite = row["crowding"] is None
+        individual.fitness.crowding_dist = math.inf if infinite else row["crowding"]
+    if "measurement" in row:
+        individual.measurement = measurements[row["measurement"]]
+    for name, value in row.get("attributes", {}).items():
+        setattr(individual, name, value)
+    return individual
+
+
+def _genome(row: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
+    """Return what a genome's class takes."""
+    if "masks" in row:
+        masks = [
+            np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8), count=size) > 0
+            for size, text in row["masks"]
+        ]
+        learnt = row.get("arrays")
+        return masks, learnt and {name: arrays[key] for name, key in learnt.items()}
+    if "widths" in row:
+        return (row["widths"],)
+    return (
+        {
+            name: (arrays[weight], None if bias is None else arrays[bias])
+            for name, (weight, bias) in row["layers"].items()
+        },
+    )
+
+
+def _with_tuples(value: Any) -> Any:
+    """Return a record with tuples, of which JSON makes lists."""
+    if isinstance(value, Mapping):
+        return {name: _with_tuples(item) for name, item in value.items()}
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

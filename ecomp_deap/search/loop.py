@@ -1,0 +1,174 @@
+"""The loop of a search: DEAP's own, watched from the statistics that it asks for each generation.
+
+The watch tells callbacks, saves, stops, and lets a loop go on from a save: there is no loop of
+ours.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from deap import algorithms, tools
+
+from ecomp_deap.callbacks import Callback
+from ecomp_deap.logbook import logbook_to_rows, statistics
+from ecomp_deap.runs.state import State, streams
+from ecomp_deap.search.archive import Archive
+from ecomp_deap.toolbox import Toolbox
+
+__all__ = ["StopSearch", "Watch", "run_loop"]
+
+
+class StopSearch(Exception):
+    """Leaves DEAP's loop after a generation; `run_loop` catches it."""
+
+
+class Watch:
+    """Statistics that also tell a callback of each generation, under DEAP's own loops.
+
+    Every stock loop calls ``compile`` exactly once a generation, when it is over.
+
+    Args:
+        toolbox: Of the search.
+        first: The first population.
+        n_generations: Generations after the first.
+        callback: Told of each generation.
+        state: What is gone on from, if anything.
+        on_generation: Called after each generation but the one that was gone on from, with whether
+            it is the last. It may raise `StopSearch`.
+
+    Attributes:
+        archive: The archive of the search, for ``halloffame``.
+        population: Of the last generation.
+        records: Of the logbook, one a generation, chapters as dictionaries.
+        seconds: Of each generation.
+        latency_ms: ``min``, ``mean`` and ``max`` of each generation's latencies, where measured.
+    """
+
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        first: Sequence[Any],
+        n_generations: int,
+        callback: Callback,
+        *,
+        state: State | None = None,
+        on_generation: Callable[["Watch", bool], None] | None = None,
+    ) -> None:
+        self._toolbox, self.n_generations = toolbox, n_generations
+        self._callback, self._on_generation = callback, on_generation
+        self._statistics = statistics(metric=toolbox.evaluator.task.metric.name)
+        self._timed = toolbox.evaluator.limits.times
+        self._resumed = state
+        self.fields = self._statistics.fields
+        self.first = list(first if state is None else state.first)
+        self.population = list(first if state is None else state.population)
+        self.archive = Archive()
+        self.records: list[dict[str, Any]] = [] if state is None else list(state.records)
+        self.seconds: list[float] = [] if state is None else list(state.seconds)
+        self.latency_ms: list[dict[str, float | None]] = (
+            [] if state is None else list(state.latency_ms)
+        )
+        self._last = time.perf_counter()
+
+    def compile(self, population: Sequence[Any]) -> dict[str, Any]:
+        """Return the statistics of a population; what DEAP's loops call."""
+        if self._resumed is not None:
+            return self._go_on(self._resumed)
+        self.population = list(population)
+        record = self._statistics.compile(population)
+        n_varied = self._toolbox.n_mapped
+        self.records.append({"gen": len(self.records), "nevals": n_varied, **record})
+        now = time.perf_counter()
+        self.seconds.append(now - self._last)
+        # Not in the logbook, which is the same whenever a search is repeated.
+        found = [i.measurement.latency_ms for i in population if not i.measurement.failed]
+        if self._timed:
+            self.latency_ms.append(_range_of(found))
+        generation = len(self.records) - 1
+        row = logbook_to_rows(self.logbook_of(self.records[-1:]))[0]
+        self._callback.on_generation(generation, self.n_generations, row)
+        if self._on_generation is not None:
+            self._on_generation(self, generation == self.n_generations)
+        self._last = time.perf_counter()
+        return record
+
+    def state(self, description: Mapping[str, Any]) -> State:
+        """Return the state of the search after the last generation."""
+        return State(
+            generation=len(self.records) - 1,
+            population=self.population,
+            first=self.first,
+            archive=list(self.archive),
+            records=self.records,
+            seconds=self.seconds,
+            latency_ms=self.latency_ms,
+            random=streams(),
+            toolbox=self._toolbox.state(),
+            description=dict(description),
+        )
+
+    def logbook_of(self, records: Sequence[Mapping[str, Any]]) -> tools.Logbook:
+        """Return records as a logbook of DEAP's."""
+        logbook = tools.Logbook()
+        logbook.header = ["gen", "nevals", *self.fields]
+        for record in records:
+            logbook.record(**record)
+        return logbook
+
+    def _go_on(self, state: State) -> dict[str, Any]:
+        """Begin with the generation that was saved: put all back that the loop's start changed."""
+        self._resumed = None
+        self.archive.items = list(state.archive)
+        state.restore_streams()
+        self._last = time.perf_counter()
+        return {name: state.records[-1][name] for name in self.fields}
+
+
+def run_loop(watch: Watch, toolbox: Toolbox, rates: tuple[float, float]) -> None:
+    """Run DEAP's own algorithm for the fitness at hand, until its end or `StopSearch`.
+
+    Args:
+        watch: Has what the loop begins with, and then what it ended with.
+        toolbox: Of the search.
+        rates: Of crossover and mutation.
+    """
+    crossover_rate, mutation_rate = rates
+    # A list of its own, which eaSimple changes.
+    individuals, size = list(watch.population), len(watch.population)
+    left = watch.n_generations - max(len(watch.records) - 1, 0)
+    options: dict[str, Any] = {"cxpb": crossover_rate, "mutpb": mutation_rate, "ngen": left}
+    try:
+        if toolbox.fitness.is_pareto:
+            algorithms.eaMuPlusLambda(
+                individuals,
+                toolbox,
+                mu=size,
+                lambda_=size,
+                **options,
+                stats=watch,
+                halloffame=watch.archive,
+                verbose=False,
+            )
+        else:
+            # The last generation alone is what a weighted search ends with, as in the original. It
+            # may have no child within the limits, so that the best of all is kept where there are
+            # some.
+            algorithms.eaSimple(
+                individuals,
+                toolbox,
+                **options,
+                stats=watch,
+                halloffame=watch.archive if toolbox.evaluator.task.limits else None,
+                verbose=False,
+            )
+    except StopSearch:
+        pass
+
+
+def _range_of(figures: Sequence[float]) -> dict[str, float | None]:
+    """Return the figures' ``min``, ``mean`` and ``max``, each None if there are no figures."""
+    if not figures:
+        return dict.fromkeys(("min", "mean", "max"))
+    return {"min": min(figures), "mean": fmean(figures), "max": max(figures)}
