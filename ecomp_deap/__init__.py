@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ecomp_deap.measurement import Measurement
     from ecomp_deap.network import Inspection, inspect, load_parent, make_parent
     from ecomp_deap.recipe import Recipe
+    from ecomp_deap.runs.recording import recorded
     from ecomp_deap.search import Archive, Result, compress, evolve, train_parent
     from ecomp_deap.similarity import SimilarityLoss, TSNELoss, make_similarity
     from ecomp_deap.task import Metric, Task
@@ -62,6 +63,7 @@ _MODULE_OF = {
     "make_similarity": "similarity",
     "make_toolbox": "toolbox",
     "read_logbook": "logbook",
+    "recorded": "runs.recording",
     "statistics": "logbook",
     "train_parent": "search",
 }
@@ -102,6 +104,7 @@ __all__ = [
     "make_similarity",
     "make_toolbox",
     "read_logbook",
+    "recorded",
     "statistics",
     "train_parent",
 ]

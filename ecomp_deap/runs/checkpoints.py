@@ -5,6 +5,7 @@ was measured since the last one. Their cost decides how often, and nothing else:
 not depend on when it was saved.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from ecomp_deap.toolbox import Toolbox
 
 __all__ = ["Checkpoints"]
 
+_SEARCH = "search.json"
 # Of the time of a search, for full saves at most.
 _SHARE = 0.05
 
@@ -47,6 +49,7 @@ class Checkpoints:
         self._description = dict(description)
         self._store = Store(folder)
         self._journal: Journal | None = None
+        self._recording: Recording | None = None
         self._began = time.perf_counter()
         self._spent = self._longest = 0.0
         self._saved = -1
@@ -85,10 +88,13 @@ class Checkpoints:
         generation = self._toolbox.generation
         elapsed = time.perf_counter() - self._began
         due = self._saved < 0 or self._spent + self._longest <= _SHARE * elapsed
-        if generation == self._saved or not (due or now):
+        # A save ends the journal before it, which is not to lose what was not replayed yet.
+        replays = self._recording is not None and self._recording.replays
+        if generation == self._saved or replays or not (due or now):
             return
         started = time.perf_counter()
-        self._store.save(generation, pack(state()))
+        search = json.dumps(self._described(), allow_nan=False, indent=1).encode()
+        self._store.save(generation, {_SEARCH: search, **pack(state())})
         self._saved = generation
         self._start_journal()
         seconds = time.perf_counter() - started
@@ -110,23 +116,32 @@ class Checkpoints:
             )
         for text in damaged:
             self._tell(f"{text}; going on from generation {save.number}")
+        self._adopt(save.files)
         state = unpack(save.files, self._toolbox)
-        own = state.description
-        refuse_differences(self.folder, own["search"], self._description)
-        for name, now in versions().items():
-            if own["versions"].get(name) != now:
-                self._tell(
-                    f"saved with {name} {own['versions'].get(name)}, going on with {now}: figures "
-                    "may differ in their last bits"
-                )
-        self._toolbox.evaluator.adopt(engine=own["engine"], threads=own["threads"])
         self._toolbox.restore(state.toolbox)
         self._saved = state.generation
         return state
 
-    @property
-    def described(self) -> dict[str, Any]:
-        """What a state says of its search."""
+    def _adopt(self, files: Mapping[str, bytes]) -> None:
+        """Check that a save is of this search, and take the engine that it had."""
+        try:
+            own = json.loads(files[_SEARCH])
+            asked, before, engine, threads = (
+                own[name] for name in ("search", "versions", "engine", "threads")
+            )
+            refuse_differences(self.folder, asked, self._description)
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(f"{self.folder}: expected a saved search, but {error!r}") from error
+        for name, now in versions().items():
+            if before.get(name) != now:
+                self._tell(
+                    f"saved with {name} {before.get(name)}, going on with {now}: figures may "
+                    "differ in their last bits"
+                )
+        self._toolbox.evaluator.adopt(engine=engine, threads=threads)
+
+    def _described(self) -> dict[str, Any]:
+        """Return what a save says of its search."""
         evaluator = self._toolbox.evaluator
         return {
             "search": self._description,
@@ -153,4 +168,4 @@ class Checkpoints:
             self._journal = Journal(path)
         if self._journal.dropped:
             self._tell(self._journal.dropped)
-        self._toolbox.recorder = Recording(self._journal)
+        self._toolbox.recorder = self._recording = Recording(self._journal)

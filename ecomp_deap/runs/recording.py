@@ -39,13 +39,18 @@ class Recording:
         self._lines = journal.lines[1:] if first else journal.lines
         self._place = 0
 
+    @property
+    def replays(self) -> bool:
+        """Whether there are lines that were not reached yet."""
+        return self._place < len(self._lines)
+
     def recall(self, asked: Asked) -> list[Measurement] | None:
         """Return what was found for these genomes, None beyond the end of the journal.
 
         Raises:
             DataError: The journal is of another search.
         """
-        if self._place >= len(self._lines):
+        if not self.replays:
             return None
         line = self._lines[self._place]
         self._check(asked, line)
@@ -58,7 +63,7 @@ class Recording:
             DataError: It is another, or cannot be written.
         """
         line = {**asdict(asked), "keys": list(asked.keys), "found": list(map(numbers, found))}
-        if self._place < len(self._lines):
+        if self.replays:
             self._check(asked, self._lines[self._place])
             before = self._lines[self._place]["found"]
             if line["found"] != before:

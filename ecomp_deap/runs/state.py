@@ -45,7 +45,6 @@ class State:
         latency_ms: Of each generation, where latency is measured.
         random: States of `random` and `numpy.random`, as they give them.
         toolbox: Counters and numbers of the generation boundary.
-        description: Of the search, see `describe`.
     """
 
     generation: int
@@ -57,7 +56,6 @@ class State:
     latency_ms: list[dict[str, float | None]]
     random: tuple[Any, Any]
     toolbox: dict[str, Any]
-    description: dict[str, Any]
 
     def restore_streams(self) -> None:
         """Put `random` and `numpy.random` where they were; changes global state."""
@@ -92,7 +90,6 @@ def pack(state: State) -> dict[str, bytes]:
         "random": [version, list(words), gauss],
         "numpy_random": [name, keys.tolist(), *rest],
         "toolbox": state.toolbox,
-        "description": state.description,
     }
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return {_STATE: text.encode(), _ARRAYS: save_arrays(table.arrays)}
@@ -128,7 +125,6 @@ def unpack(files: Mapping[str, bytes], toolbox: Toolbox) -> State:
                 (name, np.array(keys, dtype=np.uint32), *rest),
             ),
             toolbox=content["toolbox"],
-            description=content["description"],
         )
     except (
         *(KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError),

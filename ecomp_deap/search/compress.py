@@ -349,8 +349,7 @@ def _after_generation(
     """Save the search if it is time to, and stop if a signal asked for it."""
     stopping = interrupts is not None and interrupts.pending
     if checkpoints is not None:
-        state = partial(watch.state, checkpoints.described)
-        checkpoints.after_generation(state, now=last or stopping)
+        checkpoints.after_generation(watch.state, now=last or stopping)
     if interrupts is not None:
         interrupts.check()
 

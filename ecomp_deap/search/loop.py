@@ -94,7 +94,7 @@ class Watch:
         self._last = time.perf_counter()
         return record
 
-    def state(self, description: Mapping[str, Any]) -> State:
+    def state(self) -> State:
         """Return the state of the search after the last generation."""
         return State(
             generation=len(self.records) - 1,
@@ -106,7 +106,6 @@ class Watch:
             latency_ms=self.latency_ms,
             random=streams(),
             toolbox=self._toolbox.state(),
-            description=dict(description),
         )
 
     def logbook_of(self, records: Sequence[Mapping[str, Any]]) -> tools.Logbook:

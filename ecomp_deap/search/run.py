@@ -1,6 +1,7 @@
 """`run_many`: runs for a configuration, each of which leaves a run directory behind."""
 
 import platform
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -154,6 +155,8 @@ def _search(
     _write(result, directory, _example(toolbox))
     summary = _summary(result, config, parent)
     directory.write_json("summary.json", summary)
+    # There is nothing to go on from any more.
+    shutil.rmtree(directory.checkpoints, ignore_errors=True)
     callback.on_run_end(summary)
     return RunResult(directory, summary)
 
@@ -291,6 +294,7 @@ def _write(result: Result, directory: RunDirectory, inputs: Any) -> None:
     directory.write_rows("front.csv", list(rows[0]), rows)
     timings = _timings(result)
     directory.write_rows("timings.csv", list(timings[0]), timings)
+    directory.child("").parent.mkdir(exist_ok=True)
     for child, row in zip(result.front, rows, strict=True):
         export(child, directory.child(child.id), example=inputs, metadata=row)
 

@@ -23,6 +23,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--kills", type=int, default=1000, help="at random moments, in all")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--generations", type=int, default=12, help="of each search")
+    parser.add_argument("--generations", type=int, default=12, help="of searches killed at random")
+    parser.add_argument("--stepwise", type=int, default=3, help="of those killed at each step")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--out", type=Path, default=Path("results/reliability"))
     options = parser.parse_args()
@@ -60,8 +62,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.kinds:
             search = functools.partial(_search, name, options.generations)
+            short = functools.partial(_search, name, options.stepwise)
             n_kills = -(-options.kills // len(options.kinds))
-            rows.append({"search": name, **test_kills(search, Path(scratch), n_kills, rng)})
+            row: dict[str, Any] = {"search": name}
+            row |= kill_at_random(search, Path(scratch), n_kills, rng)
+            row |= kill_at_steps(short, Path(scratch))
+            rows.append(row)
             print(rows[-1], file=sys.stderr, flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     with open(options.out / "kills.csv", "w", encoding="utf-8", newline="") as file:
@@ -75,15 +81,15 @@ def main() -> None:
         raise SystemExit(f"another result after a kill: {wrong}")
 
 
-def test_kills(
+def kill_at_random(
     search: Callable[[Path], str], scratch: Path, n_kills: int, rng: random.Random
 ) -> dict[str, Any]:
-    """Kill a search at random moments and before every step of its saves; count what was the same.
+    """Kill a search at random moments, and count how often its result was the same.
 
     Args:
         search: Given a folder, begins or goes on there, and returns a digest of its result.
         scratch: A folder for folders.
-        n_kills: At random moments.
+        n_kills: As often, at least.
         rng: Draws the moments.
     """
     started = time.perf_counter()
@@ -94,27 +100,32 @@ def test_kills(
         folder, result = scratch / "random", None
         shutil.rmtree(folder, ignore_errors=True)
         while result is None:
-            # Not after the last kill, and seldom so late that it ends.
             late = math.inf if kills >= n_kills else rng.uniform(0, 0.7 * seconds)
             result = _killed_after(search, folder, late)
             kills += result is None
         searches, same = searches + 1, same + (result == expected)
-    n_steps = steps_same = 0
+    shutil.rmtree(scratch / "untouched")
+    return {
+        "seconds": round(seconds, 3),
+        "random_kills": kills,
+        "searches": searches,
+        "same": same,
+    }
+
+
+def kill_at_steps(search: Callable[[Path], str], scratch: Path) -> dict[str, Any]:
+    """Kill a search before each step of its saves and its journal, likewise."""
+    expected = _ended(search, scratch / "untouched")
+    n_steps = same = 0
     while True:
         folder = scratch / "steps"
         shutil.rmtree(folder, ignore_errors=True)
         if _killed_at_step(search, folder, n_steps + 1) is not None:
             break  # there are no more
         n_steps += 1
-        steps_same += _ended(search, folder) == expected
-    return {
-        "seconds": round(seconds, 3),
-        "random_kills": kills,
-        "searches": searches,
-        "same": same,
-        "steps_killed_at": n_steps,
-        "same_after_steps": steps_same,
-    }
+        same += _ended(search, folder) == expected
+    shutil.rmtree(scratch / "untouched")
+    return {"steps_killed_at": n_steps, "same_after_steps": same}
 
 
 def _search(kind: str, generations: int, folder: Path) -> str:
@@ -185,6 +196,8 @@ def _start(function: Callable[[], str]) -> tuple[int, int]:
             os.close(reader)
             os.write(writer, function().encode())
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     os.close(writer)
