@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ecomp_deap.recipe import Recipe
     from ecomp_deap.runs.recording import recorded
     from ecomp_deap.search import Archive, Result, compress, evolve, train_parent
+    from ecomp_deap.search.loop import watched
+    from ecomp_deap.search.stopping import Progress, Stalled, TargetMet, TimeBudget
     from ecomp_deap.similarity import SimilarityLoss, TSNELoss, make_similarity
     from ecomp_deap.task import Metric, Task
     from ecomp_deap.toolbox import Toolbox, make_toolbox
@@ -40,12 +42,16 @@ _MODULE_OF = {
     "MaskGenome": "genomes",
     "Measurement": "measurement",
     "Metric": "task",
+    "Progress": "search.stopping",
     "Recipe": "recipe",
     "Result": "search",
     "SimilarityLoss": "similarity",
     "Splits": "data",
+    "Stalled": "search.stopping",
     "TSNELoss": "similarity",
+    "TargetMet": "search.stopping",
     "Task": "task",
+    "TimeBudget": "search.stopping",
     "Toolbox": "toolbox",
     "WeightGenome": "genomes",
     "WidthGenome": "genomes",
@@ -66,6 +72,7 @@ _MODULE_OF = {
     "recorded": "runs.recording",
     "statistics": "logbook",
     "train_parent": "search",
+    "watched": "search.loop",
 }
 
 __all__ = [
@@ -79,13 +86,17 @@ __all__ = [
     "MaskGenome",
     "Measurement",
     "Metric",
+    "Progress",
     "Recipe",
     "Result",
     "SelectionError",
     "SimilarityLoss",
     "Splits",
+    "Stalled",
     "TSNELoss",
+    "TargetMet",
     "Task",
+    "TimeBudget",
     "Toolbox",
     "WeightGenome",
     "WidthGenome",
@@ -107,6 +118,7 @@ __all__ = [
     "recorded",
     "statistics",
     "train_parent",
+    "watched",
 ]
 
 

@@ -23,6 +23,10 @@ WORDS = {
     "population": ("20", 20),
     "generations": ("7", 7),
     "epochs": ("2", 2),
+    "time_budget": ("60", 60.0),
+    "stall_generations": ("5", 5),
+    "target_accuracy": ("0.9", 0.9),
+    "target_params": ("1000", 1000),
     "crossover_rate": ("0.5", 0.5),
     "mutation_rate": ("0.25", 0.25),
     "recombination_layers": ("layer_1_linear,output", ("layer_1_linear", "output")),
@@ -85,6 +89,8 @@ COMPANIONS = {  # what an option of the command line needs to go with it
     "loss_weights": ["--selection", "roulette"],
     "recombination_layers": ["--genome", "weights"],
     "learnt": ["--inherit"],
+    "target_accuracy": ["--target-params", "1000"],
+    "target_params": ["--target-accuracy", "0.9"],
 }
 
 

@@ -60,6 +60,10 @@ tournament, got selection 'nsga2' (which takes --objectives)
     population: int = POPULATION
     generations: int | None = None
     epochs: int | None = None
+    time_budget: float | None = None
+    stall_generations: int | None = None
+    target_accuracy: float | None = None
+    target_params: int | None = None
     crossover_rate: float | None = None
     mutation_rate: float | None = None
     recombination_layers: tuple[str, ...] | None = None
@@ -291,6 +295,12 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ArgumentError(
             "epochs: expected either --epochs or --generations, "
             f"got both ({config.epochs} and {config.generations})"
+        )
+    if (config.target_accuracy is None) != (config.target_params is None):
+        raise argument_error(
+            "target_accuracy and target_params",
+            "both or neither",
+            (config.target_accuracy, config.target_params),
         )
     if config.is_pareto and config.loss_weights is not None:
         raise ArgumentError(

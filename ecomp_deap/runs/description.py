@@ -118,7 +118,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        own = {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {"class": type(value).__qualname__, **own}
     if isinstance(value, partial):
         inner = getattr(value.func, "function", value.func)  # behind the generation boundary
         arguments = [_plain(argument) for argument in value.args if _is_setting(argument)]

@@ -181,6 +181,30 @@ _TABLE = (
         unset="by --generations",
     ),
     Option(
+        "time_budget",
+        _SEARCH,
+        Number(above=0),
+        "seconds after which the search ends; its children are finalised as ever",
+        unset="none",
+    ),
+    Option(
+        "stall_generations",
+        _SEARCH,
+        Integer(1),
+        "end the search when the hypervolume has grown by less than 0.1 % in so many generations",
+        unset="never",
+    ),
+    Option(
+        "target_accuracy",
+        _SEARCH,
+        Number(minimum=0, maximum=1),
+        "end the search when a child reaches this on its batch, with --target-params or fewer",
+        unset="none",
+    ),
+    Option(
+        "target_params", _SEARCH, Integer(1), "see --target-accuracy, which needs it", unset="none"
+    ),
+    Option(
         "crossover_rate",
         _SEARCH,
         Number(minimum=0, maximum=1),

@@ -43,6 +43,8 @@ class State:
         records: The logbook's, one a generation, chapters as dictionaries.
         seconds: Of each generation.
         latency_ms: Of each generation, where latency is measured.
+        hypervolumes: Of each generation, where a rule may stop the search.
+        worst: What they refer to, a number an objective; None where that is not known yet.
         random: States of `random` and `numpy.random`, as they give them.
         toolbox: Counters and numbers of the generation boundary.
     """
@@ -54,6 +56,8 @@ class State:
     records: list[dict[str, Any]]
     seconds: list[float]
     latency_ms: list[dict[str, float | None]]
+    hypervolumes: list[float]
+    worst: list[float] | None
     random: tuple[Any, Any]
     toolbox: dict[str, Any]
 
@@ -87,6 +91,8 @@ def pack(state: State) -> dict[str, bytes]:
         "records": state.records,
         "seconds": state.seconds,
         "latency_ms": state.latency_ms,
+        "hypervolumes": state.hypervolumes,
+        "worst": state.worst,
         "random": [version, list(words), gauss],
         "numpy_random": [name, keys.tolist(), *rest],
         "toolbox": state.toolbox,
@@ -120,6 +126,8 @@ def unpack(files: Mapping[str, bytes], toolbox: Toolbox) -> State:
             records=[_with_tuples(record) for record in content["records"]],
             seconds=content["seconds"],
             latency_ms=content["latency_ms"],
+            hypervolumes=content["hypervolumes"],
+            worst=content["worst"],
             random=(
                 (version, tuple(words), gauss),
                 (name, np.array(keys, dtype=np.uint32), *rest),

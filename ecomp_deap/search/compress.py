@@ -35,6 +35,7 @@ from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_withi
 from ecomp_deap.search.filling import fill
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.search.loop import Watch, run_loop
+from ecomp_deap.search.stopping import StopRule
 from ecomp_deap.task import Metric, Task
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox import Toolbox, make_toolbox
@@ -62,6 +63,7 @@ class Result:
         generation_seconds: Wall-clock time of each generation.
         generation_latency_ms: ``min``, ``mean`` and ``max`` of the latency of each generation's
             children that did not fail; empty where latency was not measured.
+        stopped: Why the search ended before its last generation; None if it did not.
     """
 
     front: list[Child]
@@ -74,6 +76,7 @@ class Result:
     seconds: Mapping[str, float]
     generation_seconds: Sequence[float] = field(repr=False)
     generation_latency_ms: Sequence[Mapping[str, float | None]] = field(repr=False, default=())
+    stopped: str | None = None
 
     @property
     def knee(self) -> Child:
@@ -156,6 +159,7 @@ def compress(
     seed: int = 0,
     engine: str = "auto",
     threads: int | None = None,
+    stop: Sequence[StopRule] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
     callback: Callback | None = None,
@@ -185,7 +189,8 @@ def compress(
         seed: Same seed, same result.
         engine: See `make_toolbox`.
         threads: See there.
-        checkpoint: See `evolve`, like the next one.
+        stop: See `evolve`, like the next two.
+        checkpoint: See there.
         resume: See there.
         callback: Told of every generation and phase.
 
@@ -220,6 +225,7 @@ def compress(
         finalise_trials=finalise_trials,
         finalise_sizes=finalise_sizes,
         finalise_recipe=finalise_recipe,
+        stop=stop,
         checkpoint=checkpoint,
         resume=resume,
         callback=callback,
@@ -238,6 +244,7 @@ def evolve(
     finalise_trials: int = 0,
     finalise_sizes: Sequence[int] | None = None,
     finalise_recipe: Recipe = FINALISE_RECIPE,
+    stop: Sequence[StopRule] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
     callback: Callback | None = None,
@@ -263,6 +270,8 @@ def evolve(
             that just keep them, and the nearest children are resized to do so (`fill`). At least
             two of ``finalise_count`` for each; not for genomes of weights.
         finalise_recipe: How these children train.
+        stop: Rules, asked after each generation, that may end the search early: `TimeBudget`,
+            `TargetMet`, `Stalled`, or a function of one's own. Its children are finalised as ever.
         checkpoint: A folder to save the search in while it runs; None saves nothing.
         resume: Whether to go on from what the folder holds, if it holds anything. The result is the
             same to the last bit as without the interruption. What was finalised is done again.
@@ -299,6 +308,9 @@ def evolve(
         raise argument_error("toolbox", "one that has not evaluated anyone", "one in use")
     if resume and checkpoint is None:
         raise argument_error("resume", "False without a checkpoint to go on from", resume)
+    for rule in stop:
+        if not callable(rule):
+            raise argument_error("stop", "functions of a Progress", rule)
     rates = _rates(toolbox, crossover_rate, mutation_rate)
     # Before the search, so that whatever is wrong with the validation data shows at once.
     finisher = Finisher(toolbox, callback)
@@ -314,6 +326,7 @@ def evolve(
             finalise_trials=finalise_trials,
             finalise_sizes=sizes,
             finalise_recipe=finalise_recipe,
+            stop=tuple(stop),
         )
         folder = Path(checkpoint)
         checkpoints = Checkpoints(folder, toolbox, description, callback.on_message)
@@ -329,10 +342,13 @@ def evolve(
             generations,
             callback,
             state=saved,
+            stop=stop,
             on_generation=partial(_after_generation, checkpoints, interrupts),
         )
         with nullcontext() if interrupts is None else interrupts.held():
             run_loop(watch, toolbox, rates)
+        if watch.stopped is not None:
+            callback.on_message(f"the search ended early: {watch.stopped}")
         return _finish(
             *(watch, finisher, toolbox, started),
             count=finalise_count,
@@ -388,7 +404,7 @@ def _finish(
         front=front,
         best=finisher.best(front, parent),
         parent=parent,
-        logbook=watch.logbook_of(watch.records),
+        logbook=watch.logbook,
         population=individuals,
         toolbox=toolbox,
         training_samples={
@@ -398,6 +414,7 @@ def _finish(
         seconds={"search": searched - started, "finalise": time.perf_counter() - searched},
         generation_seconds=watch.seconds,
         generation_latency_ms=watch.latency_ms,
+        stopped=watch.stopped,
     )
 
 

@@ -5,23 +5,26 @@ ours.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from deap import algorithms, tools
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.logbook import logbook_to_rows, statistics
 from ecomp_deap.runs.state import State, streams
 from ecomp_deap.search.archive import Archive
+from ecomp_deap.search.stopping import Progress, StopRule, objective_hypervolume
 from ecomp_deap.toolbox import Toolbox
 
-__all__ = ["StopSearch", "Watch", "run_loop"]
+__all__ = ["StopSearch", "Watch", "run_loop", "watched"]
 
 
 class StopSearch(Exception):
-    """Leaves DEAP's loop after a generation; `run_loop` catches it."""
+    """Leaves DEAP's loop after a generation; `run_loop` and `watched` catch it."""
 
 
 class Watch:
@@ -35,8 +38,9 @@ class Watch:
         n_generations: Generations after the first.
         callback: Told of each generation.
         state: What is gone on from, if anything.
+        stop: Rules that may end the search early, see `stopping.py`.
         on_generation: Called after each generation but the one that was gone on from, with whether
-            it is the last. It may raise `StopSearch`.
+            it is the last.
 
     Attributes:
         archive: The archive of the search, for ``halloffame``.
@@ -44,6 +48,9 @@ class Watch:
         records: Of the logbook, one a generation, chapters as dictionaries.
         seconds: Of each generation.
         latency_ms: ``min``, ``mean`` and ``max`` of each generation's latencies, where measured.
+        hypervolumes: Of the archive after each generation (of the population where there is none),
+            if there are rules; the reference is the worst of the first population.
+        stopped: Why the search ended early, None if it did not.
     """
 
     def __init__(
@@ -54,10 +61,15 @@ class Watch:
         callback: Callback,
         *,
         state: State | None = None,
+        stop: Sequence[StopRule] = (),
         on_generation: Callable[["Watch", bool], None] | None = None,
     ) -> None:
         self._toolbox, self.n_generations = toolbox, n_generations
         self._callback, self._on_generation = callback, on_generation
+        self._rules = tuple(stop)
+        self.stopped: str | None = None
+        self.hypervolumes: list[float] = [] if state is None else list(state.hypervolumes)
+        self._worst: list[float] | None = None if state is None else state.worst
         self._statistics = statistics(metric=toolbox.evaluator.task.metric.name)
         self._timed = toolbox.evaluator.limits.times
         self._resumed = state
@@ -86,13 +98,45 @@ class Watch:
         found = [i.measurement.latency_ms for i in population if not i.measurement.failed]
         if self._timed:
             self.latency_ms.append(_range_of(found))
+        if self._rules:
+            self._add_hypervolume()
         generation = len(self.records) - 1
         row = logbook_to_rows(self.logbook_of(self.records[-1:]))[0]
         self._callback.on_generation(generation, self.n_generations, row)
+        self.stopped = self._reason_to_stop()
+        last = generation == self.n_generations or self.stopped is not None
         if self._on_generation is not None:
-            self._on_generation(self, generation == self.n_generations)
+            self._on_generation(self, last)
+        if self.stopped is not None:
+            raise StopSearch
         self._last = time.perf_counter()
         return record
+
+    def _add_hypervolume(self) -> None:
+        costs = np.array([[-value for value in i.fitness.wvalues] for i in self._best()])
+        if self._worst is None and len(costs):
+            self._worst = costs.max(axis=0).tolist()
+        worst = self._worst
+        self.hypervolumes.append(0.0 if worst is None else objective_hypervolume(costs, worst))
+
+    def _best(self) -> list[Any]:
+        """Return the archive's individuals, or the population's, those that count."""
+        found = list(self.archive) or self.population
+        return [i for i in found if not i.measurement.failed and i.measurement.violation == 0]
+
+    def _reason_to_stop(self) -> str | None:
+        """Return what the first rule says that has enough; None for none."""
+        if not self._rules:
+            return None
+        progress = Progress(
+            generation=len(self.records) - 1,
+            seconds=sum(self.seconds),
+            individuals=self._best(),
+            hypervolumes=self.hypervolumes,
+            maximise=self._toolbox.evaluator.task.metric.maximise,
+        )
+        reasons = (rule(progress) for rule in self._rules)
+        return next((reason for reason in reasons if reason is not None), None)
 
     def state(self) -> State:
         """Return the state of the search after the last generation."""
@@ -104,9 +148,16 @@ class Watch:
             records=self.records,
             seconds=self.seconds,
             latency_ms=self.latency_ms,
+            hypervolumes=self.hypervolumes,
+            worst=self._worst,
             random=streams(),
             toolbox=self._toolbox.state(),
         )
+
+    @property
+    def logbook(self) -> tools.Logbook:
+        """The logbook so far, as DEAP's loops return it at their end."""
+        return self.logbook_of(self.records)
 
     def logbook_of(self, records: Sequence[Mapping[str, Any]]) -> tools.Logbook:
         """Return records as a logbook of DEAP's."""
@@ -121,8 +172,40 @@ class Watch:
         self._resumed = None
         self.archive.items = list(state.archive)
         state.restore_streams()
+        self.stopped = self._reason_to_stop()
+        if self.stopped is not None:
+            raise StopSearch
         self._last = time.perf_counter()
         return {name: state.records[-1][name] for name in self.fields}
+
+
+@contextmanager
+def watched(
+    toolbox: Toolbox,
+    *,
+    n_generations: int | None = None,
+    stop: Sequence[StopRule] = (),
+    callback: Callback | None = None,
+) -> Iterator[Watch]:
+    """Let a loop of DEAP's, or one of a user's, be watched and stopped: give it ``stats=watch``.
+
+    A rule that stops the search ends the block; the watch has the last population and the logbook.
+
+    Args:
+        toolbox: From `make_toolbox`.
+        n_generations: What callbacks are told; None where that is not known.
+        stop: Rules that may end the search.
+        callback: Told of each generation.
+
+    Example:
+        with ed.watched(toolbox, stop=[ed.Stalled(10)]) as watch:
+            algorithms.eaMuPlusLambda(..., stats=watch, halloffame=watch.archive)
+        watch.population, watch.logbook, watch.stopped
+    """
+    callback = Callback() if callback is None else callback
+    watch = Watch(toolbox, [], n_generations or 0, callback, stop=stop)
+    with suppress(StopSearch):
+        yield watch
 
 
 def run_loop(watch: Watch, toolbox: Toolbox, rates: tuple[float, float]) -> None:
@@ -138,7 +221,7 @@ def run_loop(watch: Watch, toolbox: Toolbox, rates: tuple[float, float]) -> None
     individuals, size = list(watch.population), len(watch.population)
     left = watch.n_generations - max(len(watch.records) - 1, 0)
     options: dict[str, Any] = {"cxpb": crossover_rate, "mutpb": mutation_rate, "ngen": left}
-    try:
+    with suppress(StopSearch):
         if toolbox.fitness.is_pareto:
             algorithms.eaMuPlusLambda(
                 individuals,
@@ -162,8 +245,6 @@ def run_loop(watch: Watch, toolbox: Toolbox, rates: tuple[float, float]) -> None
                 halloffame=watch.archive if toolbox.evaluator.task.limits else None,
                 verbose=False,
             )
-    except StopSearch:
-        pass
 
 
 def _range_of(figures: Sequence[float]) -> dict[str, float | None]:

@@ -32,6 +32,7 @@ from ecomp_deap.search.parent import (
     parent_recipe,
     train_parent,
 )
+from ecomp_deap.search.stopping import Stalled, StopRule, TargetMet, TimeBudget
 from ecomp_deap.task import Task
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox import Toolbox, make_toolbox
@@ -179,11 +180,24 @@ def _evolve(
         finalise_trials=config.finalise_trials,
         finalise_sizes=config.finalise_sizes,
         finalise_recipe=config.finalise_recipe,
+        stop=_stop_rules(config),
         checkpoint=directory.checkpoints,
         resume=True,
         callback=callback,
         interrupts=interrupts,
     )
+
+
+def _stop_rules(config: RunConfig) -> list[StopRule]:
+    """Return the rules that may end the search early."""
+    rules: list[StopRule] = []
+    if config.time_budget is not None:
+        rules.append(TimeBudget(config.time_budget))
+    if config.stall_generations is not None:
+        rules.append(Stalled(config.stall_generations))
+    if config.target_accuracy is not None and config.target_params is not None:
+        rules.append(TargetMet(config.target_accuracy, config.target_params))
+    return rules
 
 
 def data_for(config: RunConfig) -> Splits:
@@ -356,6 +370,7 @@ def _summary(result: Result, config: RunConfig, parent: _Parent) -> dict[str, An
         "best": best_row,
         "picks": _picks(result),
         "front_size": len(result.front),
+        "stopped": result.stopped,
         "digest": result.digest(),
         "data": {
             "name": result.toolbox.evaluator.task.splits.name,

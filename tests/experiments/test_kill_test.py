@@ -1,8 +1,8 @@
 from tests.experiments.scripts import read_table, run_script
 
 
-# The script has been seen to fail: where a save is renamed before it is written, where a journal
-# is not dropped with the save before it, and where random streams are not put back.
+# The script has been seen to fail where random streams are not put back on resuming, and where one
+# journal serves all saves.
 def test_searches_are_the_same_after_ten_random_kills_and_one_at_every_step(tmp_path):
     done = run_script(
         *("reliability/kill_test", "--kills", 10, "--kinds", "masks"),

@@ -56,6 +56,8 @@ VALUES = {
     "max_params": st.integers(1),
     "max_macs": st.integers(1),
     "max_size_bytes": st.integers(1),
+    "time_budget": st.floats(0, exclude_min=True, allow_infinity=False),
+    "stall_generations": st.integers(1),
     "max_latency_ms": st.floats(0, exclude_min=True, allow_infinity=False),
     "threads": st.integers(1),
     "data_dir": WORDS.map(Path),
@@ -134,6 +136,10 @@ BAD = [
     *[("population", value) for value in ("100", 3, True, None, 100.0)],
     *[("generations", value) for value in ("1", -1, False)],
     *[("epochs", value) for value in ("1", 0, True)],
+    *[("time_budget", value) for value in ("9", 0, -1, math.inf, math.nan)],
+    *[("stall_generations", value) for value in ("1", 0, 1.5, True)],
+    *[("target_accuracy", value) for value in ("1", -0.1, 1.1, math.nan)],
+    *[("target_params", value) for value in ("1", 0, 1.5)],
     *[("crossover_rate", value) for value in ("1", -0.1, 1.1, math.nan, math.inf, True)],
     *[("mutation_rate", value) for value in ("1", -0.1, 1.1, math.nan, -math.inf, True)],
     *[("recombination_layers", value) for value in ("output", (), ("a", "a"), (1,))],
@@ -229,6 +235,8 @@ def test_fields_are_converted_and_frozen():
     ("options", "message"),
     [
         ({"epochs": 1, "generations": 2}, "either --epochs or --generations"),
+        ({"target_params": 5}, "target_accuracy and target_params: expected both or neither"),
+        ({"target_accuracy": 0.5}, "target_accuracy and target_params: expected both or neither"),
         *[
             (
                 {"selection": selection, "loss_weights": (1, 2, 1)},
