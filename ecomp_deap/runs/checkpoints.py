@@ -116,16 +116,16 @@ class Checkpoints:
             )
         for text in damaged:
             self._tell(f"{text}; going on from generation {save.number}")
-        self._adopt(save.files)
+        self._adopt(save.files.get(_SEARCH, b""))
         state = unpack(save.files, self._toolbox)
         self._toolbox.restore(state.toolbox)
         self._saved = state.generation
         return state
 
-    def _adopt(self, files: Mapping[str, bytes]) -> None:
+    def _adopt(self, search: bytes) -> None:
         """Check that a save is of this search, and take the engine that it had."""
         try:
-            own = json.loads(files[_SEARCH])
+            own = json.loads(search)
             asked, before, engine, threads = (
                 own[name] for name in ("search", "versions", "engine", "threads")
             )
@@ -168,4 +168,8 @@ class Checkpoints:
             self._journal = Journal(path)
         if self._journal.dropped:
             self._tell(self._journal.dropped)
-        self._toolbox.recorder = self._recording = Recording(self._journal)
+        if self._journal.lines and self._saved < 0:
+            # There is no save yet that would tell what search it is of.
+            self._adopt(json.dumps(self._journal.lines[0]).encode())
+        self._recording = Recording(self._journal, self._described)
+        self._toolbox.recorder = self._recording

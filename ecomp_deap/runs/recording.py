@@ -30,13 +30,14 @@ class Recording:
 
     Args:
         journal: Its lines are this search's.
-        first: Called for what a new journal begins with.
+        first: Called for what a new journal begins with: what search it is of.
     """
 
-    def __init__(self, journal: Journal, first: Callable[[], dict[str, Any]] | None = None) -> None:
+    def __init__(self, journal: Journal, first: Callable[[], dict[str, Any]]) -> None:
         self.journal = journal
         self._first = first
-        self._lines = journal.lines[1:] if first else journal.lines
+        self._lines = journal.lines[1:]
+        self._is_new = not journal.lines
         self._place = 0
 
     @property
@@ -69,8 +70,9 @@ class Recording:
             if line["found"] != before:
                 raise self._other(asked, "the same children were measured otherwise")
         else:
-            if self._first is not None and not self.journal.lines and self._place == 0:
+            if self._is_new:  # now, as engine and threads are chosen by the first measuring
                 self.journal.append(self._first())
+                self._is_new = False
             self.journal.append(line)
         self._place += 1
 

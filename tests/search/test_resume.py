@@ -341,3 +341,29 @@ def test_a_journal_finds_out_that_measurements_changed(tiny_task, tmp_path):
     toolbox.evaluator.measure = otherwise
     with recorded(toolbox, path), pytest.raises(DataError, match="were measured otherwise"):
         LOOPS["eaMuPlusLambda"](toolbox.population(n=8), toolbox)
+
+
+def test_another_search_is_refused_before_anything_is_saved(search, tmp_path, monkeypatch):
+    monkeypatch.setattr(Store, "save", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        search()
+    monkeypatch.undo()
+    assert [p.name for p in (tmp_path / "saves").glob("*.journal")] == ["start.journal"]
+    with pytest.raises(DataError, match="another search: seed: saved with 3, given 4"):
+        search(seed=4)
+    assert search().digest() == search(checkpoint=None, resume=False).digest()
+
+
+def test_a_choice_by_timing_is_kept(tiny_task, tmp_path, monkeypatch):
+    """The engine that was chosen before a search was killed is used after it."""
+    from ecomp_deap.evaluation import evaluator
+
+    def run(engine, spy):
+        monkeypatch.setattr(evaluator, "faster_route", lambda *_: engine)
+        task = tiny_task(forward=lambda module, inputs: module(inputs))
+        options = {**SMALL, "checkpoint": tmp_path / "saves", "resume": True}
+        return compress(task, **options, callback=spy)
+
+    with pytest.raises(Killed):
+        run("masked", Spy(0))
+    assert run("loop", Spy()).toolbox.evaluator.engine == "masked"
