@@ -75,6 +75,25 @@ def test_every_file_is_there(finished):
     assert {path.name for path in (finished / "children").iterdir()} == names
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--time-budget", "0.001"], "0 s have passed, of 0.001"),
+        (["--target-accuracy", "0", "--target-params", "1000000"], "a child has "),
+        (["--stall-generations", "1"], None),
+    ],
+)
+def test_a_search_ends_early_when_it_is_told_to(run, tmp_path, words, reason):
+    folder = run(tmp_path, *words, "--finalise-count", "0")
+    summary, rows = summary_of(folder), read_logbook(folder / "logbook.csv")
+    if reason is None:  # two generations can stall or not
+        assert (summary["stopped"] is None) == (len(rows) == 3)
+    else:
+        assert summary["stopped"].startswith(reason)
+        assert len(rows) == 1
+    assert read_front(folder / "front.csv")
+
+
 def test_plots_are_pngs(finished):
     plots = {path.name: path.read_bytes() for path in (finished / "plots").iterdir()}
     assert set(plots) == {"accuracy.png", "front.png", "similarity_loss.png", "size.png"}
