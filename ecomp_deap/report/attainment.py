@@ -19,6 +19,8 @@ Row = Mapping[str, Any]
 # Of numbers of fronts, for rounding.
 _SLACK = 1e-9
 
+# As many as there are methods that a search is compared with, and its own.
+_COLORS = (*fig.PALETTE, fig.MUTED)
 # Methods whose names differ by this share a colour.
 _DASHED = "_inputs"
 
@@ -101,7 +103,7 @@ def plot_attainment(
     colors: dict[str, str] = {}
     for name, surface in surfaces.items():
         base = name.removesuffix(_DASHED)
-        color = colors.setdefault(base, fig.PALETTE[len(colors) % len(fig.PALETTE)])
+        color = colors.setdefault(base, _COLORS[len(colors) % len(_COLORS)])
         if name == first and len(fronts[name]) > 1:
             _draw_band(axes, fronts[name], quantity, count, color)
         axes.step(

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from matplotlib import image
 
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.report import attainment_surface, plot_attainment
+from ecomp_deap.report import attainment, attainment_surface, plot_attainment
+from ecomp_deap.search.baselines import BASELINES
 
 PARENT = {"param_count": 1000, "test_accuracy": 0.9}
 BLUE = "#0072B2"
@@ -88,3 +89,8 @@ def test_faults_are_named(tmp_path):
         attainment_surface([[{"param_count": 3}]])
     with pytest.raises(ArgumentError, match=r"fronts\[1\]: expected finite numbers"):
         attainment_surface([rows((1, 0.5)), rows((1, None))])
+
+
+def test_all_methods_and_the_search_have_colours_of_their_own():
+    bases = {name.removesuffix(attainment._DASHED) for name in BASELINES}
+    assert len(set(attainment._COLORS)) == len(attainment._COLORS) >= len(bases) + 1
