@@ -83,7 +83,7 @@ def test_networks_of_other_kinds_take_part(small_fashion, tmp_path):
     )
     run_main(
         *("baselines", "--network", "resnet20", "--seeds", 1, "--config", config),
-        *("--methods", "global_magnitude", "--limits", "200000", "--children", 2),
+        *("--methods", "global_magnitude", "--limits", "27000", "--children", 2),
         *("--parent-epochs", 0, "--data-dir", small_fashion, "--out", tmp_path / "out"),
     )
     rows = read_table(tmp_path / "out" / "results.csv")
