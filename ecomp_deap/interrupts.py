@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -76,6 +76,7 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._held and self._pending is None:
             self._pending = number
-            self._tell("stopping after this generation; again to stop at once")
+            with suppress(RuntimeError):  # the signal came in the middle of another line
+                self._tell("stopping after this generation; again to stop at once")
         else:
             raise Interrupted(number)

@@ -36,6 +36,17 @@ def test_the_first_signal_is_held_and_the_second_raises(number):
             hold.__exit__(None, None, None)
 
 
+def test_a_line_that_cannot_be_written_now_is_left_out():
+    def tell(text):
+        raise RuntimeError("reentrant call inside a writer")
+
+    with Interrupts(tell) as interrupts:
+        hold = interrupts.held()
+        hold.__enter__()
+        send(signal.SIGINT)
+        assert interrupts.pending
+
+
 def test_handlers_come_back():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with Interrupts(print):
