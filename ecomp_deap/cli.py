@@ -27,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's own) and return its exit code.
 
     0: done; 2: refused or failed, with one line on stderr; 130 or 143: interrupted by Ctrl-C or
-    SIGTERM. Help and the
-    version leave by `SystemExit`, as argparse has it.
+    SIGTERM. Help and the version leave by `SystemExit`, as argparse has it.
     """
     try:
         words, rest = _read(argv)

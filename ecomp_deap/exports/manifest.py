@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save as save_tensors
 from torch import nn
 
 from ecomp_deap._version import __version__
 from ecomp_deap.errors import DataError
 from ecomp_deap.exports.architecture import OWN_LAYERS, describe
-from ecomp_deap.exports.tensors import specification, take_tensors
+from ecomp_deap.exports.tensors import specification, take_tensors, tensors_sha256
 
 __all__ = ["class_name", "make_manifest", "manifest_text", "read_manifest"]
 
@@ -144,5 +143,5 @@ def read_manifest(path: Path) -> dict[str, Any]:
 def _describe_parent(parent: nn.Module, *, trained: bool) -> dict[str, Any]:
     tensors, tied = take_tensors(parent)
     # What the file of the parent's own export would have.
-    sha256 = hashlib.sha256(save_tensors(tensors)).hexdigest() if trained else None
+    sha256 = tensors_sha256(parent) if trained else None
     return {"tensors": specification(tensors, tied), "sha256": sha256}

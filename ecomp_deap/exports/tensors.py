@@ -1,15 +1,17 @@
 """Tensors of a network: taken out for a file, compared by name, and put into another network."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from safetensors.torch import save as save_tensors
 from torch import nn
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.network.compile import fit_to_tensors
 
-__all__ = ["first_difference", "put_tensors", "specification", "take_tensors"]
+__all__ = ["first_difference", "put_tensors", "specification", "take_tensors", "tensors_sha256"]
 
 
 def take_tensors(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -36,6 +38,12 @@ def take_tensors(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, 
             # A copy of its own, since a file must not hold memory twice.
             tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
     return tensors, tied
+
+
+def tensors_sha256(module: nn.Module) -> str:
+    """Return the SHA-256 of a network's tensors, which is that of its file of ``.safetensors``."""
+    tensors, _ = take_tensors(module)
+    return hashlib.sha256(save_tensors(tensors)).hexdigest()
 
 
 def specification(tensors: Mapping[str, Any], tied: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ecomp_deap.errors import DataError
-from ecomp_deap.runs.description import refuse_differences, versions
+from ecomp_deap.runs.description import adopt, identify
 from ecomp_deap.runs.journal import Journal
 from ecomp_deap.runs.lock import locked
 from ecomp_deap.runs.recording import Recording
@@ -93,7 +93,7 @@ class Checkpoints:
         if generation == self._saved or replays or not (due or now):
             return
         started = time.perf_counter()
-        search = json.dumps(self._described(), allow_nan=False, indent=1).encode()
+        search = json.dumps(self._identity(), allow_nan=False, indent=1).encode()
         self._store.save(generation, {_SEARCH: search, **pack(state())})
         self._saved = generation
         self._start_journal()
@@ -116,39 +116,19 @@ class Checkpoints:
             )
         for text in damaged:
             self._tell(f"{text}; going on from generation {save.number}")
-        self._adopt(save.files.get(_SEARCH, b""))
+        self._adopt(_parsed(save.files.get(_SEARCH, b"")))
         state = unpack(save.files, self._toolbox)
         self._toolbox.restore(state.toolbox)
         self._saved = state.generation
         return state
 
-    def _adopt(self, search: bytes) -> None:
-        """Check that a save is of this search, and take the engine that it had."""
-        try:
-            own = json.loads(search)
-            asked, before, engine, threads = (
-                own[name] for name in ("search", "versions", "engine", "threads")
-            )
-            refuse_differences(self.folder, asked, self._description)
-        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(f"{self.folder}: expected a saved search, but {error!r}") from error
-        for name, now in versions().items():
-            if before.get(name) != now:
-                self._tell(
-                    f"saved with {name} {before.get(name)}, going on with {now}: figures may "
-                    "differ in their last bits"
-                )
-        self._toolbox.evaluator.adopt(engine=engine, threads=threads)
+    def _adopt(self, identity: Any) -> None:
+        """Check that what is saved is of this search, and tell of other versions."""
+        for text in adopt(identity, self._toolbox, self._description, self.folder):
+            self._tell(text)
 
-    def _described(self) -> dict[str, Any]:
-        """Return what a save says of its search."""
-        evaluator = self._toolbox.evaluator
-        return {
-            "search": self._description,
-            "versions": versions(),
-            "engine": evaluator.engine,
-            "threads": evaluator.threads,
-        }
+    def _identity(self) -> dict[str, Any]:
+        return identify(self._toolbox, self._description)
 
     def _start_journal(self) -> None:
         """Open the journal of what is measured after the last save, and drop those before."""
@@ -170,6 +150,14 @@ class Checkpoints:
             self._tell(self._journal.dropped)
         if self._journal.lines and self._saved < 0:
             # There is no save yet that would tell what search it is of.
-            self._adopt(json.dumps(self._journal.lines[0]).encode())
-        self._recording = Recording(self._journal, self._described)
+            self._adopt(self._journal.lines[0])
+        self._recording = Recording(self._journal, self._identity)
         self._toolbox.recorder = self._recording
+
+
+def _parsed(content: bytes) -> Any:
+    """Return what JSON holds; None if it is none, which `adopt` refuses."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None

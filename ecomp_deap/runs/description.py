@@ -19,11 +19,11 @@ import torch
 from ecomp_deap._version import __version__
 from ecomp_deap.data import fingerprint
 from ecomp_deap.errors import DataError
-from ecomp_deap.exports.tensors import take_tensors
+from ecomp_deap.exports.tensors import tensors_sha256
 from ecomp_deap.task import Task
 from ecomp_deap.toolbox import Toolbox
 
-__all__ = ["describe", "differences", "refuse_differences", "versions"]
+__all__ = ["adopt", "describe", "differences", "identify", "versions"]
 
 # Registered operators that decide how a search goes.
 _OPERATORS = ("select", "mate", "mutate", "evaluate", "compile")
@@ -78,15 +78,51 @@ def differences(saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
     ]
 
 
-def refuse_differences(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuse to go on with another search than was saved.
+def identify(toolbox: Toolbox, description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a save or a journal says of its search, for `adopt`.
+
+    Args:
+        toolbox: Whose engine and threads are settled.
+        description: See `describe`.
+    """
+    return {
+        "search": dict(description),
+        "versions": versions(),
+        "engine": toolbox.evaluator.engine,
+        "threads": toolbox.evaluator.threads,
+    }
+
+
+def adopt(identity: Any, toolbox: Toolbox, description: Mapping[str, Any], path: Path) -> list[str]:
+    """Check that a save or a journal is of this search, and take the engine and threads it had.
+
+    Args:
+        identity: What `identify` gave when it was written.
+        toolbox: Of this search.
+        description: Of this search, see `describe`.
+        path: What errors name.
+
+    Returns:
+        What a user should know, a sentence for each version that is another now.
 
     Raises:
-        DataError: Anything differs, with every field that does.
+        DataError: It is of another search, with every field that differs; or it is damaged.
     """
-    found = differences(saved, given)
+    try:
+        saved, before = dict(identity["search"]), dict(identity["versions"])
+        engine, threads = identity["engine"], identity["threads"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: expected a saved search, but {error!r}") from error
+    found = differences(saved, description)
     if found:
         raise DataError(f"{path}: is of another search: {'; '.join(found)}")
+    toolbox.evaluator.adopt(engine=engine, threads=threads)
+    return [
+        f"saved with {name} {before.get(name)}, going on with {now}: figures may differ in their "
+        "last bits"
+        for name, now in versions().items()
+        if before.get(name) != now
+    ]
 
 
 def versions() -> dict[str, str]:
@@ -100,13 +136,9 @@ def versions() -> dict[str, str]:
 
 
 def _parent(task: Task) -> str:
-    """Return the SHA-256 of the parent's class and tensors."""
-    tensors, tied = take_tensors(task.parent)
-    digest = hashlib.sha256(f"{type(task.parent).__qualname__} {sorted(tied.items())}".encode())
-    for name, tensor in tensors.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    """Return the SHA-256 of the parent's layers and tensors."""
+    content = f"{task.parent!r} {tensors_sha256(task.parent)}"
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ecomp_deap.errors import DataError
 from ecomp_deap.measurement import Measurement
-from ecomp_deap.runs.description import describe, refuse_differences
+from ecomp_deap.runs.description import adopt, describe, identify
 from ecomp_deap.runs.journal import Journal
 from ecomp_deap.toolbox import Toolbox
 from ecomp_deap.toolbox.boundary import Asked
@@ -116,22 +116,10 @@ def recorded(toolbox: Toolbox, path: str | Path) -> Iterator[Recording]:
     """
     journal = Journal(Path(path))
     try:
-        evaluator = toolbox.evaluator
+        description = describe(toolbox)
         if journal.lines:
-            first = journal.lines[0]
-            try:
-                refuse_differences(journal.path, first["description"], describe(toolbox))
-                evaluator.adopt(engine=first["engine"], threads=first["threads"])
-            except (KeyError, TypeError, AttributeError) as error:
-                raise DataError(f"{path}: expected a journal of `recorded`") from error
-        recording = Recording(
-            journal,
-            lambda: {
-                "description": describe(toolbox),
-                "engine": evaluator.engine,
-                "threads": evaluator.threads,
-            },
-        )
+            adopt(journal.lines[0], toolbox, description, journal.path)
+        recording = Recording(journal, lambda: identify(toolbox, description))
         toolbox.recorder = recording
         yield recording
     finally:

@@ -98,7 +98,8 @@ def pack(state: State) -> dict[str, bytes]:
         "toolbox": state.toolbox,
     }
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return {_STATE: text.encode(), _ARRAYS: save_arrays(table.arrays)}
+    arrays = {str(i): array for i, array in enumerate(table.arrays)}
+    return {_STATE: text.encode(), _ARRAYS: save_arrays(arrays)}
 
 
 def unpack(files: Mapping[str, bytes], toolbox: Toolbox) -> State:
@@ -151,7 +152,7 @@ class _Table:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.measurements: list[dict[str, Any]] = []
-        self.arrays: dict[str, np.ndarray] = {}
+        self.arrays: list[np.ndarray] = []
         self._places: dict[int, int] = {}
         self._alive: list[Any] = []  # so that no id is given twice
 
@@ -203,11 +204,8 @@ class _Table:
         raise argument_error("population", "individuals of known genomes", type(genome).__name__)
 
     def _name(self, array: np.ndarray) -> str:
-        if id(array) not in self._places:
-            self._places[id(array)] = len(self.arrays)
-            self._alive.append(array)
-            self.arrays[str(self._places[id(array)])] = np.ascontiguousarray(array)
-        return str(self._places[id(array)])
+        # Not ascontiguousarray, which gives arrays of no dimension one.
+        return str(self._add(array, self.arrays, lambda found: np.asarray(found, order="C")))
 
 
 def _individual(

@@ -207,9 +207,9 @@ def _read_manifest(path: Path, number: int) -> dict[str, Any]:
         if manifest["number"] != number:
             raise ValueError(f"it is that of save {manifest['number']}")
         for name, entry in manifest["files"].items():
-            if not _FILE.fullmatch(name) or not isinstance(entry["bytes"], int):
+            sound = isinstance(entry["bytes"], int) and isinstance(entry["sha256"], str)
+            if not _FILE.fullmatch(name) or not sound:
                 raise ValueError(f"it names a file {name!r}")
-            str(entry["sha256"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: expected the manifest of a save, but {error}") from error
     return dict(manifest)

@@ -4,14 +4,13 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deap import tools
-from safetensors.torch import save as save_tensors
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.checks import check_count
@@ -24,7 +23,7 @@ from ecomp_deap.defaults import (
     variation_rates,
 )
 from ecomp_deap.errors import argument_error
-from ecomp_deap.exports.tensors import take_tensors
+from ecomp_deap.exports.tensors import tensors_sha256
 from ecomp_deap.genomes import WeightGenome
 from ecomp_deap.interrupts import Interrupts
 from ecomp_deap.logbook import logbook_to_rows
@@ -63,7 +62,7 @@ class Result:
         generation_seconds: Wall-clock time of each generation.
         generation_latency_ms: ``min``, ``mean`` and ``max`` of the latency of each generation's
             children that did not fail; empty where latency was not measured.
-        stopped: Why the search ended before its last generation; None if it did not.
+        stopped: What the rule said that ended the search; None if none did.
     """
 
     front: list[Child]
@@ -118,8 +117,7 @@ class Result:
         found = hashlib.sha256(repr(logbook_to_rows(self.logbook)).encode())
         for child in self.front:
             found.update(repr(child.as_row()).encode())
-            tensors, _ = take_tensors(child.module)
-            found.update(save_tensors(tensors))
+            found.update(tensors_sha256(child.module).encode())
         for individual in self.population:
             found.update(individual.key())
         return found.hexdigest()
@@ -330,11 +328,8 @@ def evolve(
         )
         folder = Path(checkpoint)
         checkpoints = Checkpoints(folder, toolbox, description, callback.on_message)
-    with ExitStack() as stack:
-        # Held to the end of the final training, so that no one else begins it.
-        saved = None
-        if checkpoints is not None:
-            saved = stack.enter_context(checkpoints.opened(resume=resume))
+    # Held to the end of the final training, so that no one else begins it.
+    with nullcontext() if checkpoints is None else checkpoints.opened(resume=resume) as saved:
         started = time.perf_counter()
         watch = Watch(
             toolbox,

@@ -50,7 +50,7 @@ class Watch:
         latency_ms: ``min``, ``mean`` and ``max`` of each generation's latencies, where measured.
         hypervolumes: Of the archive after each generation (of the population where there is none),
             if there are rules; the reference is the worst of the first population.
-        stopped: Why the search ended early, None if it did not.
+        stopped: What the rule said that ended the search, None if none did.
     """
 
     def __init__(

@@ -4,15 +4,12 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from ecomp_deap._version import __version__
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
 from ecomp_deap.errors import ArgumentError
@@ -21,6 +18,7 @@ from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.interrupts import Interrupts
 from ecomp_deap.network import make_parent
 from ecomp_deap.runs import RunConfig
+from ecomp_deap.runs.description import versions
 from ecomp_deap.runs.directory import RunDirectory
 from ecomp_deap.search.choosing import choose, words
 from ecomp_deap.search.code import child_in, network_from_code
@@ -377,11 +375,5 @@ def _summary(result: Result, config: RunConfig, parent: _Parent) -> dict[str, An
             "source": result.toolbox.evaluator.task.splits.source,
         },
         "seed": config.seed,
-        "versions": {
-            "ecomp_deap": __version__,
-            "deap": version("deap"),
-            "numpy": np.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": {**versions(), "python": platform.python_version()},
     }

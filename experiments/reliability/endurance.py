@@ -11,7 +11,6 @@ Writes ``endurance.csv`` into OUT and prints the slopes. Takes Linux.
 """
 
 import argparse
-import csv
 import os
 import tempfile
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ecomp_deap import Callback, Task, compress
+from ecomp_deap import Callback, Task, compress, export_logbook
 
 _EVERY = 100
 
@@ -68,11 +67,7 @@ def main() -> None:
             checkpoint=folder,
             callback=meter,
         )
-    options.out.mkdir(parents=True, exist_ok=True)
-    with open(options.out / "endurance.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(meter.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(meter.rows)
+    export_logbook(meter.rows, options.out / "endurance.csv")
     settled = meter.rows[len(meter.rows) // 5 :]
     generations = [row["generation"] for row in settled]
     for name in ("resident_bytes", "file_descriptors"):

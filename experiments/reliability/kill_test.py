@@ -13,7 +13,6 @@ Processes are forked, for importing torch takes far longer than such a search: t
 """
 
 import argparse
-import csv
 import functools
 import math
 import os
@@ -31,7 +30,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecomp_deap import Task, compress
+from ecomp_deap import Task, compress, export_logbook
 from ecomp_deap.runs import checkpoints, store
 
 # What kinds of searches there are: options of `compress`, and of its task.
@@ -41,10 +40,6 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "masks that inherit": ({"selection": "nsga3"}, {"train_steps": 1, "inherit": True}),
     "weights": ({"genome": "weights", "loss_weights": (1, 2, 1)}, {}),
 }
-_COLUMNS = (
-    *("search", "seconds", "random_kills", "searches", "same"),
-    *("steps_killed_at", "same_after_steps"),
-)
 
 
 def main() -> None:
@@ -69,11 +64,7 @@ def main() -> None:
             row |= kill_at_steps(short, Path(scratch))
             rows.append(row)
             print(rows[-1], file=sys.stderr, flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with open(options.out / "kills.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    export_logbook(rows, options.out / "kills.csv")
     wrong = [
         r for r in rows if r["same"] < r["searches"] or r["same_after_steps"] < r["steps_killed_at"]
     ]

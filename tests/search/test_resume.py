@@ -13,10 +13,12 @@ from ecomp_deap.data import Splits
 from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.logbook import logbook_to_rows, statistics
-from ecomp_deap.runs import checkpoints
+from ecomp_deap.runs import checkpoints, description
 from ecomp_deap.runs.recording import recorded
+from ecomp_deap.runs.state import pack, unpack
 from ecomp_deap.runs.store import Store
 from ecomp_deap.search import Archive, compress, evolve
+from ecomp_deap.search.loop import Watch
 from ecomp_deap.toolbox import make_toolbox
 
 GENERATIONS = 4
@@ -249,8 +251,8 @@ def test_attributes_that_users_gave_individuals_come_back(tiny_task, tmp_path):
 def test_other_versions_are_told_of(search, tmp_path, monkeypatch):
     with pytest.raises(Killed):
         search(last=2)
-    found = {**checkpoints.versions(), "torch": "9.9"}
-    monkeypatch.setattr(checkpoints, "versions", lambda: found)
+    found = {**description.versions(), "torch": "9.9"}
+    monkeypatch.setattr(description, "versions", lambda: found)
     search(spy=(spy := Spy()))
     assert "going on with 9.9: figures may differ" in spy.messages[0]
 
@@ -367,3 +369,14 @@ def test_a_choice_by_timing_is_kept(tiny_task, tmp_path, monkeypatch):
     with pytest.raises(Killed):
         run("masked", Spy(0))
     assert run("loop", Spy()).toolbox.evaluator.engine == "masked"
+
+
+def test_arrays_of_no_dimension_keep_their_shape(tiny_task):
+    toolbox = make_toolbox(tiny_task(train_steps=1, inherit=True))
+    individual = toolbox.population(n=1)[0]
+    individual.rebind(individual.masks, {"count": np.array(3), "weight": np.eye(3)[:, :2]})
+    watch = Watch(toolbox, [individual], 0, Callback())
+    watch.records.append({"gen": 0})
+    (found,) = unpack(pack(watch.state()), toolbox).population
+    assert found.key() == individual.key()
+    assert found.arrays["count"].shape == ()
