@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ecomp_deap._version import __version__
-from ecomp_deap.errors import ArgumentError, DataError, EcompError, SelectionError
+from ecomp_deap.errors import ArgumentError, DataError, EcompError, EvaluationError, SelectionError
 
 if TYPE_CHECKING:
     from ecomp_deap.callbacks import Callback
@@ -81,6 +81,7 @@ __all__ = [
     "Callback",
     "DataError",
     "EcompError",
+    "EvaluationError",
     "Evaluator",
     "Inspection",
     "MaskGenome",

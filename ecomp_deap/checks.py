@@ -1,13 +1,127 @@
 """Checks of arguments that several packages share."""
 
+import math
 import operator
+import os
+from collections.abc import Sequence
+from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecomp_deap.errors import ArgumentError, argument_error
 
-__all__ = ["check_count", "check_fraction", "check_indices"]
+__all__ = [
+    "check_callable",
+    "check_choice",
+    "check_count",
+    "check_flag",
+    "check_fraction",
+    "check_indices",
+    "check_number",
+    "check_path",
+    "check_sequence",
+    "check_type",
+]
+
+
+def check_type(name: str, value: Any, kind: type[Any]) -> Any:
+    """Return ``value``.
+
+    Raises:
+        ArgumentError: It is no ``kind``, whose name the message has.
+    """
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise argument_error(name, f"{article} {kind.__name__}", value)
+    return value
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return ``value``.
+
+    Raises:
+        ArgumentError: It is neither True nor False, though it may count as one of them.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise argument_error(name, "True or False", value)
+    return bool(value)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return ``value``.
+
+    Raises:
+        ArgumentError: It is none of the names in ``choices``.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise argument_error(name, f"one of {tuple(choices)}", value)
+    return value
+
+
+def check_callable(name: str, value: Any, what: str) -> Any:
+    """Return ``value``.
+
+    Raises:
+        ArgumentError: It cannot be called; ``what`` says what it should be.
+    """
+    if not callable(value):
+        raise argument_error(name, what, value)
+    return value
+
+
+def check_sequence(name: str, value: Any, what: str) -> Sequence[Any]:
+    """Return ``value``.
+
+    Raises:
+        ArgumentError: It is a text or no sequence; ``what`` says of what it should be one.
+    """
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise argument_error(name, f"a sequence of {what}", value)
+    return value
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return ``value`` as a path.
+
+    Raises:
+        ArgumentError: It is no path of a file or folder.
+    """
+    if not isinstance(value, (str, os.PathLike)) or "\0" in str(value):
+        raise argument_error(name, "a path", value)
+    return Path(value)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    above: float = -math.inf,
+) -> float:
+    """Return ``value`` as a float.
+
+    Raises:
+        ArgumentError: It is no finite number, or outside ``minimum``…``maximum``, or not more than
+            ``above``.
+    """
+    wanted = "a finite number"
+    if above > -math.inf:
+        wanted += f" greater than {above:g}"
+    if minimum > -math.inf:
+        wanted += f" of at least {minimum:g}"
+    if maximum < math.inf:
+        wanted += f" and at most {maximum:g}"
+    try:
+        sound = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
+        number = float(value) if sound else math.nan
+    except OverflowError:
+        number = math.nan
+    if not math.isfinite(number) or not minimum <= number <= maximum or number <= above:
+        raise argument_error(name, wanted, value)
+    return number
 
 
 def check_count(name: str, value: Any, *, minimum: int, maximum: int | None = None) -> int:

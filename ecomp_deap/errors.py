@@ -9,6 +9,7 @@ __all__ = [
     "ArgumentError",
     "DataError",
     "EcompError",
+    "EvaluationError",
     "SelectionError",
     "argument_error",
     "one_line",
@@ -25,6 +26,10 @@ class ArgumentError(EcompError, ValueError):
 
 class DataError(EcompError):
     """A file or a data set is missing, damaged or not what its name says."""
+
+
+class EvaluationError(EcompError):
+    """More than half of a generation's children failed, so that a search says nothing."""
 
 
 class SelectionError(EcompError, ValueError):

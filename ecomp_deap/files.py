@@ -1,13 +1,86 @@
-"""Files: written whole or not at all."""
+"""Files: written whole or not at all, and read only if they are files of a sane size."""
 
+import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["staged", "sync_folder", "write_atomically", "write_synced"]
+from ecomp_deap.errors import DataError
+
+__all__ = [
+    "parse_json",
+    "read_file",
+    "read_json",
+    "staged",
+    "sync_folder",
+    "write_atomically",
+    "write_synced",
+]
+
+
+# Of text files, and of what JSON describes: reports of the longest runs have a hundredth of it.
+_TEXT_BYTES = 2**28
+
+
+def read_file(path: Path, *, at_most: int = _TEXT_BYTES) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        DataError: There is none, it is no plain file (but a folder, a pipe or a device, which
+            may never end), it has more bytes than ``at_most``, or it cannot be read.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise DataError(f"{path}: expected a file, but it is none")
+            if state.st_size > at_most:
+                expected = f"expected {at_most} bytes at most"
+                raise DataError(f"{path}: {expected}, but it has {state.st_size}")
+            return file.read(at_most + 1)[:at_most]
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read ({reason})") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting, as for a pipe that nobody writes into."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_json(path: Path, *, at_most: int = _TEXT_BYTES) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        DataError: As `read_file`, or it is no JSON, see `parse_json`.
+    """
+    content = read_file(path, at_most=at_most)
+    try:
+        return parse_json(content)
+    except ValueError as error:
+        raise DataError(f"{path}: expected JSON, but {error}") from error
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Return what JSON in UTF-8 holds.
+
+    Raises:
+        ValueError: It is none, or has NaN or Infinity, which are no JSON, or is nested too deeply.
+    """
+    text = content.decode("utf-8") if isinstance(content, bytes) else content
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it has {constant}")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from ecomp_deap.evaluation.context import Context, Outcome
-from ecomp_deap.evaluation.loop import is_finite
-from ecomp_deap.evaluation.measuring import outcomes, similarity_losses
+from ecomp_deap.evaluation.measuring import NOT_FINITE, metric_of, outcomes, similarity_losses
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.network.compile import check_masks, genome_arrays
 from ecomp_deap.network.stack import DenseStack, Tensors, Walk, borrow
@@ -234,15 +233,15 @@ class _Chunk:
         self.places.append(places)
         self.outputs.append(walk.outputs)
 
-    def _metrics(self) -> list[float | None]:
-        """Return the metric of each child's outputs, None where they are not finite."""
-        metric, targets = self.context.metric.function, self.context.targets
-        if metric is not accuracy:
-            return [metric(out, targets) if is_finite(out) else None for out in self.outputs]
+    def _metrics(self) -> list[float | str]:
+        """Return the metric of each child's outputs, or why there is none."""
+        metric, targets = self.context.metric, self.context.targets
+        if metric.function is not accuracy:
+            return [metric_of(outputs, targets, metric) for outputs in self.outputs]
         outputs = torch.stack(self.outputs)
         finite = torch.isfinite(outputs).flatten(1).all(dim=1).tolist()
         hits = (outputs.argmax(dim=2) == targets).double().mean(dim=1).tolist()
-        return [hit if sound else None for hit, sound in zip(hits, finite, strict=True)]
+        return [hit if sound else NOT_FINITE for hit, sound in zip(hits, finite, strict=True)]
 
 
 def _gathered(shared: Walk, kept: torch.Tensor) -> Walk:

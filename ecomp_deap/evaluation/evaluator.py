@@ -1,5 +1,6 @@
 """`Evaluator`: measures populations for a task, generation by generation."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -26,7 +27,7 @@ from ecomp_deap.evaluation.engines import (
     faster_threads,
 )
 from ecomp_deap.evaluation.limits import Limits
-from ecomp_deap.evaluation.measuring import failed_measurement
+from ecomp_deap.evaluation.measuring import failed_measurement, failure
 from ecomp_deap.evaluation.parent import check_parent, proof_size
 from ecomp_deap.evaluation.ranking import importance_of_units
 from ecomp_deap.evaluation.scoring import Scorer
@@ -367,8 +368,7 @@ class Evaluator:
             outputs, found, shared = self._embed_parent(inputs)
             losses = {n: self._loss(n, found[n], len(targets)) for n in self.probe_layers}
             training = self._batches.training(generation, self.teacher)
-        if not np.isfinite(task.metric.function(outputs, targets)):
-            raise argument_error("parent", "a finite metric on the data", "NaN or Inf")
+        self._check_metric(outputs, targets)
         return Context(
             parent=task.parent,
             structure=self.structure,
@@ -390,6 +390,17 @@ class Evaluator:
             calibration=self._batches.calibration,
             shared=shared,
         )
+
+    def _check_metric(self, outputs: Any, targets: torch.Tensor) -> None:
+        """Check that the parent has a finite metric on a batch."""
+        try:
+            value = self.task.metric.function(outputs, targets)
+            sound = math.isfinite(value)
+        except Exception as error:  # whatever a user's function raises
+            expected = "a function of outputs and targets that gives a number"
+            raise argument_error("metric", expected, failure(error)) from error
+        if not sound:
+            raise argument_error("parent", "a finite metric on the data", value)
 
     def _embed_parent(self, inputs: Any) -> tuple[Any, Mapping[str, torch.Tensor], Walk | None]:
         """Return the parent's outputs, its embeddings, and what the batched engine shares."""

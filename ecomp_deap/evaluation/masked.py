@@ -18,8 +18,8 @@ from torch import nn
 
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.evaluation.context import Context, Outcome
-from ecomp_deap.evaluation.loop import evaluate_block, is_finite
-from ecomp_deap.evaluation.measuring import outcomes, similarity_losses
+from ecomp_deap.evaluation.loop import evaluate_block
+from ecomp_deap.evaluation.measuring import metric_of, outcomes, similarity_losses
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.network.compile import check_masks
 from ecomp_deap.network.masking import MaskedStack, last_stages, same
@@ -91,13 +91,12 @@ def _checked(genome: Genome, context: Context) -> MaskGenome:
 
 def _evaluate(context: Context, genomes: Sequence[MaskGenome], max_bytes: int) -> list[Outcome]:
     embeddings: dict[str, list[torch.Tensor]] = {name: [] for name in context.losses}
-    metrics: list[float | None] = []
+    metrics: list[float | str] = []
     for chunk, i in _chunks(context, genomes, max_bytes):
         output = context.forward(_Child(partial(chunk.outputs, i)), context.inputs)
         for name, embedding in chunk.embeddings(i).items():
             embeddings[name].append(embedding)
-        sound = is_finite(output)
-        metrics.append(context.metric.function(output, context.targets) if sound else None)
+        metrics.append(metric_of(output, context.targets, context.metric))
     losses = similarity_losses(context, embeddings)
     return outcomes(context, genomes, metrics, losses, [None] * len(genomes))
 

@@ -1,5 +1,6 @@
 """Scoring on whole data sets: what decides which children are reported."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,8 +9,13 @@ import torch
 from ecomp_deap.data import Samples, TensorSamples
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.limits import Limits
-from ecomp_deap.evaluation.loop import is_finite
-from ecomp_deap.evaluation.measuring import measure
+from ecomp_deap.evaluation.measuring import (
+    failure,
+    is_broken,
+    measure,
+    metric_of,
+    with_losses,
+)
 from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.cost_model import CostModel
@@ -98,31 +104,44 @@ class Scorer:
         return self._judged(self._score(child, widths), child, widths)
 
     def _score(self, child: torch.nn.Module, widths: tuple[int, ...]) -> Measurement:
-        total: float | None = 0.0
-        tables = 0
         losses = {probe.name: 0.0 for probe in self.probes}
-        with torch.no_grad():
-            for (inputs, targets), references in zip(self._chunks(), self._losses, strict=True):
-                outputs, found = self._embed(child, inputs)
-                total = self._add(total, outputs, targets)
-                tables += len(targets) // self._table
-                similarity = losses_of_children(
-                    [references[name] for name in found],
-                    [[self._tables(embedding)] for embedding in found.values()],
-                )
-                for name, of_tables in zip(found, similarity, strict=True):
-                    losses[name] += float(of_tables.sum())
-            for inputs, targets in self._rest():
-                total = self._add(total, self.task.apply(child, inputs), targets)
+        try:
+            with torch.no_grad():
+                value = self._add_up(child, losses)
+        except Exception as error:  # whatever a user's network raises
+            value = failure(error)
         return measure(
-            None if total is None else total / len(self.samples),
-            sum(losses.values(), 0.0) / tables,
+            with_losses(value, losses),
+            sum(losses.values(), 0.0) / (len(self.samples) // self._table),
             metric=self.task.metric,
             structure=self.structure,
             cost_model=self.cost_model,
             widths=widths,
             worst_similarity=SIMILARITIES[self.task.similarity].worst * len(losses),
         )
+
+    def _add_up(self, child: torch.nn.Module, losses: dict[str, float]) -> float | str:
+        """Return the metric over all samples, or why there is none; sum up the losses."""
+        total = 0.0
+        for (inputs, targets), references in zip(self._chunks(), self._losses, strict=True):
+            outputs, found = self._embed(child, inputs)
+            value = metric_of(outputs, targets, self.task.metric)
+            if isinstance(value, str):
+                return value
+            total += value * len(targets)
+            similarity = losses_of_children(
+                [references[name] for name in found],
+                [[self._tables(embedding)] for embedding in found.values()],
+            )
+            for name, of_tables in zip(found, similarity, strict=True):
+                broken = is_broken(float(of_tables.max()), references[name].worst, found[name])
+                losses[name] += math.nan if broken else float(of_tables.sum())
+        for inputs, targets in self._rest():
+            value = metric_of(self.task.apply(child, inputs), targets, self.task.metric)
+            if isinstance(value, str):
+                return value
+            total += value * len(targets)
+        return total / len(self.samples)
 
     def score_all(
         self,
@@ -160,12 +179,6 @@ class Scorer:
             return embed(child, inputs, self.probes, forward=self.task.apply)
         walk = self._stack.walk(child.state_dict(), inputs)
         return walk.outputs, walk.embeddings
-
-    def _add(self, total: float | None, outputs: Any, targets: torch.Tensor) -> float | None:
-        """Add a batch's metric to the total, which is None once outputs were not finite."""
-        if total is None or not is_finite(outputs):
-            return None
-        return total + self.task.metric.function(outputs, targets) * len(targets)
 
     def test(self, child: torch.nn.Module, samples: Samples) -> float:
         """Return the metric alone, on any samples."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
-from ecomp_deap.errors import ArgumentError
+from ecomp_deap.errors import ArgumentError, EvaluationError
 from ecomp_deap.exports import export
 from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.interrupts import Interrupts
@@ -148,7 +148,7 @@ def _search(
     """Search from the beginning, or from where the run's folder has it saved, and write it all."""
     try:
         result = _evolve(config, toolbox, directory, callback, interrupts)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EvaluationError):
         callback.on_message(f"to go on: ecomp-deap resume {directory.path}")
         raise
     _write(result, directory, _example(toolbox))

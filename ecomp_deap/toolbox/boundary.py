@@ -4,7 +4,9 @@ DEAP's loops know nothing of batches and seeds. So whatever is registered as ``m
 and ``clone`` is called from behind a boundary that does.
 """
 
+import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,7 +17,7 @@ import numpy as np
 from deap import base, tools
 from torch import nn
 
-from ecomp_deap.errors import SelectionError
+from ecomp_deap.errors import EvaluationError, SelectionError
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.evaluation.context import Outcome
 from ecomp_deap.fitness import Fitness
@@ -81,7 +83,8 @@ class Toolbox(base.Toolbox):
     - The n-th ``map(toolbox.evaluate, …)`` is generation n: it fixes the batch, measures the
       individuals, attaches their ``measurement``, and seeds `random` and `numpy.random` for the
       next generation at its end.
-    - ``select`` first scores again whoever was scored on an earlier batch.
+    - ``select`` first scores again whoever was scored on an earlier batch. It is given no child
+      that failed, as long as there is a sound one.
     - ``clone`` invalidates the fitness, so that clones are scored anew.
 
     Attributes:
@@ -105,6 +108,7 @@ class Toolbox(base.Toolbox):
         self._resumed = False
         self._ready: set[int] = set()
         self._n_measured = 0
+        self._n_first = 0
         self._permutations = 0
         super().__init__()
 
@@ -171,6 +175,7 @@ class Toolbox(base.Toolbox):
         return {
             "generation": self.generation,
             "n_measured": self._n_measured,
+            "n_first": self._n_first,
             "permutations": self._permutations,
             "counters": asdict(self.counters),
         }
@@ -183,6 +188,7 @@ class Toolbox(base.Toolbox):
         """
         self.generation = state["generation"]
         self._n_measured = state["n_measured"]
+        self._n_first = state["n_first"]
         self._permutations = state["permutations"]
         self.counters = Counters(**state["counters"])
         self._resumed = True
@@ -217,7 +223,9 @@ class Toolbox(base.Toolbox):
         self.generation += 1
         self.n_mapped = len(individuals)
         self._n_measured = 0
-        self._measure(individuals)
+        self._n_first = self._n_first or len(individuals)
+        # A loop may vary a few individuals only, of whom one or two may fail.
+        self._measure(individuals, n_failures=max(self._n_first, len(individuals)) // 2)
         values = self._values(individuals)
         seed_stream(self.evaluator.seed, self.generation + 1)
         return values
@@ -248,7 +256,7 @@ class Toolbox(base.Toolbox):
             # Mu + lambda's mere copies are the very same objects, and would crowd out the rest.
             distinct = list({id(i): i for i in individuals}.values())
             individuals = distinct if len(distinct) >= k else individuals
-        return function(individuals, k, **options)
+        return function(_without_failed(individuals, k), k, **options)
 
     def _refuse_permutation(self, function: Callable[..., Any], n: int, k: int) -> None:
         """Refuse to select all of n again and again; once is how DEAP assigns crowding."""
@@ -262,8 +270,14 @@ class Toolbox(base.Toolbox):
                 "selection='roulette' or 'tournament' with loss_weights"
             )
 
-    def _measure(self, individuals: Sequence[Any], *, train: bool = True) -> None:
-        """Measure individuals on the current batch and attach what was found (in place)."""
+    def _measure(
+        self, individuals: Sequence[Any], *, train: bool = True, n_failures: int | None = None
+    ) -> None:
+        """Measure individuals on the current batch and attach what was found (in place).
+
+        With more than ``n_failures`` that fail nothing is attached or recorded, so that they are
+        measured again when the search goes on.
+        """
         generation = max(self.generation, 0)
         task = self.evaluator.task
         genomes = [individual.plain() for individual in individuals]
@@ -293,15 +307,22 @@ class Toolbox(base.Toolbox):
                 map_function=self._workers_map,
             )
             outcomes = dict(zip(unique, found, strict=True))
+        failed = [r.reason for i in first if (r := outcomes[i].measurement).failed]
+        if n_failures is not None and len(failed) > n_failures:
+            reason, n = Counter(failed).most_common(1)[0]
+            raise EvaluationError(
+                f"generation {generation}: {len(failed)} of {len(individuals)} children failed, "
+                f"more than half; {n} of them: {reason}"
+            )
         if self.recorder is not None:
             self.recorder.record(asked, [outcomes[i].measurement for i in unique])
         self._n_measured += len(individuals)
         self.counters.evaluations += len(unique)
         self.counters.training_samples += len(unique) * task.step_samples if train else 0
         self.counters.duplicates += len(individuals) - len(unique)
+        self.counters.failed += len(failed)
         for individual, index in zip(individuals, first, strict=True):
             outcome = outcomes[index]
-            self.counters.failed += outcome.measurement.failed
             individual.measurement = outcome.measurement
             individual.batch = self.evaluator.batch_id(generation)
             if outcome.arrays is not None and isinstance(individual, MaskGenome):
@@ -340,6 +361,17 @@ def _kept_streams() -> Iterator[None]:
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
+
+
+def _without_failed(individuals: Sequence[Any], k: int) -> Sequence[Any]:
+    """Return what to select k from: no child that failed, as long as there is a sound one.
+
+    Where fewer than k are sound, each is there several times, as often as the others.
+    """
+    sound = [i for i in individuals if i.measurement is None or not i.measurement.failed]
+    if not sound or len(sound) == len(individuals):
+        return individuals
+    return sound * math.ceil(k / len(sound))
 
 
 def _first_equal(genomes: Sequence[Genome], *, by_content: bool) -> list[int]:

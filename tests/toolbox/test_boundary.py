@@ -96,7 +96,10 @@ def test_plus_loop_keeps_parents_that_are_better_than_all_offspring(tiny_task):
     toolbox.register("mate", lambda one, two: (*spoil(one), *spoil(two)))
     population = toolbox.population(n=SIZE)
     founders = {id(individual) for individual in population}
-    found, _ = plus(toolbox, population, ngen=4)
+    # Few enough are varied that the search is not stopped.
+    found, _ = algorithms.eaMuPlusLambda(
+        population, toolbox, SIZE, SIZE // 2, 0.7, 0.3, 4, verbose=False
+    )
     assert {id(individual) for individual in found} == founders
     assert {individual.batch for individual in found} == {4}
     assert toolbox.counters.rescored == 4 * SIZE
