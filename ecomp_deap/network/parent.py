@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
+from ecomp_deap.checks import check_count, check_path, check_sequence, check_type
 from ecomp_deap.copying import copy_network
-from ecomp_deap.errors import DataError, argument_error, one_line
+from ecomp_deap.errors import DataError, one_line
+from ecomp_deap.network.weights_file import listed, read_weights
 
 __all__ = ["load_parent", "make_parent"]
+
+# Beyond these torch has no sizes and no seeds.
+_MOST_UNITS, _HIGHEST_SEED = 2**31 - 1, 2**64 - 1
 
 
 def make_parent(
@@ -27,12 +30,22 @@ def make_parent(
         n_inputs: Input features.
         n_outputs: Classes.
         seed: Of the initial weights.
+
+    Raises:
+        ArgumentError: A number out of range.
     """
+    units_of = [
+        check_count(f"hidden[{i}]", units, minimum=1, maximum=_MOST_UNITS)
+        for i, units in enumerate(check_sequence("hidden", hidden, "numbers of units"))
+    ]
+    n_inputs = check_count("n_inputs", n_inputs, minimum=1, maximum=_MOST_UNITS)
+    n_outputs = check_count("n_outputs", n_outputs, minimum=1, maximum=_MOST_UNITS)
+    seed = check_count("seed", seed, minimum=0, maximum=_HIGHEST_SEED)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         width = n_inputs
-        for i, units in enumerate(hidden, start=1):
+        for i, units in enumerate(units_of, start=1):
             layers[f"layer_{i}_linear"] = nn.Linear(width, units)
             layers[f"layer_{i}_act"] = nn.ReLU()
             width = units
@@ -45,7 +58,7 @@ def load_parent(path: str | Path, network: nn.Module | None = None) -> nn.Module
 
     Args:
         path: A ``.safetensors`` file, or a ``.pt`` or ``.pth`` file with a state dict, which is
-            read with ``weights_only=True``.
+            read with ``weights_only=True`` once it was looked through, see `read_weights`.
         network: A network that the weights are for, which is not changed; by default they are a
             dense ReLU stack's, whose widths are read from the file.
 
@@ -56,51 +69,32 @@ def load_parent(path: str | Path, network: nn.Module | None = None) -> nn.Module
         DataError: No such file, unreadable, or tensors that do not fit, by name.
         ArgumentError: Another suffix.
     """
-    state = _read(Path(path))
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise DataError(f"parent: {path} holds no state dict of tensors")
+    path = check_path("path", path)
+    state = read_weights(path)
     if network is None:
-        return _from_state(state, Path(path))
-    parent = copy_network(network)
+        return _from_state(state, path)
+    parent = copy_network(check_type("network", network, nn.Module))
     try:
         parent.load_state_dict(state)
     except RuntimeError as error:
         name = type(network).__name__
-        raise DataError(f"parent: {path} does not fit {name}: {one_line(error)}") from error
+        raise DataError(f"parent: {path} does not fit {name}: {one_line(error)[:500]}") from error
     return parent.eval()
-
-
-def _read(path: Path) -> object:
-    """Return what a file of weights holds."""
-    if path.suffix not in (".safetensors", ".pt", ".pth"):
-        raise argument_error("parent", "a .safetensors, .pt or .pth file", str(path))
-    if not path.is_file():
-        raise DataError(f"parent: no such file: {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, SafetensorError, ValueError, EOFError, KeyError) as error:
-        raise DataError(f"parent: cannot read {path}: {one_line(error)}") from error
-    except Exception as error:  # pickle.UnpicklingError and whatever a damaged archive raises
-        raise DataError(
-            f"parent: cannot read {path} with weights only: {one_line(error)}"
-        ) from error
 
 
 def _from_state(state: dict[str, torch.Tensor], path: Path) -> nn.Sequential:
     for name, tensor in state.items():
-        if tensor.ndim not in (1, 2):
+        if tensor.ndim not in (1, 2) or not tensor.numel() or not tensor.is_floating_point():
             raise DataError(
-                f"parent: {path}: expected weights and biases, "
-                f"got {name!r} of shape {tuple(tensor.shape)}"
+                f"parent: {path}: expected weights and biases, got {name[:60]!r} of shape "
+                f"{tuple(tensor.shape)[:6]} and {tensor.dtype}"
             )
     hidden: list[int] = []
     while f"layer_{len(hidden) + 1}_linear.weight" in state:
         hidden.append(int(state[f"layer_{len(hidden) + 1}_linear.weight"].shape[0]))
     if not hidden or "output.weight" not in state:
         raise DataError(
-            f"parent: {path} holds {sorted(state)}, expected layer_1_linear.weight, … and "
+            f"parent: {path} holds {listed(sorted(state))}, expected layer_1_linear.weight, … and "
             "output.weight with their biases"
         )
     first, last = state["layer_1_linear.weight"], state["output.weight"]
@@ -108,5 +102,7 @@ def _from_state(state: dict[str, torch.Tensor], path: Path) -> nn.Sequential:
     try:
         parent.load_state_dict(state)
     except RuntimeError as error:
-        raise DataError(f"parent: {path} does not fit a dense stack: {one_line(error)}") from error
+        raise DataError(
+            f"parent: {path} does not fit a dense stack: {one_line(error)[:500]}"
+        ) from error
     return parent.eval()

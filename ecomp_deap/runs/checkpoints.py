@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ecomp_deap.errors import DataError
+from ecomp_deap.files import parse_json
 from ecomp_deap.runs.description import adopt, identify
 from ecomp_deap.runs.journal import Journal
 from ecomp_deap.runs.lock import locked
@@ -118,6 +119,10 @@ class Checkpoints:
             self._tell(f"{text}; going on from generation {save.number}")
         self._adopt(_parsed(save.files.get(_SEARCH, b"")))
         state = unpack(save.files, self._toolbox)
+        if state.generation != save.number:
+            raise DataError(
+                f"{self.folder}: save {save.number} holds generation {state.generation}"
+            )
         self._toolbox.restore(state.toolbox)
         self._saved = state.generation
         return state
@@ -158,6 +163,6 @@ class Checkpoints:
 def _parsed(content: bytes) -> Any:
     """Return what JSON holds; None if it is none, which `adopt` refuses."""
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
+        return parse_json(content)
+    except ValueError:
         return None

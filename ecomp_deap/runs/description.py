@@ -20,6 +20,7 @@ from ecomp_deap._version import __version__
 from ecomp_deap.data import fingerprint
 from ecomp_deap.errors import DataError
 from ecomp_deap.exports.tensors import tensors_sha256
+from ecomp_deap.runs.shapes import is_count
 from ecomp_deap.task import Task
 from ecomp_deap.toolbox import Toolbox
 
@@ -111,6 +112,8 @@ def adopt(identity: Any, toolbox: Toolbox, description: Mapping[str, Any], path:
     try:
         saved, before = dict(identity["search"]), dict(identity["versions"])
         engine, threads = identity["engine"], identity["threads"]
+        if not isinstance(engine, str) or not is_count(threads) or threads < 1:
+            raise ValueError(f"its engine is {engine!r}, with {threads!r} threads"[:100])
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path}: expected a saved search, but {error!r}") from error
     found = differences(saved, description)

@@ -13,6 +13,7 @@ from typing import Any
 from ecomp_deap.errors import DataError
 from ecomp_deap.files import sync_folder
 from ecomp_deap.runs import store
+from ecomp_deap.runs.shapes import is_count
 from ecomp_deap.runs.store import FORMAT_VERSION, seal, unseal
 
 __all__ = ["Journal"]
@@ -121,8 +122,11 @@ class Journal:
     def _check_header(self, line: Mapping[str, Any]) -> None:
         if line.get("format") != _FORMAT:
             raise DataError(f"{self.path}: expected a journal, but it is {line.get('format')!r}")
-        if line.get("format_version", 0) > FORMAT_VERSION:
+        version = line.get("format_version")
+        if not isinstance(version, int) or not is_count(version):
+            raise DataError(f"{self.path}: expected a journal, but its format is none")
+        if version > FORMAT_VERSION:
             raise DataError(
-                f"{self.path}: has format {line['format_version']}, newer than format "
+                f"{self.path}: has format {version}, newer than format "
                 f"{FORMAT_VERSION} of this version"
             )

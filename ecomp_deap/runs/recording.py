@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from ecomp_deap.checks import check_path, check_type
 from ecomp_deap.errors import DataError
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.runs.description import adopt, describe, identify
 from ecomp_deap.runs.journal import Journal
+from ecomp_deap.runs.shapes import measurement_of
 from ecomp_deap.toolbox import Toolbox
 from ecomp_deap.toolbox.boundary import Asked
 
@@ -55,7 +57,11 @@ class Recording:
             return None
         line = self._lines[self._place]
         self._check(asked, line)
-        return [Measurement(**found) for found in line["found"]]
+        try:
+            return [measurement_of(found) for found in line["found"]]
+        except (ValueError, TypeError) as error:
+            reason = f"expected measurements in generation {asked.generation}, but {error}"
+            raise DataError(f"{self.journal.path}: {reason}") from error
 
     def record(self, asked: Asked, found: Sequence[Measurement]) -> None:
         """Add what was found to the journal, or compare it with what was found before.
@@ -86,7 +92,8 @@ class Recording:
                 if key != before:
                     raise self._other(asked, f"the genome of child {i} is another")
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{self.journal.path}: expected measurements, got {line!r}") from error
+            reason = f"expected measurements in generation {asked.generation}"
+            raise DataError(f"{self.journal.path}: {reason}, but {error!r}"[:500]) from error
 
     def _other(self, asked: Asked, reason: str) -> DataError:
         return DataError(
@@ -114,7 +121,8 @@ def recorded(toolbox: Toolbox, path: str | Path) -> Iterator[Recording]:
         with ed.recorded(toolbox, "search.journal"):
             population, logbook = algorithms.eaMuPlusLambda(toolbox.population(n=60), toolbox, ...)
     """
-    journal = Journal(Path(path))
+    check_type("toolbox", toolbox, Toolbox)
+    journal = Journal(check_path("path", path))
     try:
         description = describe(toolbox)
         if journal.lines:

@@ -9,7 +9,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,22 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from ecomp_deap.errors import ArgumentError, DataError, argument_error, one_line
+from ecomp_deap.files import parse_json
 from ecomp_deap.genomes import Genome, MaskGenome, WeightGenome, WidthGenome
+from ecomp_deap.logbook import logbook_to_rows, statistics
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.runs.recording import numbers
+from ecomp_deap.runs.shapes import (
+    check_shape,
+    is_count,
+    is_number,
+    is_object,
+    is_plain,
+    measurement_of,
+    optional,
+)
 from ecomp_deap.toolbox import Toolbox
+from ecomp_deap.toolbox.boundary import Counters
 
 __all__ = ["State", "pack", "streams", "unpack"]
 
@@ -106,24 +118,25 @@ def unpack(files: Mapping[str, bytes], toolbox: Toolbox) -> State:
     """Return the state that `pack` wrote.
 
     Args:
-        files: Of a save, whose sums were checked.
-        toolbox: Has the type of the individuals.
+        files: Of a save, whose sums were checked; what they hold is not believed for that.
+        toolbox: Of the search, which has the type of the individuals.
 
     Raises:
         DataError: They hold something else.
     """
     try:
-        content = json.loads(files[_STATE])
+        content = parse_json(files[_STATE])
+        check_shape(content, _SHAPE)
         arrays = load_arrays(files[_ARRAYS])
-        found = [Measurement(**row) for row in content["measurements"]]
+        found = [measurement_of(row) for row in content["measurements"]]
         individuals = [_individual(row, arrays, found, toolbox) for row in content["individuals"]]
         version, words, gauss = content["random"]
         name, keys, *rest = content["numpy_random"]
-        return State(
+        state = State(
             generation=content["generation"],
-            population=[individuals[i] for i in content["population"]],
-            first=[individuals[i] for i in content["first"]],
-            archive=[individuals[i] for i in content["archive"]],
+            population=_chosen(individuals, content["population"]),
+            first=_chosen(individuals, content["first"]),
+            archive=_chosen(individuals, content["archive"]),
             records=[_with_tuples(record) for record in content["records"]],
             seconds=content["seconds"],
             latency_ms=content["latency_ms"],
@@ -135,11 +148,67 @@ def unpack(files: Mapping[str, bytes], toolbox: Toolbox) -> State:
             ),
             toolbox=content["toolbox"],
         )
+        _check(state, toolbox)
     except (
-        *(KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError),
+        *(KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError),
         *(SafetensorError, ArgumentError),
     ) as error:
-        raise DataError(f"a save holds no state of a search: {one_line(error)!r}") from error
+        reason = one_line(error) or type(error).__name__
+        raise DataError(f"a save holds no state of a search: {reason[:200]}") from error
+    return state
+
+
+# What state.json looks like; `_individual` looks at individuals, `_check` at what belongs together.
+_SHAPE = {
+    "generation": is_count,
+    "population": [is_count],
+    "first": [is_count],
+    "archive": [is_count],
+    "individuals": [is_object],
+    "measurements": [is_object],
+    "records": [is_object],
+    "seconds": [is_number],
+    "latency_ms": [dict.fromkeys(("min", "mean", "max"), optional(is_number))],
+    "hypervolumes": [is_number],
+    "worst": optional([is_number]),
+    "random": lambda value: isinstance(value, list) and len(value) == 3,
+    "numpy_random": lambda value: isinstance(value, list) and len(value) == 5,
+    "toolbox": {
+        "generation": is_count,
+        "n_measured": is_count,
+        "n_first": is_count,
+        "permutations": is_count,
+        "counters": {field.name: is_count for field in fields(Counters)},
+    },
+}
+
+
+def _check(state: State, toolbox: Toolbox) -> None:
+    """Check that the parts of a state belong together, and to the search."""
+    n = state.generation + 1
+    timed, ruled = state.latency_ms or [{}] * n, state.hypervolumes or [0.0] * n
+    if {len(state.records), len(state.seconds), len(timed), len(ruled)} != {n}:
+        raise ValueError(f"it has not {n} records")
+    if state.toolbox["generation"] != state.generation:
+        raise ValueError("its generations differ")
+    if not state.population or not state.first:
+        raise ValueError("it has no individuals")
+    if state.worst is not None and len(state.worst) != len(toolbox.fitness.signs):
+        raise ValueError("its objectives are others")
+    names = {"gen", "nevals", *statistics(metric=toolbox.evaluator.task.metric.name).fields}
+    for record in state.records:
+        if set(record) != names:
+            raise ValueError("its logbook has other columns")
+        logbook_to_rows([record])
+    # Streams that would be taken, by objects that no one else draws from.
+    random.Random().setstate(state.random[0])
+    np.random.RandomState().set_state(state.random[1])
+    if not 0 <= state.random[1][2] <= 624 or not is_number(state.random[1][4]):
+        raise ValueError("its random state is none")
+
+
+def _chosen(individuals: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    return [individuals[i] for i in places]
 
 
 class _Table:
@@ -214,30 +283,45 @@ def _individual(
     measurements: Sequence[Measurement],
     toolbox: Toolbox,
 ) -> Any:
-    individual = toolbox.individual_class(*_genome(row["genome"], arrays))
+    individual = toolbox.individual_class(*_genome(row["genome"], arrays, toolbox))
+    check_shape(row["batch"], optional(is_count))
     individual.batch = row["batch"]
+    check_shape(row["fitness"], optional([is_number]))
     if row["fitness"] is not None:
+        if len(row["fitness"]) != len(toolbox.fitness.signs):
+            raise ValueError("its objectives are others")
         individual.fitness.values = tuple(row["fitness"])
     if "crowding" in row:
+        check_shape(row["crowding"], optional(is_number))
         infinite = row["crowding"] is None
         individual.fitness.crowding_dist = math.inf if infinite else row["crowding"]
     if "measurement" in row:
+        check_shape(row["measurement"], is_count)
         individual.measurement = measurements[row["measurement"]]
     for name, value in row.get("attributes", {}).items():
+        # Only what a user has put there: nothing that the class or the instance has a use for.
+        if name.startswith("_") or name in vars(individual) or hasattr(type(individual), name):
+            raise ValueError(f"it sets {name[:60]!r}")
+        check_shape(value, is_plain)
         setattr(individual, name, value)
     return individual
 
 
-def _genome(row: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[Any, ...]:
+def _genome(
+    row: Mapping[str, Any], arrays: Mapping[str, np.ndarray], toolbox: Toolbox
+) -> tuple[Any, ...]:
     """Return what a genome's class takes."""
+    structure = toolbox.evaluator.structure
     if "masks" in row:
-        masks = [
-            np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8), count=size) > 0
-            for size, text in row["masks"]
-        ]
+        if [size for size, _ in row["masks"]] != list(structure.widths):
+            raise ValueError(f"its masks are not of sizes {structure.widths}")
+        masks = [_mask(size, bytes.fromhex(text)) for size, text in row["masks"]]
         learnt = row.get("arrays")
         return masks, learnt and {name: arrays[key] for name, key in learnt.items()}
     if "widths" in row:
+        check_shape(row["widths"], [is_count])
+        if any(n > most for n, most in zip(row["widths"], structure.widths, strict=True)):
+            raise ValueError(f"its widths are not of {structure.widths}")
         return (row["widths"],)
     return (
         {
@@ -245,6 +329,13 @@ def _genome(row: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[A
             for name, (weight, bias) in row["layers"].items()
         },
     )
+
+
+def _mask(size: int, packed: bytes) -> np.ndarray:
+    # Before anything of that size is made.
+    if len(packed) != (size + 7) // 8:
+        raise ValueError(f"a mask of {size} units has {len(packed)} bytes")
+    return np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=size) > 0
 
 
 def _with_tuples(value: Any) -> Any:

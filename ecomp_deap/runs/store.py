@@ -16,7 +16,7 @@ from typing import Any
 
 from ecomp_deap._version import __version__
 from ecomp_deap.errors import DataError
-from ecomp_deap.files import sync_folder, write_synced
+from ecomp_deap.files import parse_json, sync_folder, write_synced
 
 __all__ = ["FORMAT_VERSION", "Save", "Store", "passing", "seal", "unseal"]
 
@@ -186,10 +186,7 @@ def unseal(line: bytes) -> Any:
     text = line[65:-1]
     if _sha256(text).encode() != line[:64]:
         raise ValueError("its SHA-256 is another")
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    return parse_json(text)
 
 
 def _read_manifest(path: Path, number: int) -> dict[str, Any]:

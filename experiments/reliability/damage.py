@@ -4,6 +4,8 @@ A save of ``--megabytes`` of tensors is made. Then, so many times, one bit of on
 flipped, by chance in proportion to the files' sizes; it is read, and must be refused with the
 file's name; the bit is put back. Each hundredth time it is read as it was, and must be whole.
 
+Writes ``damage.csv`` into OUT.
+
     python experiments/reliability/damage.py --flips 10000
 """
 
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
+from ecomp_deap import export_logbook
 from ecomp_deap.runs.store import Store
 
 
@@ -23,6 +26,7 @@ def main() -> None:
     parser.add_argument("--flips", type=int, default=10_000, help="one at a time")
     parser.add_argument("--megabytes", type=float, default=4.0, help="of the save")
     parser.add_argument("--seed", type=int, default=0, help="of tensors and flips")
+    parser.add_argument("--out", type=Path, default=Path("results/reliability"))
     options = parser.parse_args()
     rng, numbers = random.Random(options.seed), np.random.default_rng(options.seed)
     n_floats = int(options.megabytes * 2**20 / 4)
@@ -47,6 +51,9 @@ def main() -> None:
     for name in tried:
         print(f"{name}: {found[name]} of {tried[name]} flips found")
     print(f"whole: {false_alarms} false alarms in {n_whole}")
+    rows = [{"file": name, "flips": tried[name], "found": found[name]} for name in tried]
+    rows.append({"file": "none", "flips": n_whole, "found": false_alarms})
+    export_logbook(rows, options.out / "damage.csv")
     if found != tried or false_alarms:
         raise SystemExit("damage was not told from what is whole")
 

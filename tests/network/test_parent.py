@@ -94,7 +94,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, save):
 def test_a_whole_pickled_module_is_refused(parent, tmp_path):
     path = tmp_path / "parent.pt"
     torch.save(parent, path)
-    with pytest.raises(DataError, match=r"cannot read .*parent\.pt with weights only") as caught:
+    with pytest.raises(DataError, match=r"cannot read .*parent\.pt: only tensors are") as caught:
         load_parent(path)
     assert "\n" not in str(caught.value)
 
@@ -144,7 +144,7 @@ def broken_states():
         return {name: tensor for name, tensor in good.items() if name not in names}
 
     return {
-        "no first layer": (without("layer_1_linear.weight"), r"holds \[.*expected layer_1_linear"),
+        "no first layer": (without("layer_1_linear.weight"), "holds '.*expected layer_1_linear"),
         "no output": (without("output.weight"), "expected layer_1_linear.weight"),
         "no bias": (without("layer_2_linear.bias"), "does not fit.*layer_2_linear.bias"),
         "a layer left out": (without("layer_2_linear.weight", "layer_2_linear.bias"), "not fit"),
@@ -154,7 +154,7 @@ def broken_states():
         "no matrix": ({**good, "layer_1_linear.weight": torch.zeros(5)}, "does not fit"),
         "a scalar": ({**good, "layer_1_linear.weight": torch.tensor(1.0)}, "expected weights"),
         "a convolution": ({**good, "output.weight": torch.zeros(2, 4, 1, 1)}, "expected weights"),
-        "nothing": ({}, r"holds \[\]"),
+        "nothing": ({}, "holds nothing"),
     }
 
 

@@ -374,9 +374,10 @@ def test_a_choice_by_timing_is_kept(tiny_task, tmp_path, monkeypatch):
 def test_arrays_of_no_dimension_keep_their_shape(tiny_task):
     toolbox = make_toolbox(tiny_task(train_steps=1, inherit=True))
     individual = toolbox.population(n=1)[0]
+    (individual.fitness.values,) = toolbox.map(toolbox.evaluate, [individual])
+    watch = Watch(toolbox, [individual], 1, Callback())
+    watch.compile([individual])
     individual.rebind(individual.masks, {"count": np.array(3), "weight": np.eye(3)[:, :2]})
-    watch = Watch(toolbox, [individual], 0, Callback())
-    watch.records.append({"gen": 0})
     (found,) = unpack(pack(watch.state()), toolbox).population
     assert found.key() == individual.key()
     assert found.arrays["count"].shape == ()
