@@ -186,8 +186,8 @@ _SHAPE = {
 def _check(state: State, toolbox: Toolbox) -> None:
     """Check that the parts of a state belong together, and to the search."""
     n = state.generation + 1
-    timed, ruled = state.latency_ms or [{}] * n, state.hypervolumes or [0.0] * n
-    if {len(state.records), len(state.seconds), len(timed), len(ruled)} != {n}:
+    timed, ruled = len(state.latency_ms) or n, len(state.hypervolumes) or n
+    if {len(state.records), len(state.seconds), timed, ruled} != {n}:
         raise ValueError(f"it has not {n} records")
     if state.toolbox["generation"] != state.generation:
         raise ValueError("its generations differ")
