@@ -56,7 +56,9 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
         ArgumentError: It is none of the names in ``choices``.
     """
     if not isinstance(value, str) or value not in choices:
-        raise argument_error(name, f"one of {tuple(choices)}", value)
+        two = len(choices) == 2
+        wanted = " or ".join(map(repr, choices)) if two else f"one of {tuple(choices)}"
+        raise argument_error(name, wanted, value)
     return value
 
 

@@ -4,6 +4,7 @@ Only the standard library is imported until the work starts, so that help and er
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from ecomp_deap.interrupts import Interrupts
 from ecomp_deap.runs.config import RunConfig, load_toml
 from ecomp_deap.runs.kinds import Choice, Code, Flag, Integer, Location, Names
 from ecomp_deap.runs.options import OPTIONS, Option, unknown_name_error
+from ecomp_deap.runs.schema import config_schema
 
 __all__ = ["main", "parse"]
 
@@ -39,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _baselines(words, rest)
         elif words["command"] == "resume":
             _resume(words, rest)
+        elif words["command"] == "schema":
+            _schema(rest)
         else:
             _run(_config(words, rest))
     except EcompError as error:
@@ -103,6 +107,11 @@ def _resume(words: Mapping[str, Any], rest: Sequence[str]) -> None:
     from ecomp_deap.search.run import resume_run
 
     _report(lambda **options: [resume_run(run, **options)], quiet=words["quiet"])
+
+
+def _schema(rest: Sequence[str]) -> None:
+    _refuse(rest, [], "no argument")
+    print(json.dumps(config_schema(), indent=1))
 
 
 def _report(search: Callable[..., Iterable[Any]], *, quiet: bool) -> None:
@@ -235,6 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_run(commands)
     _add_resume(commands)
+    _add_schema(commands)
     _add_inspect(commands)
     _add_export(commands)
     _add_baselines(commands)
@@ -272,6 +282,17 @@ def _add_resume(commands: Any) -> None:
     )
     resume.add_argument("run", metavar="RUN", help="the folder of the run")
     _add_quiet(resume)
+
+
+def _add_schema(commands: Any) -> None:
+    commands.add_parser(
+        "schema",
+        help="print the JSON schema of a run's options",
+        usage="ecomp-deap schema",
+        description="Print the JSON schema of the options of a run, as they stand in a file for "
+        "--config and in a run's config.json.",
+        allow_abbrev=False,
+    )
 
 
 def _add_quiet(parser: Any) -> None:

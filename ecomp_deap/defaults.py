@@ -1,5 +1,11 @@
 """Defaults that the API and the command share, in one place and free of heavy imports."""
 
+import math
+from numbers import Real
+from typing import Any
+
+from ecomp_deap.errors import argument_error
+
 __all__ = [
     "BLOCK_SIZE",
     "ENGINES",
@@ -76,11 +82,16 @@ def variation_rates(
     With a Pareto fitness, where mu + lambda does one or the other to a child, one given rate makes
     the other its complement, as mu + lambda would fill up with mere copies.
 
+    Raises:
+        ArgumentError: A rate that is given is no number in [0, 1].
+
     >>> variation_rates(None, 0.25, genome="mask", pareto=True)
     (0.75, 0.25)
     >>> variation_rates(None, None, genome="weights", pareto=False)
     (1.0, 0.01)
     """
+    crossover_rate = _check_rate("crossover_rate", crossover_rate)
+    mutation_rate = _check_rate("mutation_rate", mutation_rate)
     if pareto and crossover_rate is None and mutation_rate is not None:
         crossover_rate = 1 - mutation_rate
     elif pareto and mutation_rate is None and crossover_rate is not None:
@@ -90,3 +101,15 @@ def variation_rates(
         rates[0] if crossover_rate is None else crossover_rate,
         rates[1] if mutation_rate is None else mutation_rate,
     )
+
+
+def _check_rate(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        rate = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:
+        rate = math.nan
+    if not 0 <= rate <= 1:
+        raise argument_error(name, "a number in [0, 1]", value)
+    return rate

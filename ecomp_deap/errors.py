@@ -16,6 +16,10 @@ __all__ = [
 ]
 
 
+# Of what came; a tensor of millions of numbers says no more in full.
+_LONGEST = 500
+
+
 class EcompError(Exception):
     """Base class of all errors that ecomp_deap raises on purpose."""
 
@@ -42,10 +46,16 @@ def argument_error(argument: str, expected: str, got: Any) -> ArgumentError:
     >>> str(argument_error("perplexity", "a number greater than 1", 0.5))
     'perplexity: expected a number greater than 1, got 0.5'
     """
-    return ArgumentError(f"{argument}: expected {expected}, got {got!r}")
+    try:
+        shown = repr(got)
+    except ValueError:  # an integer of more digits than Python prints
+        shown = f"a number of {type(got).__name__} with too many digits"
+    if len(shown) > _LONGEST:
+        shown = f"{shown[:_LONGEST]}…"
+    return ArgumentError(f"{argument}: expected {expected}, got {shown}")
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error's text in one line; torch's fill several.
 
     >>> one_line(ValueError("size mismatch:\\n\\texpected 3"))

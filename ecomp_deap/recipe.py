@@ -1,6 +1,7 @@
 """`Recipe`: how children train, in the search and when they are finalised."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ class LossWeights(Mapping[str, float]):
         if not isinstance(weights, Mapping):
             raise argument_error("loss", "a mapping from names to weights", weights)
         for name, weight in weights.items():
-            if name not in LOSSES:
+            if not isinstance(name, str) or name not in LOSSES:
                 raise argument_error("loss", f"names among {', '.join(LOSSES)}", name)
             _check_number(f"loss[{name!r}]", weight, at_least=0.0)
         # Those of weight 0 are no part of the sum.
@@ -124,8 +125,9 @@ class Recipe:
         _check_number("learning_rate", self.learning_rate, above=0.0)
         object.__setattr__(self, "loss", LossWeights(self.loss))
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in known:
-                raise argument_error(name, f"one of {', '.join(known)}", getattr(self, name))
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in known:
+                raise argument_error(name, f"one of {', '.join(known)}", value)
         _check_number("weight_decay", self.weight_decay, at_least=0.0)
         size = self.batch_size
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
@@ -178,7 +180,9 @@ def _check_number(
 ) -> None:
     low = f"of at least {at_least:g}" if above is None else f"greater than {above:g}"
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (is_number and at_least <= value < math.inf and (above is None or value > above)):
+    # A whole number may be below infinity and yet too large for a float.
+    is_finite = is_number and abs(value) <= sys.float_info.max
+    if not is_finite or value < at_least or (above is not None and value <= above):
         raise argument_error(name, f"a finite number {low}", value)
 
 

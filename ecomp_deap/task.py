@@ -1,6 +1,5 @@
 """`Task`: what is asked of a search."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any
@@ -8,11 +7,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecomp_deap.checks import check_count
+from ecomp_deap.checks import (
+    check_callable,
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+    check_sequence,
+)
 from ecomp_deap.copying import copy_network
 from ecomp_deap.data import Splits, split
 from ecomp_deap.defaults import SIMILARITIES
-from ecomp_deap.errors import argument_error
+from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.recipe import SEARCH_RECIPE, Recipe
 
@@ -26,7 +32,11 @@ def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
         outputs: Logits of shape ``(n_samples, n_classes)``.
         targets: Class labels of shape ``(n_samples,)``.
     """
-    return float((outputs.argmax(dim=1) == targets).double().mean())
+    found = outputs.argmax(dim=1)
+    if found.shape != targets.shape:  # they would be compared each with each
+        expected = f"labels of shape {tuple(found.shape)}, as outputs have classes for"
+        raise argument_error("targets", expected, tuple(targets.shape))
+    return float((found == targets).double().mean())
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,10 @@ class Metric:
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
+        check_callable("metric function", self.function, "a function of outputs and targets")
+        if not isinstance(self.name, str):
+            raise argument_error("metric name", "a text", self.name)
+        check_flag("maximise", self.maximise)
         taken = {field.name for field in fields(Measurement)} | {"fitness", "population"}
         if not self.name or self.name in taken:
             raise argument_error("metric name", f"one that is not among {sorted(taken)}", self.name)
@@ -61,8 +75,10 @@ class Metric:
             if not self.maximise:
                 raise argument_error("worst", "a value for failed children if less is better", None)
             object.__setattr__(self, "worst", 0.0)
-        elif not math.isfinite(self.worst):
-            raise argument_error("worst", "a finite number", self.worst)
+        else:
+            check_number("worst", self.worst)
+        if self.tolerance is not None:
+            check_number("tolerance", self.tolerance, minimum=0.0)
 
 
 #: The argument of `Task` that limits each cost.
@@ -171,6 +187,8 @@ class Task:
                 "validation and test", "nothing, as data is a Splits", "data of their own"
             )
         object.__setattr__(self, "splits", splits)
+        if any(tensor.is_meta for tensor in [*self.parent.parameters(), *self.parent.buffers()]):
+            raise argument_error("parent", "a network with weights", "one on the device 'meta'")
         object.__setattr__(self, "parent", copy_network(self.parent).to(self.device).eval())
 
     @property
@@ -209,8 +227,15 @@ def _check(task: Task) -> None:
     check_count("recalibration_samples", task.recalibration_samples, minimum=0)
     if task.recalibration_samples == 1:
         raise argument_error("recalibration_samples", "0, or at least 2 to have a variance", 1)
-    if isinstance(task.protect, str) or not isinstance(task.protect, Sequence):
-        raise argument_error("protect", "a sequence of names", task.protect)
+    for name in ("balanced", "prune_inputs", "inherit"):
+        check_flag(name, getattr(task, name))
+    check_sequence("protect", task.protect, "names")
+    if task.probe_layers is not None:
+        check_sequence("probe_layers", task.probe_layers, "names")
+    check_callable("loss_fn", task.loss_fn, "a function of outputs and targets")
+    if task.forward is not None:
+        check_callable("forward", task.forward, "a function of a module and inputs, or None")
+    _check_device(task.device)
     for name in ("max_params", "max_macs", "max_size_bytes"):
         if getattr(task, name) is not None:
             check_count(name, getattr(task, name), minimum=1)
@@ -219,17 +244,12 @@ def _check(task: Task) -> None:
     if task.training.size_power:
         expected = "a recipe with a size_power of 0, which is for the final training alone"
         raise argument_error("training", expected, task.training.size_power)
-    latency = task.max_latency_ms
-    is_number = isinstance(latency, (int, float)) and not isinstance(latency, bool)
-    if latency is not None and not (is_number and 0 < latency < math.inf):
-        raise argument_error("max_latency_ms", "a finite number greater than 0", latency)
+    if task.max_latency_ms is not None:
+        check_number("max_latency_ms", task.max_latency_ms, above=0.0)
     check_count("latency_batch_size", task.latency_batch_size, minimum=1)
-    if task.evaluation not in ("fresh", "fixed"):
-        raise argument_error("evaluation", "'fresh' or 'fixed'", task.evaluation)
-    if task.kernel not in ("gaussian", "student"):
-        raise argument_error("kernel", "'gaussian' or 'student'", task.kernel)
-    if task.similarity not in SIMILARITIES:
-        raise argument_error("similarity", f"one of {SIMILARITIES}", task.similarity)
+    check_choice("evaluation", task.evaluation, ("fresh", "fixed"))
+    check_choice("kernel", task.kernel, ("gaussian", "student"))
+    check_choice("similarity", task.similarity, SIMILARITIES)
     for name, default in (("perplexity", None), ("kernel", "gaussian")):
         if task.similarity != "tsne" and getattr(task, name) != default:
             expected = f"nothing, as similarity {task.similarity!r} has none"
@@ -238,3 +258,16 @@ def _check(task: Task) -> None:
         raise argument_error("metric", "a Metric", task.metric)
     if task.inherit and task.train_steps == 0:
         raise argument_error("inherit", "train_steps of at least 1 to learn something", 0)
+
+
+def _check_device(device: Any) -> None:
+    """Check that tensors can be put on a device here."""
+    try:
+        if not isinstance(device, (str, torch.device)):
+            raise TypeError("it is no name")
+        if torch.device(device).type == "meta":
+            raise TypeError("it holds no numbers")
+        torch.empty(1, device=device)
+    except Exception as error:  # torch raises all kinds, AssertionError among them
+        reason = f"{device!r} ({one_line(error)[:200]})"
+        raise ArgumentError(f"device: expected a device of this machine, got {reason}") from error

@@ -1,13 +1,20 @@
 import pytest
 
 from ecomp_deap import errors
-from ecomp_deap.errors import ArgumentError, DataError, EcompError, SelectionError, argument_error
+from ecomp_deap.errors import (
+    ArgumentError,
+    DataError,
+    EcompError,
+    EvaluationError,
+    SelectionError,
+    argument_error,
+)
 
 
 def test_every_error_derives_from_the_one():
     classes = [getattr(errors, name) for name in errors.__all__ if name.endswith("Error")]
 
-    assert set(classes) == {EcompError, ArgumentError, DataError, SelectionError}
+    assert set(classes) == {EcompError, ArgumentError, DataError, EvaluationError, SelectionError}
     assert all(issubclass(cls, EcompError) for cls in classes)
 
 

@@ -55,7 +55,13 @@ ONLY = {
 NARROW = {
     "similarity": {"errors"},
     "data": {"checks", "errors"},
-    "report": {"errors", "files", "logbook", "runs"},  # it reads files, so it needs no search
+    "report": {
+        "checks",
+        "errors",
+        "files",
+        "logbook",
+        "runs",
+    },  # it reads files, so it needs no search
 }
 
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

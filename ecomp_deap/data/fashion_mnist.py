@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ecomp_deap.checks import check_count
+from ecomp_deap.checks import check_count, check_path
 from ecomp_deap.data import _streams
 from ecomp_deap.data.idx import read_idx
 from ecomp_deap.data.samples import TensorSamples
@@ -94,9 +94,12 @@ def find_fashion_mnist(
     files, whatever their checksum: Debian packs them anew.
 
     Raises:
+        ArgumentError: ``data_dir`` is no path.
         DataError: ``data_dir`` does not hold it, a file is damaged, or the download failed.
     """
-    given = None if data_dir is None else Path(os.path.expanduser(data_dir))
+    given = None
+    if data_dir is not None:
+        given = Path(os.path.expanduser(check_path("data_dir", data_dir)))
     if given is not None:
         places: Sequence[str | Path] = [given]
     else:
@@ -184,7 +187,7 @@ def _idx_files(folder: Path) -> dict[str, Path]:
     for attribute, stem in _STEMS.items():
         for suffix in _SUFFIXES:
             path = folder / f"{stem}{suffix}"
-            if path.is_file():
+            if os.path.isfile(path):  # unlike Path's own, False for every name
                 files[attribute] = path
                 break
     return files

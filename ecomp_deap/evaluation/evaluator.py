@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ecomp_deap.checks import check_count
+from ecomp_deap.checks import check_choice, check_count, check_flag, check_type
 from ecomp_deap.data import Samples
 from ecomp_deap.defaults import BLOCK_SIZE, IMPORTANCES, MEMORY
 from ecomp_deap.errors import ArgumentError, argument_error
@@ -31,6 +31,7 @@ from ecomp_deap.evaluation.measuring import failed_measurement, failure
 from ecomp_deap.evaluation.parent import check_parent, proof_size
 from ecomp_deap.evaluation.ranking import importance_of_units
 from ecomp_deap.evaluation.scoring import Scorer
+from ecomp_deap.evaluation.trial import check_data, check_step
 from ecomp_deap.genomes import Genome, WidthGenome, ranked
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.compile import compile_child, parent_arrays
@@ -112,6 +113,7 @@ class Evaluator:
         latency: bool = False,
         similarity: bool = True,
     ) -> None:
+        check_type("task", task, Task)
         check_count("block_size", block_size, minimum=1)
         check_count("memory", memory, minimum=1)
         if threads is not None:
@@ -120,8 +122,9 @@ class Evaluator:
             raise argument_error(
                 "train_steps", "0 for a parent whose parameters are all frozen", task.train_steps
             )
-        if importance not in IMPORTANCES:
-            raise argument_error("importance", f"one of {IMPORTANCES}", importance)
+        check_choice("importance", importance, IMPORTANCES)
+        check_flag("latency", latency)
+        check_flag("similarity", similarity)
         self.task, self.seed, self.block_size = task, seed, block_size
         self.importance_name = importance
         self.threads = threads or 1
@@ -133,6 +136,7 @@ class Evaluator:
         # Two, as a norm without statistics of its own takes no single sample.
         two = self._batches.spread(2)
         check_parent(task, two)
+        check_data(task)
         self.structure = find_structure(
             task.parent,
             self._batches.spread(proof_size(task, two)),
@@ -187,9 +191,10 @@ class Evaluator:
         )
 
     def check_recipe(self, recipe: Recipe, *, name: str) -> None:
-        """Check that a recipe suits the task, see `ecomp_deap.network.lessons.check_recipe`."""
+        """Check that a recipe suits the task, see `check_recipe` and `check_step`."""
         with torch_threads(self.torch_threads):
             check_recipe(recipe, self.teacher, self._batches.spread(_CHECKED), name=name)
+            check_step(self.task, recipe, self.teacher, name=name)
 
     def batch_id(self, generation: int) -> int:
         """Return what tells this generation's scoring batch from others'."""

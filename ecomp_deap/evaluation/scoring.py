@@ -12,6 +12,7 @@ from ecomp_deap.evaluation.limits import Limits
 from ecomp_deap.evaluation.measuring import (
     failure,
     is_broken,
+    is_finite,
     measure,
     metric_of,
     with_losses,
@@ -78,7 +79,8 @@ class Scorer:
         highest = default_perplexity(self._table)
         if highest <= 1:
             raise argument_error("validation", "at least 5 samples to score on", self._table)
-        self._perplexity = min(task.perplexity or highest, (self._table - 1) / 3)
+        perplexity = min(task.perplexity or highest, (self._table - 1) / 3)
+        self._perplexity = perplexity if task.similarity == "tsne" else None
         self._losses: list[Mapping[str, SimilarityLoss]] = []
         with torch.no_grad():
             for inputs, _ in self._chunks():
@@ -180,15 +182,19 @@ class Scorer:
         walk = self._stack.walk(child.state_dict(), inputs)
         return walk.outputs, walk.embeddings
 
-    def test(self, child: torch.nn.Module, samples: Samples) -> float:
-        """Return the metric alone, on any samples."""
-        return predict(
-            child,
-            samples,
-            metric=self.task.metric.function,
-            forward=self.task.apply,
-            device=self.task.device,
+    def test(self, child: torch.nn.Module, samples: Samples) -> float | None:
+        """Return the metric alone, on any samples; None where outputs are not finite."""
+        sound = True
+
+        def metric(outputs: Any, targets: torch.Tensor) -> float:
+            nonlocal sound
+            sound = sound and is_finite(outputs)
+            return self.task.metric.function(outputs, targets) if sound else math.nan
+
+        found = predict(
+            child, samples, metric=metric, forward=self.task.apply, device=self.task.device
         )
+        return found if math.isfinite(found) else None
 
     def _chunks(self) -> Iterator[tuple[Any, torch.Tensor]]:
         """Yield ``(inputs, targets)`` of whole numbers of tables."""

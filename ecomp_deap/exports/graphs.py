@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecomp_deap.errors import ArgumentError
+from ecomp_deap.errors import ArgumentError, DataError, one_line
 
 __all__ = ["check_packages", "read_onnx", "read_pt2", "trace", "write_onnx", "write_pt2"]
 
@@ -65,8 +66,12 @@ def write_pt2(program: Any, path: Path, metadata: Mapping[str, Any]) -> None:
 
 
 def read_pt2(path: Path) -> Callable[..., Any]:
-    """Return what runs the graph in a ``.pt2`` file; it is called like the network."""
-    with _quietly():
+    """Return what runs the graph in a ``.pt2`` file; it is called like the network.
+
+    Raises:
+        DataError: The file is none.
+    """
+    with _reading(path, "a graph of torch.export"), _quietly():
         module: nn.Module = torch.export.load(path).module()
     return module
 
@@ -81,10 +86,17 @@ def write_onnx(program: Any, path: Path, metadata: Mapping[str, Any]) -> None:
 
 
 def read_onnx(path: Path) -> Callable[..., Any]:
-    """Return what runs the graph in a ``.onnx`` file; it is called like the network."""
-    session = importlib.import_module("onnxruntime").InferenceSession(
-        str(path), providers=["CPUExecutionProvider"]
-    )
+    """Return what runs the graph in a ``.onnx`` file; it is called like the network.
+
+    Raises:
+        ArgumentError: A package is missing, see `check_packages`.
+        DataError: The file is none.
+    """
+    check_packages()
+    with _reading(path, "a graph as ONNX"):
+        session = importlib.import_module("onnxruntime").InferenceSession(
+            str(path), providers=["CPUExecutionProvider"]
+        )
     names = [entry.name for entry in session.get_inputs()]
 
     def run(*arguments: torch.Tensor, **keywords: torch.Tensor) -> list[torch.Tensor]:
@@ -93,6 +105,17 @@ def read_onnx(path: Path) -> Callable[..., Any]:
         return [torch.from_numpy(array) for array in outputs]
 
     return run
+
+
+@contextlib.contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Give errors the name of the file, which must be one and no pipe that never ends."""
+    if not os.path.isfile(path):
+        raise DataError(f"{path}: cannot be read (expected a file, but it is missing or none)")
+    try:
+        yield
+    except Exception as error:  # whatever torch's exporters and ONNX Runtime raise
+        raise DataError(f"{path}: expected {what}, but {one_line(error)[:200]}") from error
 
 
 @contextlib.contextmanager

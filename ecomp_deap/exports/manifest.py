@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ecomp_deap._version import __version__
 from ecomp_deap.errors import DataError
 from ecomp_deap.exports.architecture import OWN_LAYERS, describe
 from ecomp_deap.exports.tensors import specification, take_tensors, tensors_sha256
+from ecomp_deap.files import parse_json, read_file
 
 __all__ = ["class_name", "make_manifest", "manifest_text", "read_manifest"]
 
@@ -27,6 +29,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "inputs": None,
     "kept": None,
     "parent": None,
+    "metadata": {},
 }
 
 
@@ -107,19 +110,19 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         DataError: The file is missing, none, of a newer version or incomplete.
     """
+    content = read_file(path)
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        manifest = parse_json(content)
     except ValueError as error:
         raise DataError(f"{path}: expected the JSON manifest of a child, but {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise DataError(f"{path}: expected the manifest of a child, with format {_FORMAT!r}")
     version: Any = manifest.get("format_version")
-    if version not in range(1, _FORMAT_VERSION + 1):
+    if type(version) is not int or version not in range(1, _FORMAT_VERSION + 1):
+        by = manifest.get("ecomp_deap_version")
         raise DataError(
-            f"{path}: expected format version 1 to {_FORMAT_VERSION}, got {version!r}, "
-            f"written by ecomp_deap {manifest.get('ecomp_deap_version')}"
+            f"{path}: expected format version 1 to {_FORMAT_VERSION}, got {reprlib.repr(version)}, "
+            f"written by ecomp_deap {by if isinstance(by, str) else 'of no version'}"
         )
     for name in ("sha256", *_NEEDED[version]):
         if name not in manifest:
@@ -131,12 +134,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
         "tied": manifest["tied"],
         "layers": manifest["layers"],
         "parent": parent,
+        "metadata": manifest["metadata"],
     }
     for name, value in mappings.items():
         if not isinstance(value, dict):
             raise DataError(f"{path}: the manifest's {name!r} is no mapping")
     if not isinstance(parent.get("tensors"), dict):
         raise DataError(f"{path}: the manifest's 'parent' has no 'tensors'")
+    for name in ("sha256", "factory"):
+        if not isinstance(manifest[name], str):
+            raise DataError(f"{path}: the manifest's {name!r} is no text")
     return manifest
 
 

@@ -1,13 +1,24 @@
 """Examples: batches of inputs to run a network on, their shapes as plain data, and other sizes."""
 
+import math
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from ecomp_deap.errors import DataError, argument_error
+from ecomp_deap.errors import DataError, argument_error, one_line
 
 __all__ = ["describe_inputs", "make_example", "n_samples", "with_samples"]
+
+_DTYPES = (
+    *("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2"),
+    *("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "bool"),
+    *("complex64", "complex128"),
+)
+_MOST_DIMENSIONS = 64  # torch takes no more
+# Of all tensors of a batch together: 1 GiB of float32.
+_MOST_VALUES = 2**28
 
 
 def n_samples(example: Any) -> int:
@@ -64,25 +75,42 @@ def make_example(inputs: Any, n: int) -> Any:
     0, as they may be indices.
 
     Raises:
-        DataError: The description is none.
+        DataError: The description is none, or one of more than 2²⁸ numbers.
     """
-    generator = torch.Generator().manual_seed(0)
-
-    def make(sample: Any) -> torch.Tensor:
-        dtype = getattr(torch, sample["dtype"])
-        shape = (n, *sample["shape"])
-        if not dtype.is_floating_point:
-            return torch.zeros(shape, dtype=dtype)
-        return torch.randn(shape, generator=generator).to(dtype)
-
+    if isinstance(inputs, Mapping) and not isinstance(inputs.get("shape"), list):
+        described = list(inputs.values())
+    else:
+        described = inputs if isinstance(inputs, list) else [inputs]
     try:
-        if isinstance(inputs, Mapping) and not isinstance(inputs.get("shape"), list):
-            return {name: make(sample) for name, sample in inputs.items()}
-        if isinstance(inputs, list):
-            return tuple(make(sample) for sample in inputs)
-        return make(inputs)
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise DataError(f"manifest: no inputs can be made of {inputs!r}") from error
+        sizes = [math.prod(_shape(sample, n)) for sample in described]
+        if sum(sizes) > _MOST_VALUES:
+            raise ValueError(f"they have more than {_MOST_VALUES} numbers")
+        generator = torch.Generator().manual_seed(0)
+        made = [_make(sample, n, generator) for sample in described]
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        shown = reprlib.repr(inputs)
+        raise DataError(f"manifest: no inputs can be made of {shown}: {one_line(error)}") from error
+    if isinstance(inputs, list):
+        return tuple(made)
+    return made[0] if described == [inputs] else dict(zip(inputs, made, strict=True))
+
+
+def _shape(sample: Any, n: int) -> tuple[int, ...]:
+    shape = sample["shape"]
+    if not isinstance(shape, list) or len(shape) >= _MOST_DIMENSIONS:
+        raise ValueError(f"a shape is a list of fewer than {_MOST_DIMENSIONS} sizes")
+    if not all(type(size) is int and 0 <= size <= _MOST_VALUES for size in shape):
+        raise ValueError(f"a size is a whole number up to {_MOST_VALUES}")
+    return (n, *shape)
+
+
+def _make(sample: Any, n: int, generator: torch.Generator) -> torch.Tensor:
+    if sample["dtype"] not in _DTYPES:
+        raise ValueError(f"a dtype is one of {', '.join(_DTYPES)}")
+    dtype: torch.dtype = getattr(torch, sample["dtype"])
+    if not dtype.is_floating_point:
+        return torch.zeros(_shape(sample, n), dtype=dtype)
+    return torch.randn(_shape(sample, n), generator=generator).to(dtype)
 
 
 def _map(function: Callable[[torch.Tensor], Any], example: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ecomp_deap._version import __version__
+from ecomp_deap.checks import check_callable, check_path
 from ecomp_deap.copying import copy_network
 from ecomp_deap.errors import ArgumentError, DataError, argument_error, one_line
 from ecomp_deap.exports import graphs
@@ -112,11 +113,15 @@ def write(
     metadata: Mapping[str, Any] | None,
 ) -> Written:
     """Do the work of `export`, and tell what was checked."""
-    path, format = place(Path(path), format)
+    path, format = place(check_path("path", path), format)
     module, kept, parent = _parts(child)
+    if factory is not None:
+        check_callable("factory", factory, "a function that makes networks, or a network")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise argument_error("metadata", "a mapping of names, or None", metadata)
     try:
         json.dumps(metadata, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise argument_error("metadata", f"JSON's types ({error})", metadata) from error
     if example is not None:
         n_samples(example)  # refuses what is no batch
@@ -165,7 +170,7 @@ def place(path: Path, format: str | None) -> tuple[Path, str]:
             expected = f"a name ending in {', '.join(f'.{name}' for name in _FORMATS)}, or a format"
             raise argument_error("path", expected, str(path))
         return path, ending
-    if format not in _FORMATS:
+    if not isinstance(format, str) or format not in _FORMATS:
         raise argument_error("format", f"one of {', '.join(_FORMATS)}", format)
     if ending == format:
         return path, format

@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Genome", "freeze"]
+from ecomp_deap.errors import argument_error
+
+__all__ = ["Genome", "freeze", "frozen_array"]
 
 
 AnyGenome = TypeVar("AnyGenome", bound="Genome")
@@ -21,6 +23,21 @@ def freeze(array: Any) -> np.ndarray:
             result = result.copy()
         result.flags.writeable = False
     return result
+
+
+def frozen_array(name: str, value: Any) -> np.ndarray:
+    """Return an argument as a read-only array, see `freeze`.
+
+    Raises:
+        ArgumentError: It is no array of numbers or booleans.
+    """
+    try:
+        array = freeze(value)
+    except Exception:  # whatever an object's own conversion raises
+        raise argument_error(name, "an array of numbers", value) from None
+    if array.dtype.kind not in "biufc":
+        raise argument_error(name, "an array of numbers", value)
+    return array
 
 
 def _is_frozen(array: Any) -> bool:

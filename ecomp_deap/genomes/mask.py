@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.genomes.base import Genome, describe, freeze
+from ecomp_deap.genomes.base import Genome, describe, freeze, frozen_array
 from ecomp_deap.genomes.structure import Structure
 
 __all__ = ["MaskGenome", "realign"]
@@ -22,7 +22,8 @@ class MaskGenome(Genome):
             children keep what they learnt; None where a child takes the parent's weights.
 
     Raises:
-        ArgumentError: A mask that is not one-dimensional and boolean, or that keeps no unit.
+        ArgumentError: A mask that is not one-dimensional and boolean, or that keeps no unit;
+            something else than arrays by name.
     """
 
     _shared = Genome._shared | {"_masks", "_arrays"}
@@ -54,11 +55,19 @@ class MaskGenome(Genome):
 
     def rebind(self, masks: Sequence[Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
         """Replace masks and learnt arrays (in place); read-only arrays are shared."""
-        if len(masks) == 0:
+        if isinstance(masks, (str, bytes)) or not isinstance(masks, (Sequence, np.ndarray)):
+            raise argument_error("masks", "a sequence of one mask per group", masks)
+        if arrays is not None and not isinstance(arrays, Mapping):
+            raise argument_error("arrays", "a mapping from names to arrays, or None", arrays)
+        if getattr(masks, "shape", None) == () or len(masks) == 0:
             raise argument_error("masks", "one mask per group", masks)
         frozen = []
         for i, mask in enumerate(masks):
-            mask = freeze(mask)
+            try:
+                mask = freeze(mask)
+            except Exception:  # whatever an object's own conversion raises
+                expected = "a boolean array of shape (n_units,)"
+                raise argument_error(f"masks[{i}]", expected, mask) from None
             if mask.dtype != np.bool_ or mask.ndim != 1:
                 raise argument_error(
                     f"masks[{i}]", "a boolean array of shape (n_units,)", (mask.dtype, mask.shape)
@@ -70,7 +79,7 @@ class MaskGenome(Genome):
         self._arrays: Mapping[str, np.ndarray] | None = (
             None
             if arrays is None
-            else MappingProxyType({name: freeze(array) for name, array in arrays.items()})
+            else MappingProxyType({n: frozen_array(f"arrays[{n!r}]", a) for n, a in arrays.items()})
         )
         self._key = None
 
@@ -125,10 +134,18 @@ def realign(
         sources: Genomes with learnt arrays, the preferred one first.
         parent_arrays: The parent's arrays by name.
         mean: Whether entries that several sources have are averaged.
+
+    Raises:
+        ArgumentError: A source that has not learnt; arrays of the parent that are missing, or of
+            other shapes than the structure's.
     """
     for source in sources:
-        if source.arrays is None:
+        if not isinstance(source, MaskGenome) or source.arrays is None:
             raise argument_error("sources", "genomes with learnt arrays", source)
+    for name, shape in structure.shapes.items():
+        found = getattr(parent_arrays.get(name), "shape", None)
+        if found != tuple(shape):
+            raise argument_error("parent_arrays", f"{name!r} of shape {tuple(shape)}", found)
     kept = [np.flatnonzero(mask) for mask in masks]
     child = {}
     for name, cut in structure.slice(parent_arrays, kept).items():

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ecomp_deap.errors import argument_error
+from ecomp_deap.checks import check_count, check_flag, check_type
 
 __all__ = ["Axis", "Group", "MixedAxis", "Structure", "making_dim"]
 
@@ -44,14 +44,13 @@ class Group:
     is_input: bool = False
 
     def __post_init__(self) -> None:
-        if self.n_units < 1:
-            raise argument_error(f"n_units of group {self.name!r}", "at least 1", self.n_units)
-        if not 1 <= self.min_units <= self.n_units:
-            raise argument_error(
-                f"min_units of group {self.name!r}", f"1 to {self.n_units}", self.min_units
-            )
-        if self.round_to < 1:
-            raise argument_error(f"round_to of group {self.name!r}", "at least 1", self.round_to)
+        check_type("name", self.name, str)
+        check_flag("is_input", self.is_input)
+        for field_name in ("n_units", "round_to", "min_units"):
+            name = f"{field_name} of group {self.name!r}"
+            maximum = self.n_units if field_name == "min_units" else None
+            count = check_count(name, getattr(self, field_name), minimum=1, maximum=maximum)
+            object.__setattr__(self, field_name, count)
 
     @cached_property
     def allowed(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.genomes.base import Genome, describe, freeze
+from ecomp_deap.genomes.base import Genome, describe, frozen_array
 
 __all__ = ["WeightGenome"]
 
@@ -44,11 +44,15 @@ class WeightGenome(Genome):
         """Replace the layers (in place); the arrays are shared where they are read-only."""
         frozen: dict[str, Layer] = {}
         n_in: int | None = None
+        if not isinstance(layers, Mapping):
+            raise argument_error("layers", "a mapping from names to (weight, bias)", layers)
         if not layers:
             raise argument_error("layers", "at least one layer", layers)
-        for name, (weight, bias) in layers.items():
-            weight = freeze(weight)
-            bias = None if bias is None else freeze(bias)
+        for name, layer in layers.items():
+            if not isinstance(layer, (tuple, list)) or len(layer) != 2:
+                raise argument_error(f"layer {name!r}", "a pair (weight, bias)", layer)
+            weight = frozen_array(f"weight of layer {name!r}", layer[0])
+            bias = None if layer[1] is None else frozen_array(f"bias of layer {name!r}", layer[1])
             if weight.ndim != 2 or 0 in weight.shape:
                 raise argument_error(
                     f"weight of layer {name!r}", "shape (n_out, n_in), none 0", weight.shape

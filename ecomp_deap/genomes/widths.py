@@ -23,6 +23,10 @@ def ranked(importance: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.argsort(values, kind="stable")[::-1] for values in importance]
 
 
+def _is_order(values: object) -> bool:
+    return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu"
+
+
 class WidthGenome(Genome):
     """One integer for each group.
 
@@ -45,7 +49,9 @@ class WidthGenome(Genome):
 
     def rebind(self, widths: Sequence[int]) -> None:
         """Replace the widths (in place)."""
-        if len(widths) == 0:
+        if isinstance(widths, (str, bytes)) or not isinstance(widths, (Sequence, np.ndarray)):
+            raise argument_error("widths", "a sequence of one number per group", widths)
+        if getattr(widths, "shape", None) == () or len(widths) == 0:
             raise argument_error("widths", "one number per group", widths)
         self._widths: tuple[int, ...] = tuple(
             check_count(f"widths[{i}]", width, minimum=1) for i, width in enumerate(widths)
@@ -62,6 +68,8 @@ class WidthGenome(Genome):
         Raises:
             ArgumentError: Another number of groups, or a group with fewer units.
         """
+        if not isinstance(ranking, Sequence) or not all(map(_is_order, ranking)):
+            raise argument_error("ranking", "one array of indices per group", ranking)
         sizes = tuple(len(order) for order in ranking)
         if len(sizes) != len(self._widths) or any(map(int.__gt__, self._widths, sizes)):
             raise argument_error("widths", f"at most {sizes}", self._widths)

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ecomp_deap.checks import check_path
 from ecomp_deap.errors import ArgumentError, DataError, argument_error
-from ecomp_deap.files import write_atomically
+from ecomp_deap.files import read_file, write_atomically
 from ecomp_deap.logbook.rows import Records, Row, logbook_to_rows, plain_value
 
-__all__ = ["export_logbook", "read_logbook"]
+__all__ = ["export_logbook", "guard", "parse_table", "read_logbook", "unguard"]
 
 ROW_FORMATS = ("csv", "json", "jsonl")
 FORMATS = (*ROW_FORMATS, "ecomp")
@@ -32,6 +33,11 @@ ECOMP_RESULTS = (
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+(e[+-][0-9]+)?|e[+-][0-9]+)", re.ASCII)
 
+# Text that spreadsheets take for a formula, and the sign that says that it is none.
+_FORMULA, _GUARD = "=+-@\t\r", "'"
+# Python writes and reads whole numbers of up to some thousand digits.
+_MOST_BITS = 2**13
+
 
 def export_logbook(
     logbook: Records,
@@ -46,7 +52,7 @@ def export_logbook(
 
     ``format`` is taken from the suffix if not given:
 
-    - ``csv``: the rows of `logbook_to_rows`, None as an empty field;
+    - ``csv``: the rows of `logbook_to_rows`, None as an empty field, text as `guard` has it;
     - ``json``: the same as an array of objects, ``jsonl``: one object a line, None as null;
     - ``ecomp``: the results file of the original EComp, an object with ``name``, ``configs``,
       ``results`` and ``best_test_acc``; the keyword arguments fill all but the results. ``loss``
@@ -61,7 +67,7 @@ def export_logbook(
             ``ecomp`` lacks a chapter or meets a Pareto fitness; or its keyword arguments come
             with another format.
     """
-    path = Path(path)
+    path = check_path("path", path)
     format = _format_of(path, format, FORMATS)
     rows = logbook_to_rows(logbook)
     _check_values(rows)
@@ -87,20 +93,47 @@ def read_logbook(path: str | os.PathLike[str], *, format: str | None = None) -> 
         ArgumentError: the format is unknown.
         DataError: the file is missing, damaged or holds something else.
     """
-    path = Path(path)
+    path = check_path("path", path)
     format = _format_of(path, format, ROW_FORMATS)
+    content = read_file(path)
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = content.decode("utf-8")
         if format == "csv":
             return _parse_csv(text)
         documents = _parse_json(text) if format == "json" else _parse_json_lines(text)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        _check_documents(documents)
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path}: expected a logbook as {format}, but {error}") from error
-    if not isinstance(documents, list) or not all(isinstance(row, dict) for row in documents):
-        raise DataError(f"{path}: expected a logbook as {format}, but it does not hold rows")
-    return documents
+    except RecursionError as error:
+        reason = "it is nested too deeply"
+        raise DataError(f"{path}: expected a logbook as {format}, but {reason}") from error
+    rows: list[Row] = documents
+    return rows
+
+
+def guard(text: str) -> str:
+    """Return a text as it stands in a CSV file: no spreadsheet takes it for a formula.
+
+    What begins with ``=``, ``+``, ``-``, ``@``, a tab, a carriage return or ``'`` is given a ``'``
+    in front, which `unguard` takes away.
+
+    >>> guard("=1+1"), guard("'=1"), guard("plain")
+    ("'=1+1", "''=1", 'plain')
+    """
+    return _GUARD + text if text[:1] and text[0] in _FORMULA + _GUARD else text
+
+
+def unguard(field: str) -> str:
+    """Return the text that `guard` was given.
+
+    >>> unguard("'=1+1"), unguard("''=1"), unguard("'plain'")
+    ('=1+1', "'=1", "'plain'")
+    """
+    return field[1:] if _is_guarded(field) else field
+
+
+def _is_guarded(field: str) -> bool:
+    return field[:1] == _GUARD and field[1:2] != "" and field[1] in _FORMULA + _GUARD
 
 
 def _format_of(path: Path, format: str | None, known: tuple[str, ...]) -> str:
@@ -118,19 +151,34 @@ def _check_values(rows: Sequence[Row]) -> None:
     for index, row in enumerate(rows):
         for column, value in row.items():
             where = f"logbook[{index}] {column}"
+            if not _is_unicode(column):
+                raise argument_error("logbook", "names that UTF-8 can write", column)
             if isinstance(value, float) and not math.isfinite(value):
                 raise argument_error(where, "a finite number or None", value)
             if not (value is None or isinstance(value, (bool, int, float, str))):
                 raise argument_error(where, "a number, text or None", value)
+            if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+                got = f"one of {value.bit_length()}"  # which Python refuses to print
+                raise ArgumentError(f"{where}: expected a number of {_MOST_BITS} bits, got {got}")
+            if isinstance(value, str) and not _is_unicode(value):
+                raise argument_error(where, "text that UTF-8 can write", value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no half of a surrogate pair."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _csv_text(rows: Sequence[Row]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     if rows:
-        writer.writerow(rows[0])
+        writer.writerow(map(guard, rows[0]))
     # `csv` writes None as an empty field, floats with `repr`, everything else with `str`.
-    writer.writerows(row.values() for row in rows)
+    writer.writerows(
+        [guard(value) if isinstance(value, str) else value for value in row.values()]
+        for row in rows
+    )
     text = buffer.getvalue()
     # CSV knows no types: text that looks like a number, say, would not come back as text.
     try:
@@ -145,16 +193,31 @@ def _csv_text(rows: Sequence[Row]) -> str:
 
 
 def _parse_csv(text: str) -> list[Row]:
-    header, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
-    if len(set(header)) != len(header):
-        raise ValueError("its header names a column twice")
-    for number, fields in enumerate(lines, start=1):
-        if len(fields) != len(header):
-            raise ValueError(f"row {number} has {len(fields)} fields for {len(header)} columns")
+    header, lines = parse_table(text)
     return [dict(zip(header, map(_parse_field, fields), strict=True)) for fields in lines]
 
 
+def parse_table(text: str) -> tuple[list[str], list[list[str]]]:
+    """Return the names of the columns of a CSV file, and the fields of each row.
+
+    Raises:
+        ValueError: Two columns have one name, or a row has more or fewer fields.
+        csv.Error: It is no CSV.
+    """
+    header, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
+    names = [unguard(name) for name in header]
+    if len(set(names)) != len(names):
+        raise ValueError("its header names a column twice")
+    lines = [fields for fields in lines if fields or not names]  # an empty line is no row
+    for number, fields in enumerate(lines, start=1):
+        if len(fields) != len(names):
+            raise ValueError(f"row {number} has {len(fields)} fields for {len(names)} columns")
+    return names, lines
+
+
 def _parse_field(field: str) -> Any:
+    if _is_guarded(field):
+        return unguard(field)
     if field == "":
         return None
     if field in ("True", "False"):
@@ -174,11 +237,32 @@ def _json_text(rows: Sequence[Row], *, lines: bool) -> str:
 
 
 def _parse_json(text: str) -> Any:
-    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    return json.loads(
+        text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_distinct
+    )
 
 
 def _parse_json_lines(text: str) -> list[Any]:
     return [_parse_json(line) for line in text.split("\n") if line.strip()]
+
+
+def _check_documents(documents: Any) -> None:
+    """Check that what JSON holds is rows, as `export_logbook` writes them."""
+    if not isinstance(documents, list) or not all(isinstance(row, dict) for row in documents):
+        raise ValueError("it does not hold rows")
+    for row in documents:
+        for name, value in row.items():
+            if isinstance(value, (list, dict)):
+                raise ValueError(f"it has something else than numbers and text under {name!r}")
+            if not _is_unicode(name) or (isinstance(value, str) and not _is_unicode(value)):
+                raise ValueError(f"it has text that is none under {name!r}")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("it has a name twice in one row")
+    return found
 
 
 def _finite(literal: str) -> float:
@@ -219,7 +303,7 @@ def _ecomp_text(
     }
     try:
         return json.dumps(document, allow_nan=False, indent=1) + "\n"
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise argument_error(
             "configs and best_test_accuracy", "values that JSON can carry", str(error)
         ) from error

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ecomp_deap.errors import argument_error
+from ecomp_deap.errors import ArgumentError, argument_error
 
 __all__ = ["Records", "Row", "logbook_to_rows", "plain_value"]
 
@@ -23,7 +23,8 @@ def logbook_to_rows(logbook: Records) -> list[Row]:
     None. numpy scalars become Python's, NaN and infinities are kept. Rows pass unchanged.
 
     Raises:
-        ArgumentError: two values of a record want the same column.
+        ArgumentError: two values of a record want the same column; a record is no mapping, is
+            nested without end, or has a number that is too large for a float.
 
     >>> from deap import tools
     >>> logbook = tools.Logbook()
@@ -31,6 +32,13 @@ def logbook_to_rows(logbook: Records) -> list[Row]:
     >>> logbook_to_rows(logbook)
     [{'gen': 0, 'nevals': 4, 'accuracy_mean': 0.5, 'fitness_max_0': 0.75, 'fitness_max_1': 3}]
     """
+    try:
+        return _rows(logbook)
+    except RecursionError as error:
+        raise ArgumentError("logbook: expected records that end, but one is nested") from error
+
+
+def _rows(logbook: Records) -> list[Row]:
     scalars: dict[str, list[str]] = {"gen": [], "nevals": []}
     chapters: dict[str, list[str]] = {}
     sequences: set[str] = set()
@@ -56,6 +64,9 @@ def logbook_to_rows(logbook: Records) -> list[Row]:
 
 def _with_chapters(logbook: Records) -> list[Row]:
     """Return the records with each chapter's entry under the chapter's name."""
+    for index, record in enumerate(logbook):
+        if not isinstance(record, Mapping):
+            raise argument_error(f"logbook[{index}]", "a record", type(record).__name__)
     records = [{str(name): value for name, value in record.items()} for record in logbook]
     merged = [dict(record) for record in records]
     for name, chapter in getattr(logbook, "chapters", {}).items():
@@ -105,4 +116,8 @@ def plain_value(value: Any) -> Any:
         return value
     if isinstance(value, numbers.Integral):
         return int(value)
-    return float(value) if isinstance(value, numbers.Real) else value
+    try:
+        return float(value) if isinstance(value, numbers.Real) else value
+    except OverflowError as error:
+        got = type(value).__name__  # which may have too many digits to show
+        raise argument_error("logbook", "numbers that a float can hold", got) from error

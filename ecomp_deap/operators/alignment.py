@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ecomp_deap.checks import check_callable
 from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Axis, MaskGenome, Structure
+from ecomp_deap.operators.arguments import check_masked
 
 __all__ = ["align_units"]
 
@@ -41,11 +43,17 @@ def align_units(
         activations: Tells what units of a child do on a batch that is the same for both.
 
     Raises:
-        ArgumentError: A tensor in which groups are mixed.
+        ArgumentError: Genomes of other groups, or that have not learnt; a tensor in which groups
+            are mixed.
 
     Source: Li et al. (2015), "Convergent Learning"; Uriot and Izzo (2020), "Safe Crossover of
     Neural Networks Through Neuron Alignment"; Ainsworth et al. (2023), "Git Re-Basin", section 3.1.
     """
+    for name, genome in (("reference", reference), ("individual", individual)):
+        check_masked(name, genome, structure)
+        if genome.arrays is None:
+            raise argument_error(name, "a genome with learnt arrays", genome)
+    check_callable("activations", activations, "a function of a genome")
     assert individual.arrays is not None
     masks, orders = [], []
     for group, theirs, own, wanted, found in zip(

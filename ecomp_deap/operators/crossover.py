@@ -7,10 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from ecomp_deap.checks import check_choice, check_count, check_number
 from ecomp_deap.defaults import LEARNT
 from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Group, MaskGenome, Structure, WeightGenome, WidthGenome, realign
 from ecomp_deap.operators.alignment import Activations, align_units
+from ecomp_deap.operators.arguments import (
+    check_arrays,
+    check_layers,
+    check_masked,
+    check_probability,
+    check_weighted,
+    check_widths,
+)
 from ecomp_deap.seeding import draw_generator
 
 __all__ = ["cxBlendWidths", "cxCutoff", "cxKPointUnits", "cxUniformUnits"]
@@ -37,11 +46,11 @@ def cxCutoff(
 
     Source: the original EComp.
     """
+    check_weighted("ind1", ind1)
+    check_weighted("ind2", ind2)
     if list(ind1.layers) != list(ind2.layers):
         raise argument_error("ind2", f"layers {list(ind1.layers)}", list(ind2.layers))
-    for name in layers or ():
-        if name not in ind1.layers:
-            raise argument_error("layers", f"names among {list(ind1.layers)}", name)
+    check_layers(layers, ind1.layers)
     child1: dict[str, tuple[Any, Any]] = {}
     child2: dict[str, tuple[Any, Any]] = {}
     for name, (weight1, bias1) in ind1.layers.items():
@@ -101,11 +110,14 @@ def cxUniformUnits(
         activations: See `align_units`; with ``"aligned"`` alone.
 
     Raises:
-        ArgumentError: Another ``learnt``, or ``"aligned"`` without activations.
+        ArgumentError: Mates of other groups; a probability outside 0…1, another ``learnt``, or
+            ``"aligned"`` without activations.
     """
+    indpb = check_probability("indpb", indpb)
+    crossing = _Crossing(structure, parent_arrays, learnt, activations)
+    crossing.check(ind1, ind2)
     rng = draw_generator()
     swaps = [rng.random(mask.size) < indpb for mask in ind1.masks]
-    crossing = _Crossing(structure, parent_arrays, learnt, activations)
     return crossing.swap(ind1, ind2, swaps, rng)
 
 
@@ -131,9 +143,13 @@ def cxKPointUnits(
         k: Number of cut points per group, at least 1; small groups have fewer.
         learnt: See `cxUniformUnits`.
         activations: See there.
+
+    Raises:
+        ArgumentError: A ``k`` below 1; or as `cxUniformUnits`.
     """
-    if k < 1:
-        raise argument_error("k", "at least 1", k)
+    k = check_count("k", k, minimum=1)
+    crossing = _Crossing(structure, parent_arrays, learnt, activations)
+    crossing.check(ind1, ind2)
     rng = draw_generator()
     swaps = []
     for mask in ind1.masks:
@@ -144,7 +160,6 @@ def cxKPointUnits(
         for cut in cuts:
             swap[cut:] ^= True
         swaps.append(swap)
-    crossing = _Crossing(structure, parent_arrays, learnt, activations)
     return crossing.swap(ind1, ind2, swaps, rng)
 
 
@@ -163,13 +178,14 @@ def cxBlendWidths(
         alpha: How far beyond the mates, at least 0.
 
     Raises:
-        ArgumentError: A negative alpha.
+        ArgumentError: Mates of other groups, or a negative alpha.
 
     Source: Eshelman and Schaffer (1993), "Real-Coded Genetic Algorithms and Interval-Schemata",
     as in `deap.tools.cxBlend`.
     """
-    if not alpha >= 0:
-        raise argument_error("alpha", "a number of at least 0", alpha)
+    check_widths("ind1", ind1, structure)
+    check_widths("ind2", ind2, structure)
+    alpha = check_number("alpha", alpha, minimum=0.0)
     rng = draw_generator()
     widths1, widths2 = [], []
     for group, a, b in zip(structure.groups, ind1.widths, ind2.widths, strict=True):
@@ -191,10 +207,17 @@ class _Crossing:
     activations: Activations | None
 
     def __post_init__(self) -> None:
-        if self.learnt not in LEARNT:
-            raise argument_error("learnt", f"one of {LEARNT}", self.learnt)
-        if self.learnt == "aligned" and self.activations is None:
+        check_arrays("parent_arrays", self.parent_arrays)
+        check_choice("learnt", self.learnt, LEARNT)
+        if self.activations is None and self.learnt == "aligned":
             raise argument_error("activations", "a function to go with learnt='aligned'", None)
+        if self.activations is not None and not callable(self.activations):
+            raise argument_error("activations", "a function, or None", self.activations)
+
+    def check(self, ind1: MaskGenome, ind2: MaskGenome) -> None:
+        """Check that the mates are of the structure's groups."""
+        check_masked("ind1", ind1, self.structure)
+        check_masked("ind2", ind2, self.structure)
 
     def swap(
         self,

@@ -1,15 +1,19 @@
 """Initialisation: the first population, by pruning the parent."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from ecomp_deap.checks import check_count, check_number, check_type
 from ecomp_deap.defaults import HIGHEST_RATE
-from ecomp_deap.errors import argument_error
+from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.genomes import Structure, WeightGenome, WidthGenome, ranked
+from ecomp_deap.operators.arguments import check_arrays, check_importance
 
 __all__ = [
     "LOWEST_RATE",
+    "check_rate",
     "initial_rates",
     "prune_masks",
     "pruned_weight_genome",
@@ -44,11 +48,26 @@ def initial_rates(n: int, between: tuple[float, float] | None = None) -> list[fl
         n: Number of rates.
         between: The range, by default that of `rate_range`.
 
+    Raises:
+        ArgumentError: A negative number, or a range that does not lie within 0…1.
+
     >>> [round(rate, 3) for rate in initial_rates(7)]
     [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
     """
-    low, high = rate_range() if between is None else between
+    n = check_count("n", n, minimum=0)
+    low, high = rate_range() if between is None else _check_range(between)
     return [low + i * (high - low) / n for i in range(n)]
+
+
+def _check_range(between: Any) -> tuple[float, float]:
+    expected = "two numbers from 0 to 1, the lower one first"
+    try:
+        low, high = (check_number("between", rate, minimum=0.0, maximum=1.0) for rate in between)
+    except (TypeError, ValueError):
+        raise argument_error("between", expected, between) from None
+    if low > high:
+        raise argument_error("between", expected, between)
+    return low, high
 
 
 def prune_masks(
@@ -62,7 +81,11 @@ def prune_masks(
         structure: The parent's groups.
         importance: One array of shape ``(n_units,)`` per group, more is more important.
         rate: Fraction of units to remove, 0 ≤ rate < 1.
+
+    Raises:
+        ArgumentError: A rate out of range, or an importance of other groups.
     """
+    check_importance(importance, structure)
     genome = WidthGenome(pruned_widths(structure, rate)).unfold(ranked(importance))
     return list(genome.masks)
 
@@ -73,16 +96,36 @@ def pruned_widths(structure: Structure, rate: float) -> tuple[int, ...]:
     Args:
         structure: The parent's groups.
         rate: Fraction of units to remove, 0 ≤ rate < 1.
+
+    Raises:
+        ArgumentError: A rate out of range.
     """
-    if not 0 <= rate < 1:
-        raise argument_error("rate", "a number in [0, 1)", rate)
+    check_type("structure", structure, Structure)
+    rate = check_rate(rate)
     return tuple(g.nearest(g.n_units - int(rate * g.n_units)) for g in structure.groups)
+
+
+def check_rate(rate: Any) -> float:
+    """Return a pruning rate as a float.
+
+    Raises:
+        ArgumentError: It is no number in [0, 1).
+    """
+    try:
+        number = check_number("rate", rate, minimum=0.0, maximum=1.0)
+    except ArgumentError:
+        number = 1.0
+    if number == 1.0:
+        raise argument_error("rate", "a number in [0, 1)", rate)
+    return number
 
 
 def random_masks(
     structure: Structure, rate: float, generator: np.random.Generator
 ) -> list[np.ndarray]:
     """Return masks without int(rate × units) units of each group, drawn at random."""
+    check_type("structure", structure, Structure)
+    check_type("generator", generator, np.random.Generator)
     importance = [generator.permutation(group.n_units) for group in structure.groups]
     return prune_masks(structure, importance, rate)
 
@@ -95,6 +138,10 @@ def pruned_weight_genome(
     arrays: Mapping[str, np.ndarray],
 ) -> WeightGenome:
     """Return a genome of ``cls`` with the parent's weights, cut to the units that masks keep."""
+    if not isinstance(cls, type) or not issubclass(cls, WeightGenome):
+        raise argument_error("cls", "a class of WeightGenome", cls)
+    check_type("structure", structure, Structure)
+    check_arrays("arrays", arrays)
     cut = structure.slice(arrays, [np.flatnonzero(mask) for mask in masks])
     names = [name.removesuffix(".weight") for name in cut if name.endswith(".weight")]
     return cls({name: (cut[f"{name}.weight"], cut.get(f"{name}.bias")) for name in names})

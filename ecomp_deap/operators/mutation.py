@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ecomp_deap.errors import argument_error
+from ecomp_deap.checks import check_number, check_sequence, check_type
+from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.genomes import (
     Group,
     MaskGenome,
@@ -16,6 +17,15 @@ from ecomp_deap.genomes import (
     WidthGenome,
     making_dim,
     realign,
+)
+from ecomp_deap.operators.arguments import (
+    check_arrays,
+    check_importance,
+    check_layers,
+    check_masked,
+    check_probability,
+    check_weighted,
+    check_widths,
 )
 from ecomp_deap.seeding import draw_generator
 
@@ -41,15 +51,29 @@ def mutOneOf(
         probabilities: How often each is drawn, in proportion.
 
     Raises:
-        ArgumentError: Not as many of one as of the other, a probability below 0, or none above.
+        ArgumentError: No functions, not as many of one as of the other, a probability below 0, or
+            none above.
     """
-    sound = all(0 <= probability < math.inf for probability in probabilities)
-    if len(operators) != len(probabilities) or not sound or not any(probabilities):
+    for operator in check_sequence("operators", operators, "mutations"):
+        if not callable(operator):
+            raise argument_error("operators", "functions of an individual", operator)
+    if not _are_odds(probabilities, len(operators)):
         expected = f"{len(operators)} finite numbers of at least 0, not all 0"
         raise argument_error("probabilities", expected, probabilities)
     operator = random.choices(operators, probabilities)[0]
     operator(individual)
     return (individual,)
+
+
+def _are_odds(values: Any, n: int) -> bool:
+    """Whether values are n numbers that `random.choices` can draw by."""
+    if not isinstance(values, (Sequence, np.ndarray)) or len(values) != n:
+        return False
+    try:
+        numbers = [check_number("probabilities", value, minimum=0.0) for value in values]
+    except ArgumentError:
+        return False
+    return 0 < sum(numbers) < math.inf
 
 
 def mutScaleWeights(
@@ -68,15 +92,18 @@ def mutScaleWeights(
         layers: Layers to mutate, by default all.
 
     Raises:
-        ArgumentError: ``low`` above ``high``, or a layer the individual does not have.
+        ArgumentError: ``low`` above ``high``, one that is not finite, or a layer the individual
+            does not have.
 
     Source: the original EComp.
     """
+    check_weighted("individual", individual)
+    low, high = check_number("low", low), check_number("high", high)
     if not low <= high:
         raise argument_error("low and high", "low at most high", (low, high))
-    for name in layers or ():
-        if name not in individual.layers:
-            raise argument_error("layers", f"names among {list(individual.layers)}", name)
+    if high - low == math.inf:
+        raise argument_error("low and high", "a finite number between them", (low, high))
+    check_layers(layers, individual.layers)
     rng = draw_generator()
     mutated = {}
     for name, (weight, bias) in individual.layers.items():
@@ -106,8 +133,9 @@ def mutNoise(
     Raises:
         ArgumentError: A negative scale.
     """
-    if not scale >= 0:
-        raise argument_error("scale", "a number of at least 0", scale)
+    check_type("individual", individual, MaskGenome)
+    check_type("structure", structure, Structure)
+    scale = check_number("scale", scale, minimum=0.0)
     rng = draw_generator()
     if individual.arrays is None:
         return (individual,)
@@ -151,11 +179,20 @@ def mutFlipUnits(
         indpb: Probability of a flip, for each unit.
         importance: One array of shape ``(n_units,)`` per group, more is more important; by default
             all units are alike.
+
+    Raises:
+        ArgumentError: An individual or an importance of other groups, or a probability outside
+            0…1.
     """
+    check_masked("individual", individual, structure)
+    check_arrays("parent_arrays", parent_arrays)
+    indpb = check_probability("indpb", indpb)
+    if importance is not None:
+        check_importance(importance, structure)
     rng = draw_generator()
     masks = []
     for i, (group, mask) in enumerate(zip(structure.groups, individual.masks, strict=True)):
-        probability = np.full(mask.size, float(indpb))
+        probability = np.full(mask.size, indpb)
         if importance is not None:
             lean = min(indpb, 1 - indpb)
             probability[mask] -= lean * tilt(importance[i][mask])
@@ -235,10 +272,12 @@ def mutStepWidths(
         scale: Size of the steps, above 0.
 
     Raises:
-        ArgumentError: A scale that is not positive.
+        ArgumentError: An individual of other groups, a probability outside 0…1, or a scale that
+            is not positive.
     """
-    if not scale > 0:
-        raise argument_error("scale", "a number greater than 0", scale)
+    check_widths("individual", individual, structure)
+    indpb = check_probability("indpb", indpb)
+    scale = check_number("scale", scale, above=0.0)
     rng = draw_generator()
     widths = []
     for group, width in zip(structure.groups, individual.widths, strict=True):

@@ -12,7 +12,9 @@ from typing import Any
 import moocore
 import numpy as np
 
+from ecomp_deap.checks import check_count
 from ecomp_deap.errors import ArgumentError, argument_error
+from ecomp_deap.operators.arguments import wvalues_of
 
 __all__ = ["selNSGA2"]
 
@@ -40,11 +42,10 @@ def selNSGA2(individuals: Sequence[Any], k: int) -> list[Any]:
 
     Source: Deb et al. (2002), section III.
     """
-    if k < 0:
-        raise argument_error("k", "at least 0", k)
-    if k == 0 or len(individuals) == 0:
+    k = check_count("k", k, minimum=0)
+    wvalues = wvalues_of(individuals)
+    if k == 0 or not wvalues:
         return []
-    wvalues = [individual.fitness.wvalues for individual in individuals]
     weights = np.asarray(individuals[0].fitness.weights, dtype=float)
     array = _as_array(wvalues, len(weights))
     # As DEAP does, individuals of equal values stand side by side where the first of them would.

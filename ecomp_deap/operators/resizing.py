@@ -1,12 +1,21 @@
 """Resizing: mutation by whole groups, which grow, shrink, and give each other their parameters."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 
 import numpy as np
 
+from ecomp_deap.checks import check_callable, check_number
 from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Group, MaskGenome, Structure, WidthGenome
+from ecomp_deap.operators.arguments import (
+    check_arrays,
+    check_importance,
+    check_masked,
+    check_widths,
+)
 from ecomp_deap.operators.mutation import rebind_masks, tilt
 from ecomp_deap.seeding import draw_generator
 
@@ -40,9 +49,11 @@ def mutResizeGroup(
         fraction: How much a group grows at most, above 0.
 
     Raises:
-        ArgumentError: A fraction that is not positive.
+        ArgumentError: An individual or an importance of other groups, or a fraction that is not
+            positive.
     """
-    _check_fraction(fraction)
+    _check_masked(individual, structure, parent_arrays, importance)
+    fraction = check_number("fraction", fraction, above=0.0)
     rng = draw_generator()
     widths = list(individual.widths)
     free = [i for i, group in enumerate(structure.groups) if not group.is_fixed]
@@ -83,6 +94,8 @@ def mutMoveBudget(
     Raises:
         ArgumentError: A fraction or tolerance that is not positive.
     """
+    _check_masked(individual, structure, parent_arrays, importance)
+    fraction, tolerance = _check_move(cost, fraction, tolerance)
     rng = draw_generator()
     widths = _moved(structure, individual.widths, cost, fraction, tolerance, rng)
     _fit(individual, widths, structure, parent_arrays, importance, rng)
@@ -114,14 +127,31 @@ def mutMoveWidths(
     Raises:
         ArgumentError: A fraction or tolerance that is not positive.
     """
+    check_widths("individual", individual, structure)
+    fraction, tolerance = _check_move(cost, fraction, tolerance)
     rng = draw_generator()
     individual.rebind(_moved(structure, individual.widths, cost, fraction, tolerance, rng))
     return (individual,)
 
 
-def _check_fraction(fraction: float) -> None:
-    if not fraction > 0:
-        raise argument_error("fraction", "a number greater than 0", fraction)
+def _check_masked(
+    individual: MaskGenome,
+    structure: Structure,
+    parent_arrays: Mapping[str, np.ndarray],
+    importance: Sequence[np.ndarray] | None,
+) -> None:
+    check_masked("individual", individual, structure)
+    check_arrays("parent_arrays", parent_arrays)
+    if importance is not None:
+        check_importance(importance, structure)
+
+
+def _check_move(cost: Cost, fraction: float, tolerance: float) -> tuple[float, float]:
+    check_callable("cost", cost, "a function of widths")
+    return (
+        check_number("fraction", fraction, above=0.0),
+        check_number("tolerance", tolerance, above=0.0),
+    )
 
 
 def _resized(
@@ -143,10 +173,9 @@ def _moved(
     rng: np.random.Generator,
 ) -> list[int]:
     """Return other widths of about the same cost, see `mutMoveWidths`."""
-    _check_fraction(fraction)
-    if not tolerance > 0:
-        raise argument_error("tolerance", "a number greater than 0", tolerance)
     groups, budget = structure.groups, cost(widths)
+    if not isinstance(budget, Real) or not math.isfinite(budget):
+        raise argument_error("cost", "a function that returns a finite number", budget)
     givers = [i for i, group in enumerate(groups) if widths[i] > group.allowed[0]]
     takers = [i for i, group in enumerate(groups) if widths[i] < group.n_units]
     pairs = [(giver, taker) for giver in givers for taker in takers if giver != taker]

@@ -7,8 +7,10 @@ from typing import Any
 
 from deap import tools
 
+from ecomp_deap.checks import check_callable, check_choice, check_count, check_number
 from ecomp_deap.defaults import PARETO_SELECTIONS, WEIGHTED_SELECTIONS
 from ecomp_deap.errors import SelectionError, argument_error
+from ecomp_deap.operators.arguments import wvalues_of
 from ecomp_deap.operators.nsga2 import selNSGA2
 
 __all__ = ["bare", "check_pairing", "make_selection", "selSoftmaxRoulette"]
@@ -28,19 +30,29 @@ def selSoftmaxRoulette(
         temperature: Above 0; the higher, the weaker the selection.
 
     Raises:
-        ArgumentError: No individuals, or a temperature that is not positive.
+        ArgumentError: No individuals, one without a sound fitness, a negative k, or a temperature
+            that is not positive.
 
     Source: the original EComp.
     """
-    if not individuals:
+    wvalues = wvalues_of(individuals)
+    if not wvalues:
         raise argument_error("individuals", "at least one", individuals)
-    if not temperature > 0:
-        raise argument_error("temperature", "a number greater than 0", temperature)
+    k = check_count("k", k, minimum=0)
+    temperature = check_number("temperature", temperature, above=0.0)
     ranks = [_rank(individual) for individual in individuals]
     lowest = min(ranks)
-    eligible = [i for i, rank in zip(individuals, ranks, strict=True) if rank == lowest]
-    values = [individual.fitness.wvalues[0] for individual in eligible]
+    chosen = [i for i, rank in enumerate(ranks) if rank == lowest]
+    eligible = [individuals[i] for i in chosen]
+    for i in chosen:
+        # −Inf is never selected; NaN and Inf have no place in an order of likelihoods.
+        if len(wvalues[i]) == 0 or not wvalues[i][0] < math.inf:
+            expected = "a value that is neither NaN nor Inf"
+            raise argument_error(f"individuals[{i}].fitness.wvalues", expected, wvalues[i])
+    values = [wvalues[i][0] for i in chosen]
     largest = max(values)
+    if largest == -math.inf:
+        raise argument_error("individuals", "one with a finite fitness", largest)
     # The difference first: dividing a huge fitness by a small temperature would overflow.
     weights = [math.exp((value - largest) / temperature) for value in values]
     return random.choices(eligible, weights=weights, k=k)
@@ -60,6 +72,7 @@ def make_selection(name: str, n_objectives: int) -> tuple[Callable[..., list[Any
     Raises:
         ArgumentError: An unknown name.
     """
+    check_choice("selection", name, PARETO_SELECTIONS + WEIGHTED_SELECTIONS)
     if name == "roulette":
         return selSoftmaxRoulette, {}
     if name == "tournament":
@@ -68,12 +81,9 @@ def make_selection(name: str, n_objectives: int) -> tuple[Callable[..., list[Any
         return selNSGA2, {}
     if name == "spea2":
         return tools.selSPEA2, {}
-    if name == "nsga3":
-        divisions = 12 if n_objectives <= 3 else 4
-        points = tools.uniform_reference_points(n_objectives, p=divisions)
-        return tools.selNSGA3, {"ref_points": points}
-    known = WEIGHTED_SELECTIONS + PARETO_SELECTIONS
-    raise argument_error("selection", f"one of {known}", name)
+    divisions = 12 if n_objectives <= 3 else 4
+    points = tools.uniform_reference_points(n_objectives, p=divisions)
+    return tools.selNSGA3, {"ref_points": points}
 
 
 # What DEAP's selections need: those that compare by `<` see only the first of several objectives
@@ -110,16 +120,18 @@ def check_pairing(function: Callable[..., Any], n_values: int) -> None:
 
     Raises:
         SelectionError: Naming what goes with what.
+        ArgumentError: No function.
     """
-    function = bare(function)
+    function = bare(check_callable("function", function, "a selection"))
+    n_values = check_count("n_values", n_values, minimum=1)
     name = getattr(function, "__name__", str(function))
-    if n_values > 1 and function in _NEEDS_ONE_VALUE:
+    if n_values > 1 and any(function is one for one in _NEEDS_ONE_VALUE):
         raise SelectionError(
             f"{name} compares several objectives lexicographically, so only the first would count: "
             "with objectives use selection 'nsga2', 'nsga3' or 'spea2', or give loss_weights "
             "for one weighted value"
         )
-    if n_values == 1 and function in _NEEDS_OBJECTIVES:
+    if n_values == 1 and any(function is one for one in _NEEDS_OBJECTIVES):
         raise SelectionError(
             f"{name} ranks by several objectives, but loss_weights make one value: with "
             "loss_weights use selection 'roulette' or 'tournament', or give objectives instead"

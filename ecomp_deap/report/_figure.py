@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import (
     FuncFormatter,
     LogLocator,
@@ -31,6 +32,11 @@ INK, MUTED, FAINT = "#222222", "#767676", "#E4E4E4"
 DPI = 150
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 13, 11, 10
 
+_LONGEST_TEXT = 500
+_HIGHEST_COUNT = 1e18
+# Beyond it matplotlib's own sums overflow.
+_HIGHEST = 1e100
+
 # Quantities that are fractions of one, and so read best as per cent.
 FRACTIONS = ("accuracy", "relative_width")
 
@@ -49,9 +55,22 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
         raise argument_error("path", "a file name that ends in .png", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
+    for text in figure.findobj(Text):
+        text.set_text(plain(text.get_text()))
+        text.set_parse_math(False)  # names are no TeX, whatever they hold
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     write_atomically(path, buffer.getvalue())
     return path
+
+
+def plain(text: str) -> str:
+    """Return a text that can be drawn: not endless, and with what is no letter as a sign for it.
+
+    >>> plain("half a letter: \ud800")
+    'half a letter: �'
+    """
+    short = text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+    return "".join("�" if "\ud800" <= letter <= "\udfff" else letter for letter in short)
 
 
 def dress(axes: Axes, *, title: str | None = None) -> None:
@@ -108,9 +127,16 @@ def percent_formatter() -> FuncFormatter:
 
 
 def set_log_count_axis(axes: Axes, counts: Sequence[float]) -> None:
-    """Make the x axis logarithmic over ``counts`` with few, plain, evenly readable labels."""
-    axes.set_xscale("log")
+    """Make the x axis logarithmic over ``counts`` with few, plain, evenly readable labels.
+
+    Raises:
+        ArgumentError: A count is 0 or less, or no number that a network could have.
+    """
     low, high = min(counts), max(counts)
+    if not 0 < low <= high <= _HIGHEST_COUNT:
+        outside = low if not low > 0 else high
+        raise argument_error("param_count", "counts greater than 0, up to 10^18", float(outside))
+    axes.set_xscale("log")
     decades = math.log10(high / low)
     margin = 10 ** max(0.06 * decades, 0.02)
     axes.set_xlim(low / margin, high * margin)
@@ -153,13 +179,23 @@ def column(rows: Iterable[Mapping[str, Any]], name: str, argument: str) -> np.nd
             values.append(math.nan if value is None else float(value))
         except (TypeError, ValueError):
             raise argument_error(f"{argument}[{index}] {name}", "a number", value) from None
+        except OverflowError:
+            got = "one with too many digits"
+            raise argument_error(f"{argument}[{index}] {name}", "a number", got) from None
+        if _HIGHEST < abs(values[-1]) < math.inf:
+            expected = f"a number of at most {_HIGHEST:g}"
+            raise argument_error(f"{argument}[{index}] {name}", expected, values[-1])
     return np.array(values, dtype=np.float64)
 
 
 def generations(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Return the generation of each row, shape ``(n_rows,)``: its ``gen``, or else its index."""
     if all("gen" in row for row in rows):
-        return column(rows, "gen", "rows")
+        found = column(rows, "gen", "rows")
+        if not np.isfinite(found).all():
+            index = int(np.flatnonzero(~np.isfinite(found))[0])
+            raise argument_error(f"rows[{index}] gen", "a finite number", rows[index]["gen"])
+        return found
     return np.arange(len(rows), dtype=np.float64)
 
 

@@ -68,7 +68,7 @@ def plot_boxes(
             frameon=False,
             fontsize=fig.TICK_SIZE,
         )
-    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_xticks(range(len(groups)), [fig.plain(name) for name in groups], parse_math=False)
     axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.tick_params(axis="x", length=0)
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))

@@ -1,8 +1,12 @@
 """The pictures of a finished run, drawn from its files alone."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ecomp_deap.checks import check_path
+from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.logbook import read_logbook
 from ecomp_deap.report.attainment import plot_attainment
 from ecomp_deap.report.plots import write_plots
@@ -23,17 +27,16 @@ def plot_run(directory: str | Path) -> list[Path]:
     Raises:
         DataError: A file is missing or damaged.
     """
-    run = RunDirectory(Path(directory))
+    run = RunDirectory(check_path("directory", directory))
     summary = run.summary()
-    folder = run.path / "plots"
-    folder.mkdir(exist_ok=True)
-    return write_plots(
-        folder,
-        front=run.front(),
-        parent=summary["parent"],
-        rows=read_logbook(run.path / "logbook.csv"),
-        picks={word: summary["picks"].get(word) for word in _MARKED},
-    )
+    with _drawing(run):
+        return write_plots(
+            run.path / "plots",
+            front=run.front(),
+            parent=summary["parent"],
+            rows=read_logbook(run.path / "logbook.csv"),
+            picks={word: summary["picks"].get(word) for word in _MARKED},
+        )
 
 
 def plot_baselines(directory: str | Path) -> Path:
@@ -45,10 +48,25 @@ def plot_baselines(directory: str | Path) -> Path:
     Raises:
         DataError: A file is missing or damaged.
     """
-    run = RunDirectory(Path(directory))
+    run = RunDirectory(check_path("directory", directory))
     parent = run.summary()["parent"]
+    source = run.path / "baselines.csv"
     fronts: dict[str, list[list[dict[str, Any]]]] = {}
-    for row in read_front(run.path / "baselines.csv"):
+    for row in read_front(source):
+        if "method" not in row:
+            raise DataError(f"{source}: expected a front of each method, but it has no 'method'")
         fronts.setdefault(row["method"], [[]])[0].append(row)
-    path = run.path / "plots" / "baselines.png"
-    return plot_attainment(fronts, parent, path, title="The same budget for each method")
+    with _drawing(run):
+        path = run.path / "plots" / "baselines.png"
+        return plot_attainment(fronts, parent, path, title="The same budget for each method")
+
+
+@contextmanager
+def _drawing(run: RunDirectory) -> Iterator[None]:
+    """Give errors the name of the run, whose files hold what cannot be drawn."""
+    try:
+        yield
+    except ArgumentError as error:
+        raise DataError(f"{run.path}: its files hold what cannot be drawn: {error}") from error
+    except OSError as error:
+        raise DataError(f"{run.path / 'plots'}: cannot be written ({error.strerror})") from error

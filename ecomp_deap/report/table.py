@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ecomp_deap.checks import check_path
+from ecomp_deap.errors import DataError
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["run_table"]
@@ -29,8 +31,12 @@ def run_table(directory: str | Path) -> str:
     Raises:
         DataError: A file is missing or damaged.
     """
-    run = RunDirectory(Path(directory))
-    return _table(str(directory), run.summary(), run.front())
+    run = RunDirectory(check_path("directory", directory))
+    summary, front = run.summary(), run.front()
+    try:
+        return _table(str(directory), summary, front)
+    except KeyError as error:
+        raise DataError(f"{run.path / 'summary.json'}: the summary lacks {error}") from error
 
 
 def _table(directory: str, summary: Mapping[str, Any], front: Sequence[Row]) -> str:

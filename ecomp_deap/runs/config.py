@@ -3,6 +3,7 @@
 Nothing here imports more than the standard library, so that help and errors come at once.
 """
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -22,6 +23,7 @@ from ecomp_deap.defaults import (
     variation_rates,
 )
 from ecomp_deap.errors import ArgumentError, DataError, argument_error
+from ecomp_deap.files import read_file
 from ecomp_deap.recipe import FINALISE_RECIPE, SEARCH_RECIPE, Recipe, check_finalising
 from ecomp_deap.runs.options import DEFAULT_OBJECTIVES, OPTIONS, PRESETS, unknown_name_error
 
@@ -31,6 +33,10 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 __all__ = ["RunConfig", "load_toml"]
+
+# All options take some thousand.
+_TOML_BYTES = 2**16
+_MOST_KEY_PARTS = 32
 
 
 @dataclass(frozen=True)
@@ -246,13 +252,16 @@ def load_toml(path: str | Path) -> dict[str, Any]:
     do on the command line.
 
     Raises:
-        DataError: the file cannot be read, or is no TOML.
+        DataError: the file cannot be read, is no TOML, or has more than 64 KiB.
         ArgumentError: an option is unknown or given twice, or its value is not of its kind.
     """
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the configuration: {error.strerror}") from error
+        text = read_file(Path(path), at_most=_TOML_BYTES)
+    except DataError as error:
+        reason = str(error).removeprefix(f"{Path(path)}: ")
+        raise DataError(f"{path}: cannot read the configuration: {reason}") from error
+    try:
+        content = _parse_toml(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a TOML file: {error}") from error
     layer: dict[str, Any] = {}
@@ -262,6 +271,17 @@ def load_toml(path: str | Path) -> dict[str, Any]:
             raise ArgumentError(f"{path}: {name} is given twice, with '-' and with '_'")
         layer |= _check_layer({name: value}, where=f"{path}: ")
     return layer
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    """Return what TOML holds; tomllib's time grows with the square of a key's parts, a.b.c…"""
+    for line in re.sub("\"[^\"\n]*\"|'[^'\n]*'", "q", text).split("\n"):
+        n_parts = 0
+        for part in line.split("."):
+            n_parts = n_parts + 1 if part.strip().replace("-", "_").isidentifier() else 0
+            if n_parts > _MOST_KEY_PARTS:
+                raise ValueError(f"a key has more than {_MOST_KEY_PARTS} parts")
+    return tomllib.loads(text)
 
 
 def _check_layer(layer: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:

@@ -3,52 +3,132 @@
 import csv
 import io
 import json
+import math
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deap import tools
 
-from ecomp_deap.errors import ArgumentError, DataError
-from ecomp_deap.files import write_atomically
+from ecomp_deap.errors import DataError, argument_error
+from ecomp_deap.files import parse_json, read_file, write_atomically
 from ecomp_deap.logbook import export_logbook
+from ecomp_deap.logbook.files import guard, parse_table, unguard
 from ecomp_deap.runs.config import RunConfig
 
 __all__ = ["RunDirectory", "read_front"]
 
 # Columns of front.csv that are no floats.
 _TEXT, _WHOLE = ("id", "widths", "method"), ("param_count", "mac_count", "size_bytes")
+_COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
+_HIGHEST_COUNT = 10**18
+# What a child's files are named by; nothing that could lead out of the folder.
+_ID = re.compile(r"[A-Za-z0-9_-]*")
 
 
 def read_front(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a ``front.csv``: numbers as numbers, ids and widths as text.
 
-    An empty field is None.
+    An empty field is None. All numbers are finite, and counts at least 0.
 
     Raises:
         DataError: The file is missing or holds something else.
     """
+    content = read_file(path)
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-        if reader.fieldnames is None:
+        names, lines = parse_table(content.decode("utf-8"))
+        if not names:
             raise ValueError("it is empty")
-        return [{name: _value(name, text) for name, text in row.items()} for row in rows]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, csv.Error) as error:
+        return [
+            {name: _value(name, field) for name, field in zip(names, fields, strict=True)}
+            for fields in lines
+        ]
+    except (ValueError, csv.Error) as error:
         raise DataError(f"{path}: expected a front, but {error}") from error
 
 
-def _value(name: str, text: str | None) -> Any:
-    if text is None:
-        raise ValueError(f"a row lacks {name!r}")
+def _value(name: str, field: str) -> Any:
     if name in _TEXT:
-        return text
-    if not text:
+        return unguard(field)
+    if not field:
         return None
-    return int(text) if name in _WHOLE else float(text)
+    if name in _WHOLE:
+        if not _COUNT.fullmatch(field):
+            raise ValueError(f"{name!r} is {_shown(field)}, expected a count")
+        return int(field)
+    if not _NUMBER.fullmatch(field) or not math.isfinite(float(field)):
+        raise ValueError(f"{name!r} is {_shown(field)}, expected a finite number")
+    return float(field)
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message, or its kind where it may be too long or too deep for one."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 40 else f"{value[:39]!r}…"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length()} bits"
+    sound = value is None or isinstance(value, (bool, int, float))
+    return repr(value) if sound else f"a {type(value).__name__}"
+
+
+def _check_summary(summary: Any) -> dict[str, Any]:
+    """Return a run's summary; what is read of it, and is there, has the type that it should have.
+
+    Raises:
+        ValueError: It has another, with its name.
+        KeyError: Parent, best child or picks are missing.
+    """
+    summary = dict(_mapping("a summary", summary))
+    if "picks" not in summary:
+        summary["picks"] = {"best": _mapping("best", summary["best"])["id"]}
+    for name in ("parent", "best"):
+        for column, value in _mapping(name, summary[name]).items():
+            _check_entry(f"{name}.{column}", column, value)
+    for word, identifier in _mapping("picks", summary["picks"]).items():
+        if identifier is not None and not isinstance(identifier, str):
+            raise ValueError(f"'picks.{word}' is {_shown(identifier)}, expected an id or null")
+    for name in ("seconds", "training_samples"):
+        for part, value in _mapping(name, summary.get(name, {})).items():
+            if not _is_number(value) or value < 0:
+                raise ValueError(f"'{name}.{part}' is {_shown(value)}, expected a number")
+    for name in ("evaluations",):
+        if name in summary and not _is_count(summary[name]):
+            raise ValueError(f"{name!r} is {_shown(summary[name])}, expected a count")
+    return summary
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name!r} is {_shown(value)}, expected an object")
+    return value
+
+
+def _check_entry(where: str, column: str, value: Any) -> None:
+    """Check a value as it stands in a row of a front, there as text."""
+    kinds = {
+        **dict.fromkeys(_TEXT, ("text", isinstance(value, str))),
+        **dict.fromkeys(_WHOLE, ("a count", _is_count(value))),
+    }
+    expected, sound = kinds.get(column, ("a finite number", _is_number(value)))
+    if value is not None and not sound:
+        raise ValueError(f"{where!r} is {_shown(value)}, expected {expected}")
+
+
+def _is_count(value: Any) -> bool:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and 0 <= value <= _HIGHEST_COUNT
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # of a whole number
+        return False
 
 
 class RunDirectory:
@@ -89,7 +169,7 @@ class RunDirectory:
         Raises:
             DataError: It holds no front.
         """
-        if not (path / "front.csv").is_file():
+        if not os.path.isfile(path / "front.csv"):  # unlike Path's own, False for every name
             raise DataError(f"{path}: expected the folder of a finished run, with front.csv")
         return cls(path)
 
@@ -109,15 +189,20 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     def child(self, identifier: str) -> Path:
-        """Where a child's tensors lie; its manifest is beside them."""
-        return self.path / "children" / f"{identifier}.safetensors"
+        """Where a child's tensors lie; its manifest is beside them.
+
+        Raises:
+            DataError: The id has other characters than letters, digits, ``_`` and ``-``.
+        """
+        return self.path / "children" / f"{_safe(self.path, identifier)}.safetensors"
 
     def export(self, identifier: str, ending: str) -> Path:
         """Where a child lies that was exported from here; makes the folder.
 
         Raises:
-            DataError: The folder cannot be made.
+            DataError: The folder cannot be made, or as for `child`.
         """
+        _safe(self.path, identifier)
         folder = self.path / "exports"
         try:
             folder.mkdir(exist_ok=True)
@@ -126,8 +211,16 @@ class RunDirectory:
         return folder / f"{identifier}.{ending}"
 
     def front(self) -> list[dict[str, Any]]:
-        """Return the rows of ``front.csv``, see `read_front`."""
-        return read_front(self.path / "front.csv")
+        """Return the rows of ``front.csv``, see `read_front`.
+
+        Raises:
+            DataError: As there, or its rows have no ids.
+        """
+        path = self.path / "front.csv"
+        rows = read_front(path)
+        if rows and "id" not in rows[0]:
+            raise DataError(f"{path}: expected a front, but it has no column 'id'")
+        return rows
 
     def summary(self) -> dict[str, Any]:
         """Return the content of ``summary.json``: ``parent``, ``best``, ``picks`` and more.
@@ -138,17 +231,13 @@ class RunDirectory:
             DataError: The file is missing or damaged.
         """
         path = self.path / "summary.json"
+        summary = _read_json(path, "a run's summary")
         try:
-            summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if "picks" not in summary:
-                summary["picks"] = {"best": summary["best"]["id"]}
-            for name in ("parent", "best", "picks"):
-                dict(summary[name])
-            return summary
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return _check_summary(summary)
+        except KeyError as error:
             raise DataError(f"{path}: expected a run's summary, but {error!r}") from error
+        except ValueError as error:
+            raise DataError(f"{path}: expected a run's summary, but {error}") from error
 
     def config(self) -> RunConfig:
         """Return the configuration of the run, from ``config.json``.
@@ -157,11 +246,10 @@ class RunDirectory:
             DataError: The file is missing or damaged.
         """
         path = self.path / "config.json"
+        content = _read_json(path, "a run's configuration")
         try:
-            return RunConfig.from_json_dict(json.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ArgumentError, ValueError, AttributeError, TypeError) as error:
+            return RunConfig.from_json_dict(_mapping("the configuration", content))
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise DataError(f"{path}: expected a run's configuration, but {error}") from error
 
     def write_text(self, name: str, content: str) -> None:
@@ -176,14 +264,50 @@ class RunDirectory:
     def write_rows(
         self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
     ) -> None:
-        """Write a table such as ``front.csv``; floats read back bit-equal, None is empty."""
+        """Write a table such as ``front.csv``; floats read back bit-equal, None is empty.
+
+        Text is written as `ecomp_deap.logbook.files.guard` has it.
+
+        Raises:
+            ArgumentError: A row has another column, or text that would not come back.
+        """
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow([_cell(name) for name in columns])
+        for row in rows:
+            if not row.keys() <= set(columns):
+                unknown = sorted(row.keys() - set(columns))
+                raise argument_error("rows", f"columns among {', '.join(columns)}", unknown)
+            writer.writerow([_cell(row.get(name, "")) for name in columns])
         write_atomically(self.path / name, buffer.getvalue())
 
     def write_logbook(self, logbook: tools.Logbook) -> None:
         """Write ``logbook.csv`` and ``logbook.json``."""
         for name in ("logbook.csv", "logbook.json"):
             export_logbook(logbook, self.path / name)
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    # CSV breaks a line at the one, and UTF-8 has not the others.
+    if "\r" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise argument_error("rows", "text that CSV and UTF-8 can hold", value)
+    return guard(value)
+
+
+def _safe(folder: Path, identifier: Any) -> str:
+    """Return an id that is safe as the name of a file."""
+    if not isinstance(identifier, str) or not _ID.fullmatch(identifier):
+        expected = "expected ids of letters, digits, '_' and '-'"
+        raise DataError(f"{folder}: {expected}, but one is {_shown(identifier)}")
+    return identifier
+
+
+def _read_json(path: Path, what: str) -> Any:
+    """Return what a file holds; of one that is no JSON the message tells what it should be."""
+    content = read_file(path)
+    try:
+        return parse_json(content)
+    except ValueError as error:
+        raise DataError(f"{path}: expected {what}, but {error}") from error

@@ -41,6 +41,11 @@ class Kind:
         """What a value must be, to follow the word "expected" in an error."""
         raise NotImplementedError
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The values as JSON Schema has them."""
+        raise NotImplementedError
+
     def accept(self, value: Any) -> Any:
         """Return ``value`` in its final type; raise `ValueError` where it is not of this kind."""
         raise NotImplementedError
@@ -91,6 +96,11 @@ class Integer(Kind):
             return f"an integer of at least {self.minimum}"
         return f"an integer from {self.minimum} to {self.maximum}"
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        highest = {} if self.maximum is None else {"maximum": self.maximum}
+        return {"type": "integer", "minimum": self.minimum, **highest}
+
     def accept(self, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise ValueError
@@ -113,6 +123,11 @@ class Integers(Kind):
     @property
     def expected(self) -> str:
         return f"a list of distinct integers of at least {self.minimum}"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        numbers = {"type": "integer", "minimum": self.minimum}
+        return {"type": "array", "items": numbers, "minItems": 1, "uniqueItems": True}
 
     def accept(self, value: Any) -> tuple[int, ...]:
         if not isinstance(value, (list, tuple)):
@@ -141,6 +156,15 @@ class Number(Kind):
             return f"a finite number greater than {self.above:g}"
         return f"a number from {self.minimum:g} to {self.maximum:g}"
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        bounds = {
+            "exclusiveMinimum": self.above,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+        }
+        return {"type": "number", **{k: v for k, v in bounds.items() if math.isfinite(v)}}
+
     def accept(self, value: Any) -> float:
         number = _finite(value)
         if number <= self.above or not self.minimum <= number <= self.maximum:
@@ -167,6 +191,10 @@ class Choice(Kind):
             return repr(self.names[0])
         return f"one of {', '.join(map(repr, self.names))}"
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"enum": list(self.names)}
+
     def accept(self, value: Any) -> str:
         if not isinstance(value, str) or value not in self.names:
             raise ValueError
@@ -177,6 +205,10 @@ class Flag(Kind):
     """True or false, and nothing that merely counts as either."""
 
     expected = "true or false"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
 
     def accept(self, value: Any) -> bool:
         if not isinstance(value, bool):
@@ -198,6 +230,13 @@ class Names(Kind):
         if not self.minimum:
             return f"a list of distinct names{of}, or an empty one"
         return f"a list of at least {self.minimum} distinct name{'s' * (self.minimum > 1)}{of}"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        names: dict[str, Any] = {"type": "string", "minLength": 1}
+        if self.choices:
+            names = {"enum": list(self.choices)}
+        return {"type": "array", "items": names, "minItems": self.minimum, "uniqueItems": True}
 
     def accept(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, (list, tuple)):
@@ -222,6 +261,16 @@ class Weights(Kind):
         "three finite numbers of at least 0, not all 0 (accuracy, similarity loss, compression)"
     )
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "array",
+            "items": {"type": "number", "minimum": 0},
+            "minItems": 3,
+            "maxItems": 3,
+            "contains": {"exclusiveMinimum": 0},
+        }
+
     def accept(self, value: Any) -> tuple[float, float, float]:
         if not isinstance(value, (list, tuple)) or len(value) != 3:
             raise ValueError
@@ -244,6 +293,15 @@ class Losses(Kind):
     def expected(self) -> str:
         return f"weights of at least 0, not all 0, by names out of {', '.join(LOSSES)}"
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "propertyNames": {"enum": list(LOSSES)},
+            "additionalProperties": {"type": "number", "minimum": 0},
+            "not": {"additionalProperties": {"maximum": 0}},
+        }
+
     def accept(self, value: Any) -> LossWeights:
         if not isinstance(value, Mapping):
             raise ValueError
@@ -262,6 +320,10 @@ class Location(Kind):
     metavar = "PATH"
     expected = "a path"
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^[^\x00]+$"}
+
     def accept(self, value: Any) -> Path:
         if not isinstance(value, (str, Path)) or value == "" or "\0" in str(value):
             raise ValueError
@@ -273,6 +335,10 @@ class Code(Kind):
 
     metavar = "MODULE:NAME"
     expected = "MODULE:NAME or FILE.py:NAME"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^[\s\S]+:[^:]+$"}
 
     def accept(self, value: Any) -> str:
         if not isinstance(value, str):
@@ -288,6 +354,10 @@ class FolderName(Kind):
 
     metavar = "NAME"
     expected = 'up to 200 letters, digits, "_", "-" or ".", not starting with "."'
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}$"}
 
     def accept(self, value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(r"[\w-][\w.-]{0,199}", value, re.ASCII):

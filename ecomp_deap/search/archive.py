@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
+from ecomp_deap.checks import check_count, check_sequence
+from ecomp_deap.errors import argument_error
 from ecomp_deap.operators import selNSGA2
 from ecomp_deap.search.front import non_dominated
 
@@ -19,14 +21,24 @@ class Archive:
 
     Args:
         max_size: At most so many individuals are kept.
+
+    Raises:
+        ArgumentError: No whole number of at least 1.
     """
 
     def __init__(self, max_size: int = 200) -> None:
-        self.max_size = max_size
+        self.max_size = check_count("max_size", max_size, minimum=1)
         self.items: list[Any] = []
 
     def update(self, population: Sequence[Any]) -> None:
-        """Take in the individuals of ``population`` that are not dominated (copied)."""
+        """Take in the individuals of ``population`` that are not dominated (copied).
+
+        Raises:
+            ArgumentError: One that was not evaluated.
+        """
+        for i, individual in enumerate(check_sequence("population", population, "individuals")):
+            if getattr(individual, "measurement", None) is None:
+                raise argument_error(f"population[{i}]", "an evaluated individual", individual)
         known = {item.key() for item in self.items}
         fresh: dict[bytes, Any] = {}
         for individual in population:

@@ -8,6 +8,7 @@ then the one with the better metric, then the first.
 import math
 from collections.abc import Sequence
 
+from ecomp_deap.checks import check_count, check_flag, check_number, check_sequence, check_type
 from ecomp_deap.errors import argument_error
 from ecomp_deap.search.front import non_dominated
 
@@ -45,7 +46,9 @@ def best(
     1
     """
     losses = _losses(values, param_counts, parent_value, maximise)
-    allowed = 0.01 * abs(parent_value) if tolerance is None else tolerance
+    allowed = 0.01 * abs(parent_value)
+    if tolerance is not None:
+        allowed = check_number("tolerance", tolerance, minimum=0.0)
     if min(losses) > allowed + _SLACK:
         return min(range(len(losses)), key=lambda i: (losses[i], param_counts[i]))
     return smallest_within(
@@ -78,6 +81,7 @@ def smallest_within(
     >>> smallest_within(0.05, [0.80, 0.885, 0.90], [10, 20, 30], parent_value=0.89)
     1
     """
+    check_number("points", points)
     losses = _losses(values, param_counts, parent_value, maximise)
     good = [i for i, loss in enumerate(losses) if loss <= points + _SLACK]
     if not good:
@@ -112,6 +116,7 @@ def most_accurate_under(
     >>> most_accurate_under(25, [0.80, 0.885, 0.90], [10, 20, 30])
     1
     """
+    check_number("param_count", param_count)
     losses = _losses(values, param_counts, 0.0, maximise)
     small = [i for i, count in enumerate(param_counts) if count <= param_count]
     if not small:
@@ -188,6 +193,9 @@ def choose(
     >>> choose("under:25", **front, ids=["001", "002", "003"], parent_value=0.89)
     1
     """
+    check_type("word", word, str)
+    if len(check_sequence("ids", ids, "names")) != len(check_sequence("values", values, "numbers")):
+        raise argument_error("ids", f"{len(values)}, one per child", ids)
     if word in ids:
         return ids.index(word)
     if word == "knee":
@@ -220,6 +228,13 @@ def _losses(
     values: Sequence[float], param_counts: Sequence[int], parent_value: float, maximise: bool
 ) -> list[float]:
     """Return by how much each child's metric is worse than the parent's."""
+    check_sequence("values", values, "numbers")
+    check_sequence("param_counts", param_counts, "whole numbers")
+    check_flag("maximise", maximise)
+    check_number("parent_value", parent_value)
     if not values or len(values) != len(param_counts):
         raise argument_error("values", f"{len(param_counts)} of them, at least 1", len(values))
+    for i, (value, count) in enumerate(zip(values, param_counts, strict=True)):
+        check_number(f"values[{i}]", value)
+        check_count(f"param_counts[{i}]", count, minimum=0)
     return [parent_value - v if maximise else v - parent_value for v in values]

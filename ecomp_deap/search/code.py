@@ -46,7 +46,7 @@ def network_from_code(text: str, *, seed: int = 0) -> nn.Module:
             return made_by(found)
     except EcompError:
         raise
-    except Exception as error:  # whatever the code raises
+    except (Exception, SystemExit) as error:  # whatever the code raises
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise argument_error("--factory", f"code that makes a network ({reason})", text) from error
     finally:

@@ -13,7 +13,7 @@ from typing import Any
 from deap import tools
 
 from ecomp_deap.callbacks import Callback
-from ecomp_deap.checks import check_count
+from ecomp_deap.checks import check_count, check_flag, check_path, check_type
 from ecomp_deap.defaults import (
     FINALISE_COUNT,
     FINALISE_EPOCHS,
@@ -33,13 +33,13 @@ from ecomp_deap.runs.description import describe
 from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.search.filling import fill
 from ecomp_deap.search.finish import Child, Finisher
-from ecomp_deap.search.loop import Watch, run_loop
+from ecomp_deap.search.loop import Watch, check_rules, run_loop
 from ecomp_deap.search.stopping import StopRule
 from ecomp_deap.task import Metric, Task
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox import Toolbox, make_toolbox
 
-__all__ = ["Result", "compress", "evolve"]
+__all__ = ["Result", "check_finish", "compress", "evolve"]
 
 
 @dataclass(frozen=True)
@@ -282,36 +282,34 @@ def evolve(
             with another parent, data or configuration, see `Checkpoints`.
         Interrupted: A signal came; the search is saved.
     """
-    callback = Callback() if callback is None else callback
-    check_count("population", population, minimum=2)
-    sizes = _sizes(toolbox, finalise_sizes)
-    for name, number in (
-        ("generations", generations),
-        ("finalise_count", finalise_count),
-        ("finalise_epochs", finalise_epochs),
-        ("finalise_trials", finalise_trials),
-    ):
-        check_count(name, number, minimum=0)
-    check_finalising(finalise_count, finalise_trials, sizes)
-    parameters = toolbox.evaluator.task.parent.parameters()
-    if finalise_count and finalise_epochs and not any(p.requires_grad for p in parameters):
-        raise argument_error(
-            "finalise_epochs", "0 for a parent whose parameters are all frozen", finalise_epochs
-        )
-    if not isinstance(finalise_recipe, Recipe):
-        raise argument_error("finalise_recipe", "a Recipe", finalise_recipe)
-    if finalise_count and finalise_epochs:
-        toolbox.evaluator.check_recipe(finalise_recipe, name="finalise_recipe")
+    check_type("toolbox", toolbox, Toolbox)
+    callback = Callback() if callback is None else check_type("callback", callback, Callback)
+    if interrupts is not None:
+        check_type("interrupts", interrupts, Interrupts)
+    check_flag("resume", resume)
+    if checkpoint is not None:
+        checkpoint = check_path("checkpoint", checkpoint)
+    rules = check_rules(stop)
+    # More than any machine does, and than a mistyped number may ask for.
+    check_count("population", population, minimum=2, maximum=10**6)
+    check_count("generations", generations, minimum=0, maximum=10**9)
+    sizes = check_finish(
+        toolbox,
+        count=finalise_count,
+        epochs=finalise_epochs,
+        trials=finalise_trials,
+        sizes=finalise_sizes,
+        recipe=finalise_recipe,
+    )
     if toolbox.generation >= 0:
         raise argument_error("toolbox", "one that has not evaluated anyone", "one in use")
     if resume and checkpoint is None:
         raise argument_error("resume", "False without a checkpoint to go on from", resume)
-    for rule in stop:
-        if not callable(rule):
-            raise argument_error("stop", "functions of a Progress", rule)
     rates = _rates(toolbox, crossover_rate, mutation_rate)
-    # Before the search, so that whatever is wrong with the validation data shows at once.
+    # Before the search, so that whatever is wrong with these data shows at once.
     finisher = Finisher(toolbox, callback)
+    with torch_threads(toolbox.evaluator.torch_threads):
+        parent = finisher.parent()
     checkpoints = None
     if checkpoint is not None:
         description = describe(
@@ -324,10 +322,9 @@ def evolve(
             finalise_trials=finalise_trials,
             finalise_sizes=sizes,
             finalise_recipe=finalise_recipe,
-            stop=tuple(stop),
+            stop=rules,
         )
-        folder = Path(checkpoint)
-        checkpoints = Checkpoints(folder, toolbox, description, callback.on_message)
+        checkpoints = Checkpoints(checkpoint, toolbox, description, callback.on_message)
     # Held to the end of the final training, so that no one else begins it.
     with nullcontext() if checkpoints is None else checkpoints.opened(resume=resume) as saved:
         started = time.perf_counter()
@@ -337,7 +334,7 @@ def evolve(
             generations,
             callback,
             state=saved,
-            stop=stop,
+            stop=rules,
             on_generation=partial(_after_generation, checkpoints, interrupts),
         )
         with nullcontext() if interrupts is None else interrupts.held():
@@ -345,13 +342,41 @@ def evolve(
         if watch.stopped is not None:
             callback.on_message(f"the search ended early: {watch.stopped}")
         return _finish(
-            *(watch, finisher, toolbox, started),
+            *(watch, finisher, toolbox, parent, started),
             count=finalise_count,
             epochs=finalise_epochs,
             trials=finalise_trials,
             sizes=sizes,
             recipe=finalise_recipe,
         )
+
+
+def check_finish(
+    toolbox: Toolbox,
+    *,
+    count: int,
+    epochs: int,
+    trials: int,
+    sizes: Sequence[int] | None,
+    recipe: Recipe,
+) -> list[int]:
+    """Check what is asked of the final training, see `evolve`; return the sizes wanted, in order.
+
+    Raises:
+        ArgumentError: It cannot be done with this task.
+    """
+    wanted = _sizes(toolbox, sizes)
+    for name, number in (("count", count), ("epochs", epochs), ("trials", trials)):
+        check_count(f"finalise_{name}", number, minimum=0, maximum=10**9)
+    check_finalising(count, trials, wanted)
+    if not isinstance(recipe, Recipe):
+        raise argument_error("finalise_recipe", "a Recipe", recipe)
+    if count and epochs:
+        if not any(p.requires_grad for p in toolbox.evaluator.task.parent.parameters()):
+            expected = "0 for a parent whose parameters are all frozen"
+            raise argument_error("finalise_epochs", expected, epochs)
+        toolbox.evaluator.check_recipe(recipe, name="finalise_recipe")
+    return wanted
 
 
 def _after_generation(
@@ -369,6 +394,7 @@ def _finish(
     watch: Watch,
     finisher: Finisher,
     toolbox: Toolbox,
+    parent: Child,
     started: float,
     *,
     count: int,
@@ -380,7 +406,6 @@ def _finish(
     """Score what the loop ended with, train some of it longer, and return the result."""
     individuals = watch.population
     with torch_threads(toolbox.evaluator.torch_threads):
-        parent = finisher.parent()
         # A weighted search is to end where its weights point, and not where it began.
         began = watch.first if toolbox.fitness.is_pareto else []
         found = [*watch.archive, *individuals, *began]

@@ -61,13 +61,16 @@ def _find(directory: RunDirectory, child: str) -> str:
     path, rows = directory.path / "front.csv", directory.front()
     if not rows:
         raise DataError(f"{path}: it has no rows")
+    ids = [str(row["id"]) for row in rows]
+    if child in ids:  # the rest of the files has no say in it
+        return child
+    summary = directory.summary()
     try:
-        ids = [str(row["id"]) for row in rows]
-        if child in ids:  # the rest of the files has no say in it
-            return child
-        summary = directory.summary()
         if child == "best":
-            return str(summary["best"]["id"])
+            best = str(summary["best"]["id"])
+            if best not in ids:
+                raise DataError(f"{path}: it lacks {best!r}, which the summary calls the best")
+            return best
         index = choose(
             child,
             [row["validation_accuracy"] for row in rows],

@@ -9,7 +9,7 @@ from torch import nn
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.copying import copy_network
-from ecomp_deap.errors import EcompError
+from ecomp_deap.errors import EcompError, argument_error
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.measurement import Measurement
@@ -90,9 +90,20 @@ class Finisher:
         self.scorer = self.evaluator.scorer(self.task.splits.validation)
 
     def parent(self) -> Child:
-        """Return the parent, scored and tested like a child."""
+        """Return the parent, scored and tested like a child.
+
+        Raises:
+            ArgumentError: Its outputs or its metric on these data are not finite.
+        """
         widths = self.evaluator.structure.widths
         found = self.scorer.score(self.task.parent, widths)
+        if found.failed:
+            expected = "a network with finite outputs and metric on the validation data"
+            raise argument_error("parent", expected, found.reason)
+        test = self.task.splits.test
+        if test is not None and self.scorer.test(self.task.parent, test) is None:
+            expected = "a network with finite outputs and metric on the test data"
+            raise argument_error("parent", expected, "NaN or Inf")
         # A child of all inputs lists them, and so takes more.
         found = replace(found, size_bytes=size_bytes(self.task.parent))
         return self.test([Child("parent", self.task.parent, widths, found)])[0]
@@ -218,11 +229,19 @@ class Finisher:
         return sorted(chosen)
 
     def test(self, children: Iterable[Child]) -> list[Child]:
-        """Return the children with their metric on the test data, if there are any."""
+        """Return the children with their metric on the test data, if there are any.
+
+        Where outputs are not finite it is the worst, as of a child that failed.
+        """
         test = self.task.splits.test
         if test is None:
             return list(children)
-        return [replace(c, test=self.scorer.test(c.module, test)) for c in children]
+        found = [self.scorer.test(child.module, test) for child in children]
+        worst = self.task.metric.worst
+        return [
+            replace(child, test=worst if value is None else value)
+            for child, value in zip(children, found, strict=True)
+        ]
 
     def best(self, front: Sequence[Child], parent: Child) -> Child:
         """Return the child to recommend, see `Result.best`."""

@@ -6,7 +6,7 @@ ours.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from statistics import fmean
 from typing import Any
 
@@ -14,13 +14,15 @@ import numpy as np
 from deap import algorithms, tools
 
 from ecomp_deap.callbacks import Callback
+from ecomp_deap.checks import check_count, check_type
+from ecomp_deap.errors import argument_error, one_line
 from ecomp_deap.logbook import logbook_to_rows, statistics
 from ecomp_deap.runs.state import State, streams
 from ecomp_deap.search.archive import Archive
 from ecomp_deap.search.stopping import Progress, StopRule, objective_hypervolume
 from ecomp_deap.toolbox import Toolbox
 
-__all__ = ["StopSearch", "Watch", "run_loop", "watched"]
+__all__ = ["StopSearch", "Watch", "check_rules", "run_loop", "watched"]
 
 
 class StopSearch(Exception):
@@ -135,7 +137,7 @@ class Watch:
             hypervolumes=self.hypervolumes,
             maximise=self._toolbox.evaluator.task.metric.maximise,
         )
-        reasons = (rule(progress) for rule in self._rules)
+        reasons = (_asked(rule, progress) for rule in self._rules)
         return next((reason for reason in reasons if reason is not None), None)
 
     def state(self) -> State:
@@ -179,14 +181,13 @@ class Watch:
         return {name: state.records[-1][name] for name in self.fields}
 
 
-@contextmanager
 def watched(
     toolbox: Toolbox,
     *,
     n_generations: int | None = None,
     stop: Sequence[StopRule] = (),
     callback: Callback | None = None,
-) -> Iterator[Watch]:
+) -> AbstractContextManager[Watch]:
     """Let a loop of DEAP's, or one of a user's, be watched and stopped: give it ``stats=watch``.
 
     A rule that stops the search ends the block; the watch has the last population and the logbook.
@@ -197,13 +198,36 @@ def watched(
         stop: Rules that may end the search.
         callback: Told of each generation.
 
+    Raises:
+        ArgumentError: An argument of another type or out of range.
+
     Example:
         with ed.watched(toolbox, stop=[ed.Stalled(10)]) as watch:
             algorithms.eaMuPlusLambda(..., stats=watch, halloffame=watch.archive)
         watch.population, watch.logbook, watch.stopped
     """
-    callback = Callback() if callback is None else callback
-    watch = Watch(toolbox, [], n_generations or 0, callback, stop=stop)
+    check_type("toolbox", toolbox, Toolbox)
+    n = 0 if n_generations is None else check_count("n_generations", n_generations, minimum=0)
+    callback = Callback() if callback is None else check_type("callback", callback, Callback)
+    return _watched(Watch(toolbox, [], n, callback, stop=check_rules(stop)))
+
+
+def check_rules(stop: Any) -> tuple[StopRule, ...]:
+    """Return stop rules as a tuple, which a generator of them does not survive twice."""
+    expected = "a sequence of functions of a Progress"
+    try:
+        rules = tuple(stop)
+    except TypeError:
+        raise argument_error("stop", expected, stop) from None
+    for rule in rules:
+        # A class can be called too, but makes a rule of the progress it is given.
+        if not callable(rule) or isinstance(rule, type):
+            raise argument_error("stop", expected, rule)
+    return rules
+
+
+@contextmanager
+def _watched(watch: Watch) -> Iterator[Watch]:
     with suppress(StopSearch):
         yield watch
 
@@ -245,6 +269,23 @@ def run_loop(watch: Watch, toolbox: Toolbox, rates: tuple[float, float]) -> None
                 halloffame=watch.archive if toolbox.evaluator.task.limits else None,
                 verbose=False,
             )
+
+
+def _asked(rule: StopRule, progress: Progress) -> str | None:
+    """Return what a rule says, which may be a user's function.
+
+    Raises:
+        ArgumentError: It says neither why to stop nor None, or raises an error.
+    """
+    expected = "a function of a Progress that returns why to stop, or None"
+    try:
+        reason: Any = rule(progress)
+    except Exception as error:
+        said = f"{type(error).__name__}: {one_line(error)}"
+        raise argument_error("stop", expected, said) from error
+    if reason is not None and not isinstance(reason, str):
+        raise argument_error("stop", expected, reason)
+    return reason
 
 
 def _range_of(figures: Sequence[float]) -> dict[str, float | None]:

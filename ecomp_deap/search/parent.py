@@ -1,7 +1,6 @@
 """Training the parent, and finding one that was trained before."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,14 @@ import torch
 from torch import nn
 
 from ecomp_deap._version import __version__
+from ecomp_deap.checks import check_callable, check_count, check_type
 from ecomp_deap.copying import copy_network
 from ecomp_deap.data import Splits, fingerprint
-from ecomp_deap.errors import DataError
+from ecomp_deap.errors import ArgumentError, DataError, EcompError, argument_error, one_line
 from ecomp_deap.exports import load_child
 from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.exports.samples import make_example
+from ecomp_deap.files import read_json
 from ecomp_deap.network import fit, load_parent, make_parent
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.code import child_in
@@ -43,8 +44,25 @@ def train_parent(
         seed: Of the initial weights and the order of the samples.
         recipe: How it trains.
         on_epoch: Called after each epoch.
+
+    Raises:
+        ArgumentError: An argument of another type or out of range, a network without parameters
+            to train or that does not take the data, a recipe with losses that need a parent.
+        DataError: Data that the original's parent does not take.
     """
+    check_type("data", data, Splits)
+    if network is not None:
+        check_type("network", network, nn.Module)
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise argument_error("network", "one with parameters to train", type(network).__name__)
+    epochs = check_count("epochs", epochs, minimum=1)
+    seed = check_count("seed", seed, minimum=0, maximum=2**64 - 1)
+    if check_type("recipe", recipe, Recipe).needs_teacher:
+        raise argument_error("recipe", "a loss of the task alone, without a parent", recipe.loss)
+    if on_epoch is not None:
+        check_callable("on_epoch", on_epoch, "a function, or None")
     parent = _original(data, seed) if network is None else copy_network(network)
+    _check_takes(parent, data)
     fit(
         parent,
         data.search,
@@ -56,6 +74,19 @@ def train_parent(
         on_epoch=on_epoch,
     )
     return parent
+
+
+def _check_takes(network: nn.Module, data: Splits) -> None:
+    """Check that a network's outputs for the data are something to learn from."""
+    # Two, as a norm without statistics of its own takes no single sample.
+    inputs, targets = data.search.batch(np.arange(min(len(data.search), 2)))
+    network.eval()
+    try:
+        with torch.random.fork_rng(), torch.no_grad():
+            nn.functional.cross_entropy(default_forward(network, inputs), targets)
+    except Exception as error:  # whatever a user's network raises
+        expected = "a classifier of the search data"
+        raise ArgumentError(f"network: expected {expected}, but {one_line(error)}") from error
 
 
 def _original(data: Splits, seed: int) -> nn.Module:
@@ -138,11 +169,11 @@ def find_trained_parent(
         if not path.parent.name.removeprefix(f"{name}_").isdigit():
             continue
         try:
-            manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            manifest = read_json(path.with_suffix(".json"))
             if manifest["metadata"]["recipe"] == recipe:
                 parent = load_child(path, network)
                 tell(f"parent: {path}, trained before")
                 return parent
-        except (OSError, ValueError, KeyError, TypeError, DataError) as error:
+        except (KeyError, TypeError, RecursionError, EcompError) as error:
             tell(f"parent: {path} is of no use: {error}")
     return None

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
-from ecomp_deap.errors import ArgumentError, EvaluationError
+from ecomp_deap.errors import ArgumentError, DataError, EvaluationError
 from ecomp_deap.exports import export
 from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.interrupts import Interrupts
@@ -22,7 +23,7 @@ from ecomp_deap.runs.description import versions
 from ecomp_deap.runs.directory import RunDirectory
 from ecomp_deap.search.choosing import choose, words
 from ecomp_deap.search.code import child_in, network_from_code
-from ecomp_deap.search.compress import Result, evolve
+from ecomp_deap.search.compress import Result, check_finish, evolve
 from ecomp_deap.search.finish import Child
 from ecomp_deap.search.parent import (
     find_trained_parent,
@@ -275,7 +276,16 @@ def _get_parent(config: RunConfig, data: Splits, callback: Callback) -> _Parent:
     if config.parent is not None:
         return _Parent(given_parent(config.parent, network), {"source": str(config.parent)})
     # Whatever is wrong with the options shows here, before a parent is trained.
-    _toolbox(config, make_parent() if network is None else network, data)
+    toolbox = _toolbox(config, make_parent() if network is None else network, data)
+    check_finish(
+        toolbox,
+        count=config.finalise_count,
+        epochs=config.finalise_epochs,
+        trials=config.finalise_trials,
+        sizes=config.finalise_sizes,
+        recipe=config.finalise_recipe,
+    )
+    _check_folder(config.out)
     recipe = parent_recipe(data, network, epochs=config.parent_epochs, seed=config.seed)
     metadata = {"source": "trained", "recipe": recipe}
     found = find_trained_parent(
@@ -291,6 +301,16 @@ def _get_parent(config: RunConfig, data: Splits, callback: Callback) -> _Parent:
         on_epoch=callback.on_phase_step,
     )
     return _Parent(module, metadata)
+
+
+def _check_folder(path: Path) -> None:
+    """Check that runs can be written into a folder, which is made if it is not there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path, prefix="."):
+            pass
+    except OSError as error:
+        raise DataError(f"out: {path} cannot be written ({error.strerror})") from error
 
 
 def _example(toolbox: Toolbox) -> Any:

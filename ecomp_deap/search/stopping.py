@@ -4,7 +4,6 @@ A rule is called after each generation with a `Progress` and returns why to stop
 function will do; these are the usual ones.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,7 @@ from typing import Any
 import moocore
 import numpy as np
 
-from ecomp_deap.checks import check_count
-from ecomp_deap.errors import argument_error
+from ecomp_deap.checks import check_count, check_number
 
 __all__ = ["Progress", "Stalled", "TargetMet", "TimeBudget", "objective_hypervolume"]
 
@@ -53,8 +51,7 @@ class TimeBudget:
     seconds: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.seconds < math.inf:
-            raise argument_error("seconds", "a finite number greater than 0", self.seconds)
+        check_number("seconds", self.seconds, above=0.0)
 
     def __call__(self, progress: Progress) -> str | None:
         if progress.seconds < self.seconds:
@@ -78,9 +75,10 @@ class TargetMet:
     max_params: int
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.metric):
-            raise argument_error("metric", "a finite number", self.metric)
-        check_count("max_params", self.max_params, minimum=1)
+        check_number("metric", self.metric)
+        object.__setattr__(
+            self, "max_params", check_count("max_params", self.max_params, minimum=1)
+        )
 
     def __call__(self, progress: Progress) -> str | None:
         sign = 1 if progress.maximise else -1
@@ -108,9 +106,9 @@ class Stalled:
     by: float = 0.001
 
     def __post_init__(self) -> None:
-        check_count("generations", self.generations, minimum=1)
-        if not 0 <= self.by < math.inf:
-            raise argument_error("by", "a finite number of at least 0", self.by)
+        count = check_count("generations", self.generations, minimum=1)
+        object.__setattr__(self, "generations", count)
+        check_number("by", self.by, minimum=0.0)
 
     def __call__(self, progress: Progress) -> str | None:
         found = progress.hypervolumes

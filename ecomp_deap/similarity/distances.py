@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from ecomp_deap.errors import argument_error
+
 __all__ = [
     "CANCELLED",
     "distance_tables",
@@ -39,6 +41,10 @@ def squared_distances(embeddings: torch.Tensor) -> torch.Tensor:
     tensor([[ 0., 25.],
             [25.,  0.]], dtype=torch.float64)
     """
+    if not isinstance(embeddings, torch.Tensor) or embeddings.ndim < 2:
+        raise argument_error(
+            "embeddings", "a tensor of shape (..., n_samples, n_units)", embeddings
+        )
     raw = embeddings.double()
     x = raw - raw.mean(dim=-2, keepdim=True)
     norms = x.square().sum(dim=-1)

@@ -9,7 +9,15 @@ import torch
 
 from ecomp_deap.errors import argument_error
 
-__all__ = ["SimilarityLoss", "as_tensor", "check_child", "is_constant", "refuse_dead"]
+__all__ = [
+    "SimilarityLoss",
+    "as_origin",
+    "as_tensor",
+    "check_child",
+    "check_children",
+    "is_constant",
+    "refuse_dead",
+]
 
 
 class SimilarityLoss(ABC):
@@ -83,19 +91,50 @@ def as_tensor(name: str, value: Any) -> tuple[torch.Tensor, bool]:
     """
     is_array = not isinstance(value, torch.Tensor)
     if is_array:
-        array = np.array(value)
-        if array.dtype.kind not in "biuf":
+        try:
+            array = np.array(value)
+            sound = array.dtype.kind in "biuf"
+            tensor = torch.as_tensor(array) if sound else torch.empty(0)
+        except Exception:  # whatever an object's own conversion raises
+            raise argument_error(name, "real numbers", value) from None
+        if not sound:
             raise argument_error(name, "real numbers", array.dtype)
-        tensor = torch.as_tensor(array)
     else:
         tensor = value
-    if tensor.is_complex():
-        raise argument_error(name, "real numbers", tensor.dtype)
+        _check_kind(name, tensor)
     if tensor.ndim < 2 or tensor.shape[-1] == 0 or tensor.shape[-2] < 2:
         raise argument_error(
             name, "shape (n_samples, n_units), at least 2 samples and 1 unit", tuple(tensor.shape)
         )
     return (tensor if tensor.is_floating_point() else tensor.double()), is_array
+
+
+def as_origin(value: Any) -> torch.Tensor:
+    """Return the parent's embedding as a floating tensor without gradient.
+
+    Raises:
+        ArgumentError: As `as_tensor`; or not a single table.
+    """
+    tensor, _ = as_tensor("origin_embeddings", value)
+    if tensor.numel() == 0:
+        raise argument_error("origin_embeddings", "at least one table", tuple(tensor.shape))
+    return tensor.detach()
+
+
+def check_children(embeddings: Any) -> None:
+    """Refuse what is no sequence of children's embeddings."""
+    if isinstance(embeddings, (str, bytes)) or not isinstance(embeddings, Sequence):
+        raise argument_error("embeddings", "a sequence of one tensor per child", embeddings)
+
+
+def _check_kind(name: str, tensor: torch.Tensor) -> None:
+    """Refuse tensors that hold no real numbers, or none that can be reckoned with here."""
+    if tensor.is_complex() or tensor.is_quantized:
+        raise argument_error(name, "real numbers", tensor.dtype)
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        raise argument_error(name, "a dense tensor", tensor.layout)
+    if tensor.is_meta:
+        raise argument_error(name, "a tensor that holds numbers", "one on the meta device")
 
 
 def check_child(compressed: torch.Tensor, n_samples: int, tables: Sequence[int]) -> None:
@@ -106,6 +145,9 @@ def check_child(compressed: torch.Tensor, n_samples: int, tables: Sequence[int])
         n_samples: The parent's samples.
         tables: Shape of the parent's tables, empty for a single one.
     """
+    if not isinstance(compressed, torch.Tensor):
+        raise argument_error("compressed_embeddings", "a tensor", compressed)
+    _check_kind("compressed_embeddings", compressed)
     if compressed.ndim < 2 or compressed.shape[-2] != n_samples:
         raise argument_error(
             "compressed_embeddings", f"{n_samples} samples", tuple(compressed.shape)

@@ -12,7 +12,7 @@ import torch
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.similarity.distances import distance_tables
-from ecomp_deap.similarity.interface import as_tensor
+from ecomp_deap.similarity.interface import as_origin
 from ecomp_deap.similarity.table_loss import TableLoss
 
 __all__ = ["KNNJaccardLoss", "nearest_neighbours"]
@@ -71,7 +71,7 @@ class KNNJaccardLoss(TableLoss):
     differentiable = False
 
     def __init__(self, origin_embeddings: Any, *, n_neighbours: int | None = None) -> None:
-        origin, _ = as_tensor("origin_embeddings", origin_embeddings)
+        origin = as_origin(origin_embeddings)
         others = origin.shape[-2] - 1
         if n_neighbours is None:
             n_neighbours = max(1, min(_NEIGHBOURS, others // 3))

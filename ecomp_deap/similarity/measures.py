@@ -48,12 +48,16 @@ def make_similarity(
         kernel: Of ``"tsne"`` alone.
 
     Raises:
-        ArgumentError: An unknown name; as the measure itself.
+        ArgumentError: An unknown name; an option of another measure; as the measure itself.
     """
-    if name not in SIMILARITIES:
-        raise argument_error("similarity", f"one of {tuple(SIMILARITIES)}", name)
+    if not isinstance(name, str) or name not in SIMILARITIES:
+        raise argument_error("name", f"one of {tuple(SIMILARITIES)}", name)
     if name == "tsne":
         return TSNELoss(origin_embeddings, perplexity=perplexity, kernel=kernel)
+    if perplexity is not None:
+        raise argument_error("perplexity", f"None, as {name!r} has none", perplexity)
+    if not isinstance(kernel, str) or kernel != "gaussian":
+        raise argument_error("kernel", f"'gaussian', the default, as {name!r} has none", kernel)
     return SIMILARITIES[name](origin_embeddings)
 
 
@@ -65,7 +69,18 @@ def losses_of_children(
     Args:
         losses: One per probe layer.
         embeddings: For each loss the children's embeddings.
+
+    Raises:
+        ArgumentError: Not as many of one as of the other; as the measures themselves.
     """
+    for argument, value in (("losses", losses), ("embeddings", embeddings)):
+        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+            raise argument_error(argument, "a sequence, one per probe layer", value)
+    if len(embeddings) != len(losses):
+        raise argument_error("embeddings", f"{len(losses)}, one per loss", len(embeddings))
+    for loss in losses:
+        if not isinstance(loss, SimilarityLoss):
+            raise argument_error("losses", "similarity losses", loss)
     together = [(i, loss) for i, loss in enumerate(losses) if isinstance(loss, TSNELoss)]
     joint = divergences_of_children(
         [loss for _, loss in together], [embeddings[i] for i, _ in together]

@@ -8,7 +8,14 @@ import numpy as np
 import torch
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.similarity.interface import SimilarityLoss, as_tensor, check_child, refuse_dead
+from ecomp_deap.similarity.interface import (
+    SimilarityLoss,
+    as_origin,
+    as_tensor,
+    check_child,
+    check_children,
+    refuse_dead,
+)
 from ecomp_deap.similarity.tables import table_capacity
 
 __all__ = ["BlockLoss", "TableLoss"]
@@ -31,14 +38,13 @@ class BlockLoss(SimilarityLoss):
     min_samples: ClassVar[int] = 3
 
     def __init__(self, origin_embeddings: Any) -> None:
-        origin, _ = as_tensor("origin_embeddings", origin_embeddings)
+        origin = as_origin(origin_embeddings)
         self.n_samples = origin.shape[-2]
         if self.n_samples < self.min_samples:
             raise argument_error(
                 "origin_embeddings", f"at least {self.min_samples} samples", tuple(origin.shape)
             )
         self._shape = origin.shape[:-2]
-        origin = origin.detach()
         self._origin, dead = self._of_origin(origin)
         if dead.any():
             refuse_dead(origin)
@@ -56,6 +62,7 @@ class BlockLoss(SimilarityLoss):
 
     def of_children(self, embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the losses of children of different widths, see `SimilarityLoss`."""
+        check_children(embeddings)
         for embedding in embeddings:
             self._check(embedding)
         size = self._capacity

@@ -16,7 +16,14 @@ from ecomp_deap.errors import argument_error
 from ecomp_deap.similarity.calibration import Calibration, calibrate
 from ecomp_deap.similarity.distances import finite_distances, median_scale, replace_dead
 from ecomp_deap.similarity.divergences import Job, Origins, divergences
-from ecomp_deap.similarity.interface import SimilarityLoss, as_tensor, check_child, refuse_dead
+from ecomp_deap.similarity.interface import (
+    SimilarityLoss,
+    as_origin,
+    as_tensor,
+    check_child,
+    check_children,
+    refuse_dead,
+)
 from ecomp_deap.similarity.tables import (
     EPSILON,
     WORST_LOSS,
@@ -164,15 +171,15 @@ class TSNELoss(SimilarityLoss):
         perplexity: float | None = None,
         kernel: str = "gaussian",
     ) -> None:
-        if kernel not in ("gaussian", "student"):
+        if not isinstance(kernel, str) or kernel not in ("gaussian", "student"):
             raise argument_error("kernel", "'gaussian' or 'student'", kernel)
-        origin, _ = as_tensor("origin_embeddings", origin_embeddings)
+        origin = as_origin(origin_embeddings)
         self.n_samples = origin.shape[-2]
         if perplexity is None:
             perplexity = default_perplexity(self.n_samples)
         self.perplexity = check_perplexity(perplexity, self.n_samples)
         self.kernel = kernel
-        origin = origin.detach().double()
+        origin = origin.double()
         tables = list(origin.reshape(-1, *origin.shape[-2:]))
         size = table_capacity(self.n_samples)
         parts = []
@@ -318,6 +325,7 @@ def divergences_of_children(
     found: dict[int, torch.Tensor] = {}
     jobs: dict[tuple[Any, ...], dict[int, Job]] = {}
     for i, (loss, own) in enumerate(zip(losses, embeddings, strict=True)):
+        check_children(own)
         for embedding in own:
             loss._check(embedding)
         if not own:

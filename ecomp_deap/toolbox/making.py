@@ -1,20 +1,24 @@
 """`make_toolbox`: our types and operators, registered in a DEAP toolbox."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 
+from ecomp_deap.checks import check_choice, check_count, check_number, check_sequence, check_type
 from ecomp_deap.defaults import (
     BLOCK_SIZE,
+    ENGINES,
     HIGHEST_RATE,
+    IMPORTANCES,
     LOSS_WEIGHTS,
     MEMORY,
     PARETO_SELECTIONS,
     WEIGHTED_SELECTIONS,
 )
-from ecomp_deap.errors import argument_error
+from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.fitness import ParetoFitness, WeightedFitness
 from ecomp_deap.genomes import WeightGenome, WidthGenome
@@ -25,7 +29,7 @@ from ecomp_deap.operators import (
     pruned_widths,
     random_masks,
 )
-from ecomp_deap.operators.initialisation import LOWEST_RATE, rate_range
+from ecomp_deap.operators.initialisation import LOWEST_RATE, check_rate, rate_range
 from ecomp_deap.operators.selection import make_selection
 from ecomp_deap.seeding import POPULATION_STREAM, draw_generator, generator, seed_stream
 from ecomp_deap.task import Task
@@ -109,8 +113,17 @@ def make_toolbox(
         SelectionError: A selection that does not suit the fitness, naming one that does.
         ArgumentError: Anything else out of range, before any evaluation.
     """
-    if genome not in GENOMES:
-        raise argument_error("genome", f"one of {tuple(GENOMES)}", genome)
+    check_type("task", task, Task)
+    check_choice("genome", genome, tuple(GENOMES))
+    if selection is not None:
+        check_choice("selection", selection, PARETO_SELECTIONS + WEIGHTED_SELECTIONS)
+    check_choice("importance", importance, IMPORTANCES)
+    check_choice("engine", engine, ENGINES)
+    seed = check_count("seed", seed, minimum=0)
+    block_size = check_count("block_size", block_size, minimum=1)
+    threads = None if threads is None else check_count("threads", threads, minimum=1)
+    memory = check_count("memory", memory, minimum=1)
+    highest_rate = _check_highest_rate(highest_rate)
     variation: dict[str, Any] = {
         "mutation": mutation,
         "learnt": learnt,
@@ -121,8 +134,6 @@ def make_toolbox(
     check_variation(task, genome, **variation)
     if genome == "weights" and engine == "masked":
         raise argument_error("engine", "'auto', 'batched' or 'loop' for genome='weights'", engine)
-    if not LOWEST_RATE < highest_rate < 1:
-        raise argument_error("highest_rate", f"above {LOWEST_RATE} and below 1", highest_rate)
     if genome != "mask" and task.inherit:
         why = "weight genomes vary by themselves, and widths carry no weights"
         raise argument_error("inherit", f"genome='mask'; {why}", genome)
@@ -151,7 +162,8 @@ def make_toolbox(
     toolbox.register("evaluate", toolbox.evaluate_individual)
     toolbox.register("compile", toolbox.compile_individual)
     default = (PARETO_SELECTIONS if fitness.is_pareto else WEIGHTED_SELECTIONS)[0]
-    select, options = make_selection(selection or default, len(fitness.signs))
+    chosen = default if selection is None else selection
+    select, options = make_selection(chosen, len(fitness.signs))
     toolbox.register("select", select, **options)
     register_variation(toolbox, genome, **variation)
     rates = rate_range(evaluator.limits.feasible_rate, highest_rate)
@@ -159,6 +171,17 @@ def make_toolbox(
     toolbox.register("population", _make_population, toolbox, importance == "random", rates)
     seed_stream(seed, 0)
     return toolbox
+
+
+def _check_highest_rate(value: Any) -> float:
+    expected = f"above {LOWEST_RATE} and below 1"
+    try:
+        rate = check_number("highest_rate", value)
+    except ArgumentError:
+        raise argument_error("highest_rate", expected, value) from None
+    if not LOWEST_RATE < rate < 1:
+        raise argument_error("highest_rate", expected, value)
+    return rate
 
 
 def _make_fitness(
@@ -175,11 +198,30 @@ def _make_fitness(
         )
     scalar = selection in WEIGHTED_SELECTIONS
     if loss_weights is not None or (scalar and objectives is None):
-        weights: Any = LOSS_WEIGHTS if loss_weights is None else loss_weights
-        weights = tuple(weights) if isinstance(weights, Iterable) else weights
-        return WeightedFitness(weights, task.metric)
-    names = (task.metric.name, "similarity_loss", "param_count")
-    return ParetoFitness(names if objectives is None else tuple(objectives), task.metric)
+        weights = LOSS_WEIGHTS if loss_weights is None else loss_weights
+        return WeightedFitness(_check_weights(weights), task.metric)
+    names: Sequence[str] = (task.metric.name, "similarity_loss", "param_count")
+    if objectives is not None:
+        names = check_sequence("objectives", objectives, "names")
+        for name in names:
+            check_type("objectives", name, str)
+    return ParetoFitness(tuple(names), task.metric)
+
+
+def _check_weights(values: Any) -> Any:
+    """Return weights as a tuple of Python's numbers, each of at least 0."""
+    expected = "three finite numbers of at least 0, not all 0: accuracy, similarity, compression"
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        values = values.tolist()
+    try:
+        check_sequence("loss_weights", values, "numbers")
+        numbers = [check_number("loss_weights", weight, minimum=0.0) for weight in values]
+    except ArgumentError:
+        raise argument_error("loss_weights", expected, values) from None
+    return tuple(
+        weight if isinstance(weight, (int, float)) else number
+        for weight, number in zip(values, numbers, strict=True)
+    )
 
 
 def _compares(fitness: ParetoFitness | WeightedFitness) -> bool:
@@ -197,6 +239,10 @@ def _make_individual(
     rng: Any = None,
 ) -> Any:
     """Return an individual pruned at ``rate``, by default a random one of the initial range."""
+    if rng is not None:
+        check_type("rng", rng, np.random.Generator)
+    if rate is not None:
+        check_rate(rate)
     rng = draw_generator() if rng is None else rng
     evaluator, cls = toolbox.evaluator, toolbox.individual_class
     if rate is None:
@@ -218,8 +264,7 @@ def _make_population(
     toolbox: Toolbox, random_units: bool, rates: tuple[float, float], n: int
 ) -> list[Any]:
     """Return n individuals pruned at evenly spaced rates; the same ones for the same seed."""
-    if n < 1:
-        raise argument_error("n", "at least 1 individual", n)
+    n = check_count("n", n, minimum=1)
     rng = generator(toolbox.evaluator.seed, POPULATION_STREAM)
     return [
         _make_individual(toolbox, random_units, rates, rate, rng)

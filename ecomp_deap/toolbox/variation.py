@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from ecomp_deap.checks import check_choice, check_sequence, check_type
 from ecomp_deap.defaults import LEARNT, MUTATIONS
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.activations import UnitActivations
@@ -21,6 +22,7 @@ from ecomp_deap.operators import (
     mutScaleWeights,
     mutStepWidths,
 )
+from ecomp_deap.operators.arguments import check_probability
 from ecomp_deap.task import Task
 from ecomp_deap.toolbox.boundary import Toolbox
 
@@ -50,11 +52,14 @@ def check_variation(
         raise argument_error(
             "recombination_layers", "genome='weights' to go with it", f"genome={genome!r}"
         )
-    if mutation is not None and mutation not in MUTATIONS[genome]:
-        expected = f"one of {MUTATIONS[genome]} for genome={genome!r}"
-        raise argument_error("mutation", expected, mutation)
-    if learnt is not None and learnt not in LEARNT:
-        raise argument_error("learnt", f"one of {LEARNT}", learnt)
+    if recombination_layers is not None:
+        for name in check_sequence("recombination_layers", recombination_layers, "names"):
+            check_type("recombination_layers", name, str)
+    known = MUTATIONS[genome]
+    if mutation is not None and not (isinstance(mutation, str) and mutation in known):
+        raise argument_error("mutation", f"one of {known} for genome={genome!r}", mutation)
+    if learnt is not None:
+        check_choice("learnt", learnt, LEARNT)
     if learnt is not None and not task.inherit:
         raise argument_error("learnt", "inherit=True to go with it", "inherit=False")
     for owner, name, value in (
@@ -63,8 +68,8 @@ def check_variation(
     ):
         if value is not None and genome != owner:
             raise argument_error(name, f"genome={owner!r} to go with it", f"genome={genome!r}")
-        if value is not None and not 0 <= value <= 1:
-            raise argument_error(name, "a number in [0, 1]", value)
+        if value is not None:
+            check_probability(name, value)
     chosen = MUTATIONS[genome][0] if mutation is None else mutation
     if flip_probability is not None and chosen not in _FLIPPING:
         raise argument_error(

@@ -11,7 +11,7 @@ from ecomp_deap.errors import ArgumentError
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.genomes import MaskGenome
 from ecomp_deap.recipe import Recipe
-from ecomp_deap.task import Task
+from ecomp_deap.task import Metric, Task
 from tests.architectures import equal_states, state_of
 from tests.evaluation.dense_contexts import (
     assert_as_in_the_loop,
@@ -82,6 +82,7 @@ def test_without_training_nothing_is_asked_of_a_recipe(tiny_splits, tiny_parent)
                 "training": Recipe(loss={"distillation": 1.0}),
                 "forward": lambda module, inputs: module(inputs)[:, :, None],
                 "loss_fn": lambda outputs, targets: outputs.mean(),
+                "metric": Metric(lambda outputs, targets: 0.5, "half"),
             },
             "distillation: expected a parent whose outputs are logits",
         ),

@@ -152,6 +152,6 @@ def test_a_group_without_units_is_refused(n_units):
 
 @pytest.mark.parametrize("min_units", [0, 4])
 def test_a_minimum_out_of_range_is_refused(min_units):
-    with pytest.raises(ArgumentError, match=r"min_units of group 'a': expected 1 to 3, got"):
+    with pytest.raises(ArgumentError, match=r"min_units of group 'a': expected .* at most 3, got"):
         Group("a", 3, min_units)
     assert Group("a", 3, 3).min_units == 3

@@ -119,7 +119,7 @@ def test_other_values_are_refused(tmp_path, value):
         export_logbook([{"x": value}], tmp_path / "l.json")
 
 
-@pytest.mark.parametrize("text", ["12", "-1.5", "1e+16", "2.5e-07", "True", "", "a\rb"])
+@pytest.mark.parametrize("text", ["12", "1.5", "1e+16", "2.5e-07", "True", "", "a\rb"])
 def test_text_that_csv_would_change_is_refused(tmp_path, text):
     with pytest.raises(ArgumentError, match=r"values that CSV can tell apart \(or json\)"):
         export_logbook([{"gen": 0, "x": text}], tmp_path / "l.csv")
@@ -140,7 +140,7 @@ def test_a_failed_export_leaves_the_old_file(tmp_path):
     before = path.read_bytes()
     with pytest.raises(ArgumentError, match="finite"):
         export_logbook([{"x": math.nan}], path)
-    with pytest.raises(UnicodeEncodeError, match="surrogates"):
+    with pytest.raises(ArgumentError, match=r"logbook\[0\] x: expected text that UTF-8 can write"):
         export_logbook([{"x": "\ud800"}], path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["l.csv"]

@@ -116,7 +116,7 @@ def test_nobody_is_selected_from_nobody(k):
 
 
 def test_a_negative_number_is_refused():
-    with pytest.raises(ArgumentError, match="k: expected at least 0, got -1"):
+    with pytest.raises(ArgumentError, match="k: expected a whole number of at least 0, got -1"):
         selNSGA2([Individual((1.0, 2.0))], -1)
 
 

@@ -95,7 +95,7 @@ def test_nobody_to_select_from_is_an_error():
 
 @pytest.mark.parametrize("temperature", [0, -1.0, math.nan])
 def test_the_temperature_must_be_positive(temperature):
-    with pytest.raises(ArgumentError, match="temperature: expected a number greater than 0"):
+    with pytest.raises(ArgumentError, match="temperature: expected a finite number greater than 0"):
         selSoftmaxRoulette([Individual(0.0)], 1, temperature=temperature)
 
 

@@ -170,5 +170,5 @@ def test_rules_check_their_numbers(make, name):
 
 
 def test_what_is_no_rule_is_refused(tiny_task):
-    with pytest.raises(ArgumentError, match="stop: expected functions of a Progress, got 5"):
+    with pytest.raises(ArgumentError, match="stop: expected a sequence of functions"):
         compress(tiny_task(), **SMALL, stop=[5])

@@ -54,7 +54,7 @@ def test_measures_are_those_that_can_be_asked_for():
 
 
 def test_an_unknown_measure_is_refused():
-    with pytest.raises(ArgumentError, match=r"similarity: expected one of .*'pkt'.*, got 'cosine'"):
+    with pytest.raises(ArgumentError, match=r"name: expected one of .*'pkt'.*, got 'cosine'"):
         make_similarity("cosine", ORIGIN)
 
 

@@ -129,7 +129,7 @@ def test_deaps_own_repeat_makes_a_population_of_individuals(tiny_task):
 
 def test_a_population_needs_someone(tiny_task):
     toolbox = make_toolbox(tiny_task())
-    with pytest.raises(ValueError, match="n: expected at least 1 individual, got 0"):
+    with pytest.raises(ValueError, match="n: expected a whole number of at least 1, got 0"):
         toolbox.population(n=0)
 
 

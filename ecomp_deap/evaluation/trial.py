@@ -1,0 +1,142 @@
+"""Trials: data, metric and training on a few samples, before a search is begun with them.
+
+What would only show after hours, in the final training or on the test data, shows here.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ecomp_deap.copying import copy_batch, copy_network, tensors_in
+from ecomp_deap.data import Samples, TensorSamples
+from ecomp_deap.errors import ArgumentError, EcompError, argument_error, one_line
+from ecomp_deap.network.lessons import Teacher, draw_lessons
+from ecomp_deap.network.training import to_device, train
+from ecomp_deap.recipe import Recipe
+from ecomp_deap.task import Task, accuracy
+
+__all__ = ["check_data", "check_step"]
+
+_TRIED = 16
+_STEP_SAMPLES = 64
+
+
+def check_data(task: Task) -> None:
+    """Check that the parent takes samples of each part of the data, and that labels are some.
+
+    Args:
+        task: What is asked.
+
+    Raises:
+        ArgumentError: A part that it does not take, naming that; with accuracy as the metric,
+            targets that are no class labels of its outputs.
+    """
+    parts = {"search": task.splits.search, "validation": task.splits.validation}
+    if task.splits.test is not None:
+        parts["test"] = task.splits.test
+    for name, samples in parts.items():
+        inputs, targets = samples.span(0, min(_TRIED, len(samples)))
+        try:
+            with torch.no_grad():
+                outputs = task.apply(task.parent, to_device(copy_batch(inputs), task.device))
+        except Exception as error:  # whatever the network's own code raises
+            expected = f"{name} data: expected samples that the parent takes"
+            raise ArgumentError(f"{expected}, got {_said(error)}") from error
+        if task.metric.function is accuracy:
+            _check_labels(name, samples, targets, outputs)
+
+
+def _check_labels(name: str, samples: Samples, targets: torch.Tensor, outputs: Any) -> None:
+    """Check that targets are class labels of the outputs."""
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim < 2:
+        got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else outputs
+        expected = "outputs of shape (n_samples, n_classes), or a metric of your own"
+        raise argument_error("parent", expected, got if isinstance(got, str) else type(got))
+    shape = (len(outputs), *outputs.shape[2:])
+    whole = not targets.is_floating_point() and not targets.is_complex()
+    if not whole or targets.dtype == torch.bool or tuple(targets.shape) != shape:
+        raise argument_error(
+            f"{name} targets",
+            f"class labels of shape {shape}, as the metric is accuracy",
+            f"{targets.dtype} of shape {tuple(targets.shape)}",
+        )
+    # Of a data set that is read sample by sample only those that are tried.
+    every = samples.targets if isinstance(samples, TensorSamples) else targets
+    low, high = int(every.min()), int(every.max())
+    if low < 0 or high >= outputs.shape[1]:
+        expected = f"labels from 0 to {outputs.shape[1] - 1}, as the parent has so many outputs"
+        raise argument_error(f"{name} targets", expected, low if low < 0 else high)
+
+
+def check_step(task: Task, recipe: Recipe, teacher: Teacher, *, name: str) -> None:
+    """Check that a copy of the parent can take a gradient step.
+
+    Args:
+        task: What is asked.
+        recipe: How the step is taken.
+        teacher: The parent.
+        name: Of the recipe, for errors.
+
+    Raises:
+        ArgumentError: It cannot: a loss that is no finite scalar with a gradient, an ``augment``
+            that changes what inputs are, a network that has no outputs in training.
+    """
+    samples = task.splits.search
+    inputs, targets = samples.span(0, min(_STEP_SAMPLES, len(samples)))
+    inputs, targets = to_device(copy_batch(inputs), task.device), targets.to(task.device)
+    if recipe.augment is not None:
+        _check_augment(recipe, copy_batch(inputs), name)
+    child = copy_network(task.parent)
+    if "task" in recipe.loss:
+        _check_loss(task, child.train(), copy_batch(inputs), targets)
+    lessons: Iterable[Any] = draw_lessons(
+        [(copy_batch(inputs), targets)], recipe, teacher=teacher, rng=np.random.default_rng(0)
+    )
+    try:
+        train(
+            child,
+            lessons,
+            recipe=recipe,
+            n_steps=1,
+            loss_fn=task.loss_fn,
+            forward=task.apply,
+            seed=0,
+        )
+    except EcompError:
+        raise
+    except Exception as error:  # whatever a user's functions raise
+        raise argument_error(name, "a recipe that the parent can train by", _said(error)) from error
+
+
+def _check_augment(recipe: Recipe, inputs: Any, name: str) -> None:
+    assert recipe.augment is not None
+    expected = f"{name}.augment: expected a function (inputs, rng) that gives inputs of their shape"
+    before = [(tensor.shape, tensor.dtype) for tensor in tensors_in(inputs)]
+    try:
+        found = recipe.augment(inputs, np.random.default_rng(0))
+        after = [(tensor.shape, tensor.dtype) for tensor in tensors_in(found)]
+    except Exception as error:  # whatever a user's function raises
+        raise ArgumentError(f"{expected}, got {_said(error)}") from error
+    if type(found) is not type(inputs) or len(after) != len(before):
+        raise ArgumentError(f"{expected}, got {type(found).__name__}")
+    for (shape, dtype), (own_shape, own_dtype) in zip(before, after, strict=True):
+        if shape[0] != own_shape[0] or dtype != own_dtype:
+            raise ArgumentError(f"{expected}, got {own_dtype} of shape {tuple(own_shape)}")
+
+
+def _check_loss(task: Task, child: torch.nn.Module, inputs: Any, targets: torch.Tensor) -> None:
+    expected = "a function of outputs and targets that gives a finite scalar with a gradient"
+    try:
+        with torch.random.fork_rng(), torch.enable_grad():
+            loss: Any = task.loss_fn(task.apply(child, inputs), targets)
+        scalar = isinstance(loss, torch.Tensor) and loss.ndim == 0 and loss.requires_grad
+    except Exception as error:  # whatever a user's functions raise
+        raise argument_error("loss_fn", expected, _said(error)) from error
+    if not scalar or not torch.isfinite(loss):
+        raise argument_error("loss_fn", expected, loss)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"[:300]
