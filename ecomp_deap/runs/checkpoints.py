@@ -156,7 +156,7 @@ class Checkpoints:
         if self._journal.lines and self._saved < 0:
             # There is no save yet that would tell what search it is of.
             self._adopt(self._journal.lines[0])
-        self._recording = Recording(self._journal, self._identity)
+        self._recording = Recording(self._journal, self._toolbox.evaluator, self._identity)
         self._toolbox.recorder = self._recording
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ecomp_deap.checks import check_path, check_type
 from ecomp_deap.errors import DataError
+from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.runs.description import adopt, describe, identify
 from ecomp_deap.runs.journal import Journal
@@ -32,11 +33,15 @@ class Recording:
 
     Args:
         journal: Its lines are this search's.
+        evaluator: Of the search.
         first: Called for what a new journal begins with: what search it is of.
     """
 
-    def __init__(self, journal: Journal, first: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, journal: Journal, evaluator: Evaluator, first: Callable[[], dict[str, Any]]
+    ) -> None:
         self.journal = journal
+        self._metric, self._timed = evaluator.task.metric.name, evaluator.limits.times
         self._first = first
         self._lines = journal.lines[1:]
         self._is_new = not journal.lines
@@ -58,7 +63,10 @@ class Recording:
         line = self._lines[self._place]
         self._check(asked, line)
         try:
-            return [measurement_of(found) for found in line["found"]]
+            return [
+                measurement_of(found, metric=self._metric, timed=self._timed)
+                for found in line["found"]
+            ]
         except (ValueError, TypeError) as error:
             reason = f"expected measurements in generation {asked.generation}, but {error}"
             raise DataError(f"{self.journal.path}: {reason}") from error
@@ -127,7 +135,7 @@ def recorded(toolbox: Toolbox, path: str | Path) -> Iterator[Recording]:
         description = describe(toolbox)
         if journal.lines:
             adopt(journal.lines[0], toolbox, description, journal.path)
-        recording = Recording(journal, lambda: identify(toolbox, description))
+        recording = Recording(journal, toolbox.evaluator, lambda: identify(toolbox, description))
         toolbox.recorder = recording
         yield recording
     finally:

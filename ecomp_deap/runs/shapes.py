@@ -96,14 +96,22 @@ _MEASUREMENT = {
 }
 
 
-def measurement_of(row: Any) -> Measurement:
+def measurement_of(row: Any, *, metric: str, timed: bool) -> Measurement:
     """Return the measurement that `numbers` has written.
 
+    Args:
+        row: From a file.
+        metric: The name of the task's metric.
+        timed: Whether the search times children.
+
     Raises:
-        ValueError: It is none.
+        ValueError: It is none, or of another task.
     """
     check_shape(row, _MEASUREMENT)
-    return Measurement(**row)
+    found = Measurement(**row)
+    if found.metric_name != metric or (timed and found.latency_ms is None):
+        raise ValueError(f"it lacks {metric if found.metric_name != metric else 'latency_ms'}")
+    return found
 
 
 def _shortened(value: Any) -> str:

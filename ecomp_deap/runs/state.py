@@ -128,7 +128,9 @@ def unpack(files: Mapping[str, bytes], toolbox: Toolbox) -> State:
         content = parse_json(files[_STATE])
         check_shape(content, _SHAPE)
         arrays = load_arrays(files[_ARRAYS])
-        found = [measurement_of(row) for row in content["measurements"]]
+        evaluator = toolbox.evaluator
+        metric, timed = evaluator.task.metric.name, evaluator.limits.times
+        found = [measurement_of(r, metric=metric, timed=timed) for r in content["measurements"]]
         individuals = [_individual(row, arrays, found, toolbox) for row in content["individuals"]]
         version, words, gauss = content["random"]
         name, keys, *rest = content["numpy_random"]

@@ -103,7 +103,7 @@ HOSTILE = [
     *[(("measurements", 0, "param_count"), value) for value in (10**400, 1.5, -1)],
     *[(("measurements", 0, "failed"), value) for value in ("x", [], 1)],
     *[(("measurements", 0, "reason"), value) for value in (5, [])],
-    *[(("measurements", 0, "metric_name"), value) for value in ([], "param_count", 5)],
+    *[(("measurements", 0, "metric_name"), value) for value in ([], "param_count", "x")],
     *[(("measurements", 0), value) for value in ({}, 5, None, [])],
 ]
 
@@ -169,7 +169,7 @@ def journal_of(tiny_task, path):
     [
         *([{}], [5], [None], [[1]], "x", {"a": 1}, 7, None, []),
         *({"metric": "x"}, {"metric": 10**400}, {"metric": None}, {"failed": "x"}, {"z": 1}),
-        *({"reason": 5}, {"metric_name": []}, {"metric_name": "param_count"}),
+        *({"reason": 5}, {"metric_name": []}, {"metric_name": "param_count"}, {"metric_name": "x"}),
     ],
 )
 def test_a_line_of_wrong_measurements_is_refused(tiny_task, tmp_path, found):
