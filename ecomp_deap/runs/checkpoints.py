@@ -93,6 +93,8 @@ class Checkpoints:
         replays = self._recording is not None and self._recording.replays
         if generation == self._saved or replays or not (due or now):
             return
+        if not self.folder.is_dir():  # and with it the lock, so that anyone may be in its place
+            raise DataError(f"{self.folder}: was removed while it was in use")
         started = time.perf_counter()
         search = json.dumps(self._identity(), allow_nan=False, indent=1).encode()
         self._store.save(generation, {_SEARCH: search, **pack(state())})
@@ -148,6 +150,8 @@ class Checkpoints:
         try:
             self._journal = Journal(path)
         except DataError as error:  # it is ours, and all that is lost is time
+            if path.is_dir() and not path.is_symlink():
+                raise  # that is none of ours
             self._tell(f"{error}; it is begun anew")
             path.unlink()
             self._journal = Journal(path)

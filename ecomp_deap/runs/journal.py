@@ -5,6 +5,7 @@ missing or out of place is noticed. The last line may be cut off, where a crash 
 is dropped.
 """
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,9 @@ class Journal:
                 left = left[os.write(self._file, left) :]
             store.passing("sync a line")
             os.fsync(self._file)
+            # What was removed, or replaced, still takes lines, which no one would find.
+            if not os.path.samestat(os.fstat(self._file), os.stat(self.path)):
+                raise FileNotFoundError(errno.ENOENT, "it was replaced")
         except OSError:
             # Half a line would be behind the next one's start.
             os.ftruncate(self._file, end)
