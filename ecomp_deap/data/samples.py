@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, de
 
 from ecomp_deap.checks import check_indices
 from ecomp_deap.data._trees import leaves, map_leaves, restore_containers
-from ecomp_deap.errors import ArgumentError, argument_error
+from ecomp_deap.errors import ArgumentError, DataError, argument_error, one_line
 
 __all__ = ["DatasetSamples", "Samples", "TensorSamples", "as_samples", "fingerprint"]
 
@@ -140,7 +140,12 @@ class DatasetSamples(Samples):
             hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
         ):
             raise argument_error(name, "a map-style dataset with a length", type(dataset))
-        if len(dataset) < 1:
+        try:
+            n_samples = len(dataset)
+        except Exception as error:  # whatever a user's class raises
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            raise argument_error(name, "a dataset with a length", reason) from error
+        if n_samples < 1:
             raise ArgumentError(f"{name}: expected at least one sample, got an empty dataset")
         self._dataset = dataset
         self._name = name
@@ -173,7 +178,11 @@ class DatasetSamples(Samples):
         return self._labels.copy()
 
     def _item(self, index: int) -> tuple[Any, Any]:
-        item = self._dataset[index]
+        try:
+            item = self._dataset[index]
+        except Exception as error:  # whatever a user's class raises
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            raise DataError(f"{self._name}[{index}]: cannot be read ({reason})") from error
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise argument_error(self._name, "items that are (input, target) pairs", type(item))
         return item[0], item[1]
@@ -184,8 +193,9 @@ class DatasetSamples(Samples):
         try:
             inputs = default_collate([item[0] for item in items])
             targets = default_collate([item[1] for item in items])
-        except TypeError as error:
-            raise ArgumentError(f"{self._name}: expected {wanted}, got: {error}") from error
+        except (TypeError, RuntimeError, ValueError) as error:  # samples of different shapes
+            got = one_line(error)
+            raise ArgumentError(f"{self._name}: expected {wanted}, got: {got}") from error
         inputs = restore_containers(items[0][0], inputs)
         for _, leaf in [*leaves(inputs, "inputs"), ("targets", targets)]:
             if not isinstance(leaf, torch.Tensor):

@@ -96,12 +96,15 @@ class Checkpoints:
         if not self.folder.is_dir():  # and with it the lock, so that anyone may be in its place
             raise DataError(f"{self.folder}: was removed while it was in use")
         started = time.perf_counter()
-        search = json.dumps(self._identity(), allow_nan=False, indent=1).encode()
-        self._store.save(generation, {_SEARCH: search, **pack(state())})
-        self._saved = generation
-        self._start_journal()
+        self._save(generation, state())
         seconds = time.perf_counter() - started
         self._spent, self._longest = self._spent + seconds, max(self._longest, seconds)
+
+    def _save(self, generation: int, state: State) -> None:
+        search = json.dumps(self._identity(), allow_nan=False, indent=1).encode()
+        self._store.save(generation, {_SEARCH: search, **pack(state)})
+        self._saved = generation
+        self._start_journal()
 
     def _load(self, *, resume: bool) -> State | None:
         save, damaged = self._store.newest()

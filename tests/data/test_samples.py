@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from ecomp_deap.data import DatasetSamples, Samples, TensorSamples, as_samples, fingerprint
-from ecomp_deap.errors import ArgumentError
+from ecomp_deap.errors import ArgumentError, DataError
 
 Pair = namedtuple("Pair", ["left", "right"])
 
@@ -374,3 +374,36 @@ def test_own_samples_need_all_four_members():
 
     with pytest.raises(TypeError, match="abstract"):
         Half()
+
+
+class Broken(Dataset):
+    """Raises an error at one place, or has samples of different shapes."""
+
+    def __init__(self, *, at=None, length=12, ragged=False):
+        self.at, self.length, self.ragged = at, length, ragged
+
+    def __len__(self):
+        if self.length < 0:
+            raise OSError("the index is gone")
+        return self.length
+
+    def __getitem__(self, index):
+        if index == self.at:
+            raise OSError("a bad sector")
+        return torch.zeros(index if self.ragged else 3), index % 2
+
+
+def test_a_sample_that_cannot_be_read_is_named():
+    samples = as_samples(Broken(at=5), name="validation")
+    with pytest.raises(DataError, match=r"validation\[5\]: cannot be read \(OSError: a bad sector"):
+        samples.batch(np.arange(8))
+
+
+def test_samples_of_different_shapes_are_refused():
+    with pytest.raises(ArgumentError, match=r"data: expected inputs and targets .*stack expects"):
+        as_samples(Broken(ragged=True)).batch(np.arange(3))
+
+
+def test_a_length_that_raises_is_refused():
+    with pytest.raises(ArgumentError, match="data: expected a dataset with a length"):
+        as_samples(Broken(length=-1))
