@@ -17,6 +17,7 @@ from ecomp_deap.files import parse_json, read_file, write_atomically
 from ecomp_deap.logbook import export_logbook
 from ecomp_deap.logbook.files import guard, parse_table, unguard
 from ecomp_deap.runs.config import RunConfig
+from ecomp_deap.runs.shapes import is_count, is_number
 
 __all__ = ["RunDirectory", "read_front"]
 
@@ -24,7 +25,6 @@ __all__ = ["RunDirectory", "read_front"]
 _TEXT, _WHOLE = ("id", "widths", "method"), ("param_count", "mac_count", "size_bytes")
 _COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
-_HIGHEST_COUNT = 10**18
 # What a child's files are named by; nothing that could lead out of the folder.
 _ID = re.compile(r"[A-Za-z0-9_-]*")
 
@@ -92,11 +92,10 @@ def _check_summary(summary: Any) -> dict[str, Any]:
             raise ValueError(f"'picks.{word}' is {_shown(identifier)}, expected an id or null")
     for name in ("seconds", "training_samples"):
         for part, value in _mapping(name, summary.get(name, {})).items():
-            if not _is_number(value) or value < 0:
+            if not is_number(value) or value < 0:
                 raise ValueError(f"'{name}.{part}' is {_shown(value)}, expected a number")
-    for name in ("evaluations",):
-        if name in summary and not _is_count(summary[name]):
-            raise ValueError(f"{name!r} is {_shown(summary[name])}, expected a count")
+    if "evaluations" in summary and not is_count(summary["evaluations"]):
+        raise ValueError(f"'evaluations' is {_shown(summary['evaluations'])}, expected a count")
     return summary
 
 
@@ -110,25 +109,11 @@ def _check_entry(where: str, column: str, value: Any) -> None:
     """Check a value as it stands in a row of a front, there as text."""
     kinds = {
         **dict.fromkeys(_TEXT, ("text", isinstance(value, str))),
-        **dict.fromkeys(_WHOLE, ("a count", _is_count(value))),
+        **dict.fromkeys(_WHOLE, ("a count", is_count(value))),
     }
-    expected, sound = kinds.get(column, ("a finite number", _is_number(value)))
+    expected, sound = kinds.get(column, ("a finite number", is_number(value)))
     if value is not None and not sound:
         raise ValueError(f"{where!r} is {_shown(value)}, expected {expected}")
-
-
-def _is_count(value: Any) -> bool:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return whole and 0 <= value <= _HIGHEST_COUNT
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # of a whole number
-        return False
 
 
 class RunDirectory:
