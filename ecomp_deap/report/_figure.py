@@ -64,7 +64,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
 
 def plain(text: str) -> str:
-    """Return a text that can be drawn: not endless, and with what is no letter as a sign for it.
+    r"""Return a text that can be drawn: not endless, and with what is no letter as a sign for it.
 
     >>> plain("half a letter: \ud800")
     'half a letter: �'

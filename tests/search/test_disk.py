@@ -77,8 +77,11 @@ def test_a_journal_that_is_a_link_is_begun_anew_elsewhere(tiny_task, tmp_path):
 
 # Without the checks both went on: lines went into a file that no name leads to any more.
 @pytest.mark.parametrize("what", ["the folder", "the journal", "another in the journal's place"])
-def test_what_is_removed_while_it_is_in_use_is_named(what, tiny_task, tmp_path, monkeypatch):
-    monkeypatch.setattr("ecomp_deap.runs.checkpoints._SHARE", 0.0)  # the first save alone
+@pytest.mark.parametrize("share", [0.0, float("inf")])  # the first save alone, and every one
+def test_what_is_removed_while_it_is_in_use_is_named(what, share, tiny_task, tmp_path, monkeypatch):
+    if share and what != "the folder":
+        pytest.skip("a save begins a journal of its own")
+    monkeypatch.setattr("ecomp_deap.runs.checkpoints._SHARE", share)
     folder = tmp_path / "saves"
 
     def remove():
