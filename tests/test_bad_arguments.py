@@ -507,7 +507,7 @@ def test_rules_may_come_from_a_generator(toolbox):
         *cases(lambda metric: ed.TargetMet(metric, 5), metric=(None, *NO_NUMBERS)),
         *cases(lambda max_params: ed.TargetMet(0.5, max_params), max_params=(0, *NO_COUNTS)),
         *cases(ed.Stalled, generations=(0, *NO_COUNTS), by=(-1, None, *NO_NUMBERS)),
-        *cases(ed.Archive, max_size=(0, *NO_COUNTS)),
+        *cases(ed.Archive, max_size=NO_COUNTS),
         *cases(ed.Archive().update, population=(3, None, "x", [3], [masked()])),
         *cases(
             lambda **options: variation_rates(
@@ -619,7 +619,7 @@ def test_training_a_parent_refuses_by_name_and_early(tiny_splits):
     told = []
     options = {
         "network": (3, "x", [], nn.Linear, frozen(), nn.Linear(5, 3), nn.Linear(12, 1), nn.ReLU()),
-        "epochs": (0, *NO_COUNTS),
+        "epochs": NO_COUNTS,
         "seed": (10**30, *NO_COUNTS),
         "recipe": (None, 3, "x", {}, ed.Recipe, ed.Recipe(loss={"distillation": 1})),
         "on_epoch": (3, "x", []),

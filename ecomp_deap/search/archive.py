@@ -27,7 +27,7 @@ class Archive:
     """
 
     def __init__(self, max_size: int = 200) -> None:
-        self.max_size = check_count("max_size", max_size, minimum=1)
+        self.max_size = check_count("max_size", max_size, minimum=0)
         self.items: list[Any] = []
 
     def update(self, population: Sequence[Any]) -> None:

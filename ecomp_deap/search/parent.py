@@ -55,7 +55,7 @@ def train_parent(
         check_type("network", network, nn.Module)
         if not any(parameter.requires_grad for parameter in network.parameters()):
             raise argument_error("network", "one with parameters to train", type(network).__name__)
-    epochs = check_count("epochs", epochs, minimum=1)
+    epochs = check_count("epochs", epochs, minimum=0)
     seed = check_count("seed", seed, minimum=0, maximum=2**64 - 1)
     if check_type("recipe", recipe, Recipe).needs_teacher:
         raise argument_error("recipe", "a loss of the task alone, without a parent", recipe.loss)

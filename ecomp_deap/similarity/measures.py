@@ -79,7 +79,7 @@ def losses_of_children(
     if len(embeddings) != len(losses):
         raise argument_error("embeddings", f"{len(losses)}, one per loss", len(embeddings))
     for loss in losses:
-        if not isinstance(loss, SimilarityLoss):
+        if not callable(getattr(loss, "of_children", None)):
             raise argument_error("losses", "similarity losses", loss)
     together = [(i, loss) for i, loss in enumerate(losses) if isinstance(loss, TSNELoss)]
     joint = divergences_of_children(
