@@ -4,13 +4,13 @@ import math
 import operator
 import os
 from collections.abc import Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecomp_deap.errors import ArgumentError, argument_error
+from ecomp_deap.finite import finite
 
 __all__ = [
     "check_callable",
@@ -102,28 +102,31 @@ def check_number(
     minimum: float = -math.inf,
     maximum: float = math.inf,
     above: float = -math.inf,
+    below: float = math.inf,
+    expected: str = "",
 ) -> float:
     """Return ``value`` as a float.
 
     Raises:
         ArgumentError: It is no finite number, or outside ``minimum``…``maximum``, or not more than
-            ``above``.
+            ``above`` or less than ``below``. The message says what was ``expected``, or else it is
+            made of the bounds.
     """
-    wanted = "a finite number"
-    if above > -math.inf:
-        wanted += f" greater than {above:g}"
-    if minimum > -math.inf:
-        wanted += f" of at least {minimum:g}"
-    if maximum < math.inf:
-        wanted += f" and at most {maximum:g}"
     try:
-        sound = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
-        number = float(value) if sound else math.nan
-    except OverflowError:
+        number = finite(value)
+    except ValueError:
         number = math.nan
-    if not math.isfinite(number) or not minimum <= number <= maximum or number <= above:
-        raise argument_error(name, wanted, value)
-    return number
+    if minimum <= number <= maximum and above < number < below:
+        return number
+    # Made here, as operators have numbers checked very often.
+    bounds = (
+        (f" greater than {above:g}", above > -math.inf),
+        (f" of at least {minimum:g}", minimum > -math.inf),
+        (f" and at most {maximum:g}", maximum < math.inf),
+        (f" and less than {below:g}", below < math.inf),
+    )
+    wanted = expected or "a finite number" + "".join(text for text, given in bounds if given)
+    raise argument_error(name, wanted, value)
 
 
 def check_count(name: str, value: Any, *, minimum: int, maximum: int | None = None) -> int:

@@ -1,10 +1,9 @@
 """Defaults that the API and the command share, in one place and free of heavy imports."""
 
-import math
-from numbers import Real
 from typing import Any
 
 from ecomp_deap.errors import argument_error
+from ecomp_deap.finite import finite
 
 __all__ = [
     "BLOCK_SIZE",
@@ -107,9 +106,9 @@ def _check_rate(name: str, value: Any) -> float | None:
     if value is None:
         return None
     try:
-        rate = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
-    except OverflowError:
-        rate = math.nan
+        rate = finite(value)
+    except ValueError:
+        rate = -1.0
     if not 0 <= rate <= 1:
         raise argument_error(name, "a number in [0, 1]", value)
     return rate

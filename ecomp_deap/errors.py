@@ -12,6 +12,7 @@ __all__ = [
     "EvaluationError",
     "SelectionError",
     "argument_error",
+    "named",
     "one_line",
 ]
 
@@ -53,6 +54,15 @@ def argument_error(argument: str, expected: str, got: Any) -> ArgumentError:
     if len(shown) > _LONGEST:
         shown = f"{shown[:_LONGEST]}…"
     return ArgumentError(f"{argument}: expected {expected}, got {shown}")
+
+
+def named(error: BaseException) -> str:
+    """Return an error's class and text, in one line; for what other code raises.
+
+    >>> named(ValueError("size mismatch:\\n\\texpected 3"))
+    'ValueError: size mismatch: expected 3'
+    """
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def one_line(error: BaseException) -> str:

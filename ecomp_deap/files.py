@@ -53,8 +53,8 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def read_json(path: Path, *, at_most: int = _TEXT_BYTES) -> Any:
-    """Return what a JSON file holds.
+def read_json(path: Path, *, what: str = "JSON", at_most: int = _TEXT_BYTES) -> Any:
+    """Return what a JSON file holds; ``what`` that is, is told where it is none.
 
     Raises:
         DataError: As `read_file`, or it is no JSON, see `parse_json`.
@@ -63,7 +63,7 @@ def read_json(path: Path, *, at_most: int = _TEXT_BYTES) -> Any:
     try:
         return parse_json(content)
     except ValueError as error:
-        raise DataError(f"{path}: expected JSON, but {error}") from error
+        raise DataError(f"{path}: expected {what}, but {error}") from error
 
 
 def parse_json(content: bytes | str) -> Any:

@@ -33,7 +33,7 @@ LAYERS = (
     ("callbacks",),
     ("data",),
     ("seeding", "files", "checks", "copying", "interrupts", "threads", "defaults"),
-    ("errors", "_version"),
+    ("errors", "_version", "finite"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MAY_IMPORT_DEAP = {"toolbox", "logbook", "operators", "fitness", "search", "runs"}
@@ -43,6 +43,7 @@ ONLY = {
     "genomes": {"numpy"},
     "similarity": {"numpy", "torch"},
     "errors": set(),
+    "finite": set(),
     "files": set(),
     "interrupts": set(),
     "defaults": set(),

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, de
 
 from ecomp_deap.checks import check_indices
 from ecomp_deap.data._trees import leaves, map_leaves, restore_containers
-from ecomp_deap.errors import ArgumentError, DataError, argument_error, one_line
+from ecomp_deap.errors import ArgumentError, DataError, argument_error, named, one_line
 
 __all__ = ["DatasetSamples", "Samples", "TensorSamples", "as_samples", "fingerprint"]
 
@@ -143,8 +143,7 @@ class DatasetSamples(Samples):
         try:
             n_samples = len(dataset)
         except Exception as error:  # whatever a user's class raises
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            raise argument_error(name, "a dataset with a length", reason) from error
+            raise argument_error(name, "a dataset with a length", named(error)) from error
         if n_samples < 1:
             raise ArgumentError(f"{name}: expected at least one sample, got an empty dataset")
         self._dataset = dataset
@@ -181,8 +180,7 @@ class DatasetSamples(Samples):
         try:
             item = self._dataset[index]
         except Exception as error:  # whatever a user's class raises
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            raise DataError(f"{self._name}[{index}]: cannot be read ({reason})") from error
+            raise DataError(f"{self._name}[{index}]: cannot be read ({named(error)})") from error
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise argument_error(self._name, "items that are (input, target) pairs", type(item))
         return item[0], item[1]

@@ -114,10 +114,10 @@ class Evaluator:
         similarity: bool = True,
     ) -> None:
         check_type("task", task, Task)
-        check_count("block_size", block_size, minimum=1)
-        check_count("memory", memory, minimum=1)
+        block_size = check_count("block_size", block_size, minimum=1)
+        memory = check_count("memory", memory, minimum=1)
         if threads is not None:
-            check_count("threads", threads, minimum=1)
+            threads = check_count("threads", threads, minimum=1)
         if task.train_steps and not any(p.requires_grad for p in task.parent.parameters()):
             raise argument_error(
                 "train_steps", "0 for a parent whose parameters are all frozen", task.train_steps

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecomp_deap.errors import EcompError, one_line
+from ecomp_deap.errors import EcompError, named
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.genomes import Genome, Structure
 from ecomp_deap.measurement import Measurement
@@ -43,7 +43,7 @@ def failure(error: Exception) -> str:
     """
     if isinstance(error, _NO_FAILURES):
         raise error
-    return f"{type(error).__name__}: {one_line(error)}"[:_LONGEST_REASON]
+    return named(error)[:_LONGEST_REASON]
 
 
 def measure(

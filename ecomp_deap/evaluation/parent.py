@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from ecomp_deap.copying import copy_batch, tensors_in
-from ecomp_deap.errors import ArgumentError, argument_error, one_line
+from ecomp_deap.errors import ArgumentError, argument_error, named
 from ecomp_deap.network.cost import mac_count
 from ecomp_deap.task import Task
 
@@ -33,7 +33,7 @@ def check_parent(task: Task, inputs: Any) -> None:
         taken = " and ".join(str(tuple(tensor.shape[1:])) for tensor in tensors_in(inputs))
         raise ArgumentError(
             f"parent: expected a network that takes samples of shape {taken}, as the data "
-            f"have them, but {type(error).__name__}: {one_line(error)}"
+            f"have them, but {named(error)}"
         ) from error
     for old, new in zip(tensors_in(before), tensors_in(inputs), strict=True):
         if new._version and not torch.equal(old, new):

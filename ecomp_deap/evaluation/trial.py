@@ -11,7 +11,7 @@ import torch
 
 from ecomp_deap.copying import copy_batch, copy_network, tensors_in
 from ecomp_deap.data import Samples, TensorSamples
-from ecomp_deap.errors import ArgumentError, EcompError, argument_error, one_line
+from ecomp_deap.errors import ArgumentError, EcompError, argument_error, named
 from ecomp_deap.network.lessons import Teacher, draw_lessons
 from ecomp_deap.network.training import to_device, train
 from ecomp_deap.recipe import Recipe
@@ -21,6 +21,8 @@ __all__ = ["check_data", "check_step"]
 
 _TRIED = 16
 _STEP_SAMPLES = 64
+# Of what an error says.
+_LONGEST = 300
 
 
 def check_data(task: Task) -> None:
@@ -43,7 +45,7 @@ def check_data(task: Task) -> None:
                 outputs = task.apply(task.parent, to_device(copy_batch(inputs), task.device))
         except Exception as error:  # whatever the network's own code raises
             expected = f"{name} data: expected samples that the parent takes"
-            raise ArgumentError(f"{expected}, got {_said(error)}") from error
+            raise ArgumentError(f"{expected}, got {named(error)[:_LONGEST]}") from error
         if task.metric.function is accuracy:
             _check_labels(name, samples, targets, outputs)
 
@@ -107,7 +109,9 @@ def check_step(task: Task, recipe: Recipe, teacher: Teacher, *, name: str) -> No
     except EcompError:
         raise
     except Exception as error:  # whatever a user's functions raise
-        raise argument_error(name, "a recipe that the parent can train by", _said(error)) from error
+        raise argument_error(
+            name, "a recipe that the parent can train by", named(error)[:_LONGEST]
+        ) from error
 
 
 def _check_augment(recipe: Recipe, inputs: Any, name: str) -> None:
@@ -118,7 +122,7 @@ def _check_augment(recipe: Recipe, inputs: Any, name: str) -> None:
         found = recipe.augment(inputs, np.random.default_rng(0))
         after = [(tensor.shape, tensor.dtype) for tensor in tensors_in(found)]
     except Exception as error:  # whatever a user's function raises
-        raise ArgumentError(f"{expected}, got {_said(error)}") from error
+        raise ArgumentError(f"{expected}, got {named(error)[:_LONGEST]}") from error
     if type(found) is not type(inputs) or len(after) != len(before):
         raise ArgumentError(f"{expected}, got {type(found).__name__}")
     for (shape, dtype), (own_shape, own_dtype) in zip(before, after, strict=True):
@@ -133,10 +137,6 @@ def _check_loss(task: Task, child: torch.nn.Module, inputs: Any, targets: torch.
             loss: Any = task.loss_fn(task.apply(child, inputs), targets)
         scalar = isinstance(loss, torch.Tensor) and loss.ndim == 0 and loss.requires_grad
     except Exception as error:  # whatever a user's functions raise
-        raise argument_error("loss_fn", expected, _said(error)) from error
+        raise argument_error("loss_fn", expected, named(error)[:_LONGEST]) from error
     if not scalar or not torch.isfinite(loss):
         raise argument_error("loss_fn", expected, loss)
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {one_line(error)}"[:300]

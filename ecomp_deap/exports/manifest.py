@@ -14,7 +14,7 @@ from ecomp_deap._version import __version__
 from ecomp_deap.errors import DataError
 from ecomp_deap.exports.architecture import OWN_LAYERS, describe
 from ecomp_deap.exports.tensors import specification, take_tensors, tensors_sha256
-from ecomp_deap.files import parse_json, read_file
+from ecomp_deap.files import read_json
 
 __all__ = ["class_name", "make_manifest", "manifest_text", "read_manifest"]
 
@@ -110,11 +110,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         DataError: The file is missing, none, of a newer version or incomplete.
     """
-    content = read_file(path)
-    try:
-        manifest = parse_json(content)
-    except ValueError as error:
-        raise DataError(f"{path}: expected the JSON manifest of a child, but {error}") from error
+    manifest = read_json(path, what="the JSON manifest of a child")
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise DataError(f"{path}: expected the manifest of a child, with format {_FORMAT!r}")
     version: Any = manifest.get("format_version")

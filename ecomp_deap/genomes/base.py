@@ -2,14 +2,14 @@
 
 import copy
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ecomp_deap.errors import argument_error
 
-__all__ = ["Genome", "freeze", "frozen_array"]
+__all__ = ["Genome", "check_groups", "freeze", "frozen_array"]
 
 
 AnyGenome = TypeVar("AnyGenome", bound="Genome")
@@ -23,6 +23,14 @@ def freeze(array: Any) -> np.ndarray:
             result = result.copy()
         result.flags.writeable = False
     return result
+
+
+def check_groups(name: str, value: Any, expected: str) -> None:
+    """Check that an argument has something for each of one group or more, as ``expected`` says."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+        raise argument_error(name, f"a sequence of {expected}", value)
+    if getattr(value, "shape", None) == () or len(value) == 0:
+        raise argument_error(name, expected, value)
 
 
 def frozen_array(name: str, value: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.genomes.base import Genome, describe, freeze, frozen_array
+from ecomp_deap.genomes.base import Genome, check_groups, describe, freeze, frozen_array
 from ecomp_deap.genomes.structure import Structure
 
 __all__ = ["MaskGenome", "realign"]
@@ -55,12 +55,9 @@ class MaskGenome(Genome):
 
     def rebind(self, masks: Sequence[Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
         """Replace masks and learnt arrays (in place); read-only arrays are shared."""
-        if isinstance(masks, (str, bytes)) or not isinstance(masks, (Sequence, np.ndarray)):
-            raise argument_error("masks", "a sequence of one mask per group", masks)
         if arrays is not None and not isinstance(arrays, Mapping):
             raise argument_error("arrays", "a mapping from names to arrays, or None", arrays)
-        if getattr(masks, "shape", None) == () or len(masks) == 0:
-            raise argument_error("masks", "one mask per group", masks)
+        check_groups("masks", masks, "one mask per group")
         frozen = []
         for i, mask in enumerate(masks):
             try:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ecomp_deap.checks import check_count
 from ecomp_deap.errors import argument_error
-from ecomp_deap.genomes.base import Genome
+from ecomp_deap.genomes.base import Genome, check_groups
 from ecomp_deap.genomes.mask import MaskGenome
 
 __all__ = ["WidthGenome", "ranked"]
@@ -49,10 +49,7 @@ class WidthGenome(Genome):
 
     def rebind(self, widths: Sequence[int]) -> None:
         """Replace the widths (in place)."""
-        if isinstance(widths, (str, bytes)) or not isinstance(widths, (Sequence, np.ndarray)):
-            raise argument_error("widths", "a sequence of one number per group", widths)
-        if getattr(widths, "shape", None) == () or len(widths) == 0:
-            raise argument_error("widths", "one number per group", widths)
+        check_groups("widths", widths, "one number per group")
         self._widths: tuple[int, ...] = tuple(
             check_count(f"widths[{i}]", width, minimum=1) for i, width in enumerate(widths)
         )

@@ -16,7 +16,7 @@ from ecomp_deap.errors import ArgumentError, DataError, argument_error
 from ecomp_deap.files import read_file, write_atomically
 from ecomp_deap.logbook.rows import Records, Row, logbook_to_rows, plain_value
 
-__all__ = ["export_logbook", "guard", "parse_table", "read_logbook", "unguard"]
+__all__ = ["export_logbook", "guard", "is_unicode", "parse_table", "read_logbook", "unguard"]
 
 ROW_FORMATS = ("csv", "json", "jsonl")
 FORMATS = (*ROW_FORMATS, "ecomp")
@@ -151,7 +151,7 @@ def _check_values(rows: Sequence[Row]) -> None:
     for index, row in enumerate(rows):
         for column, value in row.items():
             where = f"logbook[{index}] {column}"
-            if not _is_unicode(column):
+            if not is_unicode(column):
                 raise argument_error("logbook", "names that UTF-8 can write", column)
             if isinstance(value, float) and not math.isfinite(value):
                 raise argument_error(where, "a finite number or None", value)
@@ -160,11 +160,11 @@ def _check_values(rows: Sequence[Row]) -> None:
             if isinstance(value, int) and value.bit_length() > _MOST_BITS:
                 got = f"one of {value.bit_length()}"  # which Python refuses to print
                 raise ArgumentError(f"{where}: expected a number of {_MOST_BITS} bits, got {got}")
-            if isinstance(value, str) and not _is_unicode(value):
+            if isinstance(value, str) and not is_unicode(value):
                 raise argument_error(where, "text that UTF-8 can write", value)
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Whether it has no half of a surrogate pair."""
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
@@ -254,7 +254,7 @@ def _check_documents(documents: Any) -> None:
         for name, value in row.items():
             if isinstance(value, (list, dict)):
                 raise ValueError(f"it has something else than numbers and text under {name!r}")
-            if not _is_unicode(name) or (isinstance(value, str) and not _is_unicode(value)):
+            if not is_unicode(name) or (isinstance(value, str) and not is_unicode(value)):
                 raise ValueError(f"it has text that is none under {name!r}")
 
 

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from ecomp_deap.copying import copy_network, tensors_in
-from ecomp_deap.errors import ArgumentError, argument_error, one_line
+from ecomp_deap.errors import ArgumentError, argument_error, named
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.attention import head_candidates, make_plain
 from ecomp_deap.network.candidates import FLOATS, Candidate, structure_of
@@ -113,7 +113,7 @@ def _candidates(
     try:
         yield from _graph_candidates(parent, example, forward, left_alone)
     except Exception as error:  # whatever a tracer meets in a network it does not know
-        left_alone[_NETWORK] = f"no dependency graph ({type(error).__name__}: {one_line(error)})"
+        left_alone[_NETWORK] = f"no dependency graph ({named(error)})"
         yield from _stack_candidates(parent)
 
 
@@ -165,7 +165,7 @@ def _groups(
         try:
             group = graph.get_pruning_group(root, pruner.prune_out_channels, units)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            what = f"{type(error).__name__}: {one_line(error)}"
+            what = named(error)
             left_alone[names[root]] = f"the dependency graph does not follow its units ({what})"
             continue
         made |= {item.dep.target.module for item in group if makes(item.dep.handler)}

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ecomp_deap.checks import check_number, check_type
-from ecomp_deap.errors import ArgumentError, argument_error
+from ecomp_deap.checks import check_number, check_sequence, check_type
+from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import MaskGenome, Structure, WeightGenome, WidthGenome
 
 __all__ = [
@@ -87,10 +87,7 @@ def check_probability(name: str, value: Any) -> float:
     Raises:
         ArgumentError: It is no number from 0 to 1.
     """
-    try:
-        return check_number(name, value, minimum=0.0, maximum=1.0)
-    except ArgumentError:
-        raise argument_error(name, "a number in [0, 1]", value) from None
+    return check_number(name, value, minimum=0.0, maximum=1.0, expected="a number in [0, 1]")
 
 
 def wvalues_of(individuals: Any) -> list[tuple[float, ...]]:
@@ -99,8 +96,7 @@ def wvalues_of(individuals: Any) -> list[tuple[float, ...]]:
     Raises:
         ArgumentError: No sequence of individuals with a fitness.
     """
-    if isinstance(individuals, (str, bytes)) or not isinstance(individuals, Sequence):
-        raise argument_error("individuals", "a sequence of individuals", individuals)
+    check_sequence("individuals", individuals, "individuals")
     try:
         return [individual.fitness.wvalues for individual in individuals]
     except AttributeError:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ecomp_deap.checks import check_count, check_number, check_type
 from ecomp_deap.defaults import HIGHEST_RATE
-from ecomp_deap.errors import ArgumentError, argument_error
+from ecomp_deap.errors import argument_error
 from ecomp_deap.genomes import Structure, WeightGenome, WidthGenome, ranked
 from ecomp_deap.operators.arguments import check_arrays, check_importance
 
@@ -111,13 +111,7 @@ def check_rate(rate: Any) -> float:
     Raises:
         ArgumentError: It is no number in [0, 1).
     """
-    try:
-        number = check_number("rate", rate, minimum=0.0, maximum=1.0)
-    except ArgumentError:
-        number = 1.0
-    if number == 1.0:
-        raise argument_error("rate", "a number in [0, 1)", rate)
-    return number
+    return check_number("rate", rate, minimum=0.0, below=1.0, expected="a number in [0, 1)")
 
 
 def random_masks(

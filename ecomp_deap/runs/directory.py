@@ -13,11 +13,11 @@ from typing import Any
 from deap import tools
 
 from ecomp_deap.errors import DataError, argument_error
-from ecomp_deap.files import parse_json, read_file, write_atomically
+from ecomp_deap.files import read_file, read_json, write_atomically
 from ecomp_deap.logbook import export_logbook
-from ecomp_deap.logbook.files import guard, parse_table, unguard
+from ecomp_deap.logbook.files import guard, is_unicode, parse_table, unguard
 from ecomp_deap.runs.config import RunConfig
-from ecomp_deap.runs.shapes import is_count, is_number
+from ecomp_deap.runs.shapes import is_count, is_number, shown
 
 __all__ = ["RunDirectory", "read_front"]
 
@@ -57,21 +57,11 @@ def _value(name: str, field: str) -> Any:
         return None
     if name in _WHOLE:
         if not _COUNT.fullmatch(field):
-            raise ValueError(f"{name!r} is {_shown(field)}, expected a count")
+            raise ValueError(f"{name!r} is {shown(field)}, expected a count")
         return int(field)
     if not _NUMBER.fullmatch(field) or not math.isfinite(float(field)):
-        raise ValueError(f"{name!r} is {_shown(field)}, expected a finite number")
+        raise ValueError(f"{name!r} is {shown(field)}, expected a finite number")
     return float(field)
-
-
-def _shown(value: Any) -> str:
-    """Return a value for a message, or its kind where it may be too long or too deep for one."""
-    if isinstance(value, str):
-        return repr(value) if len(value) <= 40 else f"{value[:39]!r}…"
-    if isinstance(value, int) and value.bit_length() > 64:
-        return f"a number of {value.bit_length()} bits"
-    sound = value is None or isinstance(value, (bool, int, float))
-    return repr(value) if sound else f"a {type(value).__name__}"
 
 
 def _check_summary(summary: Any) -> dict[str, Any]:
@@ -89,19 +79,19 @@ def _check_summary(summary: Any) -> dict[str, Any]:
             _check_entry(f"{name}.{column}", column, value)
     for word, identifier in _mapping("picks", summary["picks"]).items():
         if identifier is not None and not isinstance(identifier, str):
-            raise ValueError(f"'picks.{word}' is {_shown(identifier)}, expected an id or null")
+            raise ValueError(f"'picks.{word}' is {shown(identifier)}, expected an id or null")
     for name in ("seconds", "training_samples"):
         for part, value in _mapping(name, summary.get(name, {})).items():
             if not is_number(value) or value < 0:
-                raise ValueError(f"'{name}.{part}' is {_shown(value)}, expected a number")
+                raise ValueError(f"'{name}.{part}' is {shown(value)}, expected a number")
     if "evaluations" in summary and not is_count(summary["evaluations"]):
-        raise ValueError(f"'evaluations' is {_shown(summary['evaluations'])}, expected a count")
+        raise ValueError(f"'evaluations' is {shown(summary['evaluations'])}, expected a count")
     return summary
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{name!r} is {_shown(value)}, expected an object")
+        raise ValueError(f"{name!r} is {shown(value)}, expected an object")
     return value
 
 
@@ -113,7 +103,7 @@ def _check_entry(where: str, column: str, value: Any) -> None:
     }
     expected, sound = kinds.get(column, ("a finite number", is_number(value)))
     if value is not None and not sound:
-        raise ValueError(f"{where!r} is {_shown(value)}, expected {expected}")
+        raise ValueError(f"{where!r} is {shown(value)}, expected {expected}")
 
 
 class RunDirectory:
@@ -216,7 +206,7 @@ class RunDirectory:
             DataError: The file is missing or damaged.
         """
         path = self.path / "summary.json"
-        summary = _read_json(path, "a run's summary")
+        summary = read_json(path, what="a run's summary")
         try:
             return _check_summary(summary)
         except KeyError as error:
@@ -231,7 +221,7 @@ class RunDirectory:
             DataError: The file is missing or damaged.
         """
         path = self.path / "config.json"
-        content = _read_json(path, "a run's configuration")
+        content = read_json(path, what="a run's configuration")
         try:
             return RunConfig.from_json_dict(_mapping("the configuration", content))
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
@@ -276,7 +266,7 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     # CSV breaks a line at the one, and UTF-8 has not the others.
-    if "\r" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if "\r" in value or not is_unicode(value):
         raise argument_error("rows", "text that CSV and UTF-8 can hold", value)
     return guard(value)
 
@@ -285,14 +275,5 @@ def _safe(folder: Path, identifier: Any) -> str:
     """Return an id that is safe as the name of a file."""
     if not isinstance(identifier, str) or not _ID.fullmatch(identifier):
         expected = "expected ids of letters, digits, '_' and '-'"
-        raise DataError(f"{folder}: {expected}, but one is {_shown(identifier)}")
+        raise DataError(f"{folder}: {expected}, but one is {shown(identifier)}")
     return identifier
-
-
-def _read_json(path: Path, what: str) -> Any:
-    """Return what a file holds; of one that is no JSON the message tells what it should be."""
-    content = read_file(path)
-    try:
-        return parse_json(content)
-    except ValueError as error:
-        raise DataError(f"{path}: expected {what}, but {error}") from error

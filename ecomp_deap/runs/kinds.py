@@ -8,11 +8,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from ecomp_deap.errors import argument_error
+from ecomp_deap.finite import finite
 from ecomp_deap.recipe import LOSSES, LossWeights
 
 __all__ = [
@@ -166,7 +167,7 @@ class Number(Kind):
         return {"type": "number", **{k: v for k, v in bounds.items() if math.isfinite(v)}}
 
     def accept(self, value: Any) -> float:
-        number = _finite(value)
+        number = finite(value)
         if number <= self.above or not self.minimum <= number <= self.maximum:
             raise ValueError
         return number
@@ -274,7 +275,7 @@ class Weights(Kind):
     def accept(self, value: Any) -> tuple[float, float, float]:
         if not isinstance(value, (list, tuple)) or len(value) != 3:
             raise ValueError
-        accuracy, similarity, compression = map(_finite, value)
+        accuracy, similarity, compression = map(finite, value)
         weights = (accuracy, similarity, compression)
         if min(weights) < 0 or max(weights) == 0:
             raise ValueError
@@ -305,7 +306,7 @@ class Losses(Kind):
     def accept(self, value: Any) -> LossWeights:
         if not isinstance(value, Mapping):
             raise ValueError
-        return LossWeights({name: _finite(weight) for name, weight in value.items()})
+        return LossWeights({name: finite(weight) for name, weight in value.items()})
 
     def from_text(self, text: str) -> dict[str, float]:
         pairs = [pair.split("=") for pair in text.split(",")]
@@ -363,15 +364,3 @@ class FolderName(Kind):
         if not isinstance(value, str) or not re.fullmatch(r"[\w-][\w.-]{0,199}", value, re.ASCII):
             raise ValueError
         return value
-
-
-def _finite(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ValueError
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond the range of floats
-        raise ValueError from None
-    if not math.isfinite(number):
-        raise ValueError
-    return number

@@ -18,6 +18,7 @@ __all__ = [
     "is_plain",
     "measurement_of",
     "optional",
+    "shown",
 ]
 
 # No count or number of ours comes near; integers beyond it are no floats.
@@ -45,7 +46,7 @@ def check_shape(value: Any, shape: Any, where: str = "") -> None:
         for name, of_name in shape.items():
             check_shape(value[name], of_name, f"{where}.{name}" if where else name)
     elif not shape(value):
-        raise ValueError(f"{where or 'it'} is {_shortened(value)}")
+        raise ValueError(f"{where or 'it'} is {shown(value)}")
 
 
 def is_number(value: Any) -> bool:
@@ -114,10 +115,11 @@ def measurement_of(row: Any, *, metric: str, timed: bool) -> Measurement:
     return found
 
 
-def _shortened(value: Any) -> str:
-    """Return what a value is, in a few words, however large it is."""
-    if isinstance(value, (list, dict)):
-        return f"a {type(value).__name__}"
-    if isinstance(value, int) and abs(value) >= _LARGEST:
-        return "a number of too many digits"
-    return repr(value)[:60]
+def shown(value: Any) -> str:
+    """Return a value for a message, or its kind where it may be too long or too deep for one."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 40 else f"{value[:39]!r}…"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length()} bits"
+    sound = value is None or isinstance(value, (bool, int, float))
+    return repr(value) if sound else f"a {type(value).__name__}"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecomp_deap.errors import DataError, EcompError, argument_error, one_line
+from ecomp_deap.errors import DataError, EcompError, argument_error, named
 from ecomp_deap.exports import load_child
 from ecomp_deap.exports.child import Factory, made_by
 from ecomp_deap.exports.manifest import read_manifest
@@ -47,8 +47,8 @@ def network_from_code(text: str, *, seed: int = 0) -> nn.Module:
     except EcompError:
         raise
     except (Exception, SystemExit) as error:  # whatever the code raises
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise argument_error("--factory", f"code that makes a network ({reason})", text) from error
+        expected = f"code that makes a network ({named(error)})"
+        raise argument_error("--factory", expected, text) from error
     finally:
         sys.path.remove(folder)
 

@@ -100,13 +100,15 @@ class Finisher:
         if found.failed:
             expected = "a network with finite outputs and metric on the validation data"
             raise argument_error("parent", expected, found.reason)
-        test = self.task.splits.test
-        if test is not None and self.scorer.test(self.task.parent, test) is None:
-            expected = "a network with finite outputs and metric on the test data"
-            raise argument_error("parent", expected, "NaN or Inf")
+        tested = None
+        if self.task.splits.test is not None:
+            tested = self.scorer.test(self.task.parent, self.task.splits.test)
+            if tested is None:
+                expected = "a network with finite outputs and metric on the test data"
+                raise argument_error("parent", expected, "NaN or Inf")
         # A child of all inputs lists them, and so takes more.
         found = replace(found, size_bytes=size_bytes(self.task.parent))
-        return self.test([Child("parent", self.task.parent, widths, found)])[0]
+        return Child("parent", self.task.parent, widths, found, tested)
 
     def score(self, individuals: Sequence[Any], *, resized: bool = False) -> list[Child]:
         """Return the children of all different individuals, in order, failed ones left out.

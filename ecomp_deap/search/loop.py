@@ -15,7 +15,7 @@ from deap import algorithms, tools
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.checks import check_count, check_type
-from ecomp_deap.errors import argument_error, one_line
+from ecomp_deap.errors import argument_error, named
 from ecomp_deap.logbook import logbook_to_rows, statistics
 from ecomp_deap.runs.state import State, streams
 from ecomp_deap.search.archive import Archive
@@ -281,8 +281,7 @@ def _asked(rule: StopRule, progress: Progress) -> str | None:
     try:
         reason: Any = rule(progress)
     except Exception as error:
-        said = f"{type(error).__name__}: {one_line(error)}"
-        raise argument_error("stop", expected, said) from error
+        raise argument_error("stop", expected, named(error)) from error
     if reason is not None and not isinstance(reason, str):
         raise argument_error("stop", expected, reason)
     return reason

@@ -120,10 +120,10 @@ def make_toolbox(
     check_choice("importance", importance, IMPORTANCES)
     check_choice("engine", engine, ENGINES)
     seed = check_count("seed", seed, minimum=0)
-    block_size = check_count("block_size", block_size, minimum=1)
-    threads = None if threads is None else check_count("threads", threads, minimum=1)
-    memory = check_count("memory", memory, minimum=1)
-    highest_rate = _check_highest_rate(highest_rate)
+    expected = f"above {LOWEST_RATE} and below 1"
+    highest_rate = check_number(
+        "highest_rate", highest_rate, above=LOWEST_RATE, below=1.0, expected=expected
+    )
     variation: dict[str, Any] = {
         "mutation": mutation,
         "learnt": learnt,
@@ -173,17 +173,6 @@ def make_toolbox(
     return toolbox
 
 
-def _check_highest_rate(value: Any) -> float:
-    expected = f"above {LOWEST_RATE} and below 1"
-    try:
-        rate = check_number("highest_rate", value)
-    except ArgumentError:
-        raise argument_error("highest_rate", expected, value) from None
-    if not LOWEST_RATE < rate < 1:
-        raise argument_error("highest_rate", expected, value)
-    return rate
-
-
 def _make_fitness(
     task: Task,
     selection: str | None,
@@ -216,7 +205,7 @@ def _check_weights(values: Any) -> Any:
     try:
         check_sequence("loss_weights", values, "numbers")
         numbers = [check_number("loss_weights", weight, minimum=0.0) for weight in values]
-    except ArgumentError:
+    except ArgumentError:  # all of them are to be shown
         raise argument_error("loss_weights", expected, values) from None
     return tuple(
         weight if isinstance(weight, (int, float)) else number

@@ -25,6 +25,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,13 +160,7 @@ def _of_runs(folder: Path) -> list[Target]:
 
 def _of_saves(folder: Path) -> list[Target]:
     """Make a save and a journal of a search."""
-    torch.manual_seed(1)
-    network = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
-    data = (torch.randn(60, 6), torch.arange(60) % 3)
-
-    def task() -> Task:
-        return Task(network, data, batch_size=15, train_steps=1, inherit=True)
-
+    task = partial(_task, train_steps=1, inherit=True)
     options: dict[str, Any] = {"population": 4, "generations": 3, "finalise_count": 0, "seed": 1}
     with contextlib.suppress(KeyboardInterrupt):
         compress(task(), **options, checkpoint=folder / "saves", callback=_Stop())
@@ -198,11 +193,14 @@ def _of_saves(folder: Path) -> list[Target]:
     return [*found, *_of_journals(folder)]
 
 
-def _of_journals(folder: Path) -> list[Target]:
+def _task(**options: Any) -> Task:
     torch.manual_seed(1)
     network = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
-    data = (torch.randn(60, 6), torch.arange(60) % 3)
-    toolbox = make_toolbox(Task(network, data, batch_size=15), seed=1)
+    return Task(network, (torch.randn(60, 6), torch.arange(60) % 3), batch_size=15, **options)
+
+
+def _of_journals(folder: Path) -> list[Target]:
+    toolbox = make_toolbox(_task(), seed=1)
     population = toolbox.population(n=4)
     path = folder / "search.journal"
 
