@@ -68,6 +68,9 @@ def test_trained_children_measure_as_in_the_loop(network, steps, inherit, evalua
     # In double precision, as Adam makes whole steps of gradients that are 0 but for rounding.
     context = context_for(network.double(), training=Recipe(learning_rate=0.01), **options)
     genomes = [*masks_for(context, 3, seed), *learnt_for(context, 2, seed)]
+    # One or two rectified units are 0 for most samples, and what layers behind make of such equal
+    # rows differs in the last bits, by the order of additions: all that tells them apart.
+    genomes = [genome for genome in genomes if min(genome.widths) > 2]
     if not any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
         genomes += weights_for(context, 2, seed)
     assert_as_in_the_loop(context, genomes)
