@@ -90,7 +90,13 @@ def check_path(name: str, value: Any) -> Path:
     Raises:
         ArgumentError: It is no path of a file or folder.
     """
-    if not isinstance(value, (str, os.PathLike)) or "\0" in str(value):
+    try:
+        path = os.fspath(value)
+        # An empty one would be the current folder; the system cannot encode half a letter.
+        sound = isinstance(path, str) and path != "" and b"\0" not in os.fsencode(path)
+    except (TypeError, UnicodeEncodeError):
+        sound = False
+    if not sound:
         raise argument_error(name, "a path", value)
     return Path(value)
 

@@ -1,13 +1,15 @@
 """Progress on the terminal: a bar with the generation's figures, or few plain lines in a log."""
 
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from ecomp_deap.callbacks import Callback
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "show"]
 
 _FIGURES = (  # column of the logbook, as it is shown, format
     ("accuracy_max", "accuracy", ".3f"),
@@ -21,11 +23,12 @@ class ProgressBar(Callback):
     """Show runs, phases and the best figures of each generation on ``stream``.
 
     Where ``stream`` is a terminal this is one bar at a time (tqdm's, imported when needed); else
-    about ten plain lines a run, for logs and continuous integration.
+    about ten plain lines a run, for logs and continuous integration. What cannot be written, as the
+    disk of a log is full or the terminal was closed, is dropped: a search does not end by that.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
+        self._stream: Any = _Lossy(sys.stderr if stream is None else stream)
         self._is_terminal = self._stream.isatty()
         self._bar: Any = None
         self._title = ""
@@ -87,6 +90,61 @@ class ProgressBar(Callback):
 
     def _print(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
+
+
+class _Lossy:
+    """A stream that drops what cannot be written.
+
+    Args:
+        stream: None takes nothing; Python has it where the process was started with a closed one.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            if self._stream is not None:
+                self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            if self._stream is not None:
+                self._stream.flush()
+
+
+def show(text: str, stream: TextIO | None) -> OSError | None:
+    """Write a text and flush the stream; return what kept it from that, if anything did.
+
+    After that the stream takes everything and keeps nothing, as Python flushes it once more when
+    the process ends, and would complain.
+
+    Args:
+        text: Letters that the stream's encoding has not are escaped.
+        stream: As for `_Lossy`.
+    """
+    if stream is None:
+        return None
+    try:
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:
+            encoding = stream.encoding
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except OSError as error:
+        with suppress(OSError):  # one that is no file of the system's
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        return error
+    return None
 
 
 def _figures(record: Mapping[str, Any]) -> str:

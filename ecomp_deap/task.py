@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,7 +23,7 @@ from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.recipe import SEARCH_RECIPE, Recipe
 
-__all__ = ["ACCURACY", "LIMITS", "Metric", "Task", "accuracy", "default_forward"]
+__all__ = ["ACCURACY", "LIMITS", "Metric", "Task", "accuracy", "check_weights", "default_forward"]
 
 
 def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
@@ -44,7 +45,8 @@ class Metric:
     """How well a network does the task, as a mean over samples.
 
     Attributes:
-        function: ``(outputs, targets) -> float`` for a batch.
+        function: ``(outputs, targets) -> float`` for a batch; a tensor or array of one number will
+            do.
         name: What it is called in fitness, logbook and files.
         maximise: Whether more is better.
         worst: The finite value that a failed child gets; 0 unless given, which suits a metric
@@ -79,6 +81,19 @@ class Metric:
             check_number("worst", self.worst)
         if self.tolerance is not None:
             check_number("tolerance", self.tolerance, minimum=0.0)
+
+    def __call__(self, outputs: Any, targets: torch.Tensor) -> float:
+        """Return what the function gives for a batch, as a float.
+
+        Raises:
+            TypeError: That is no number; and whatever the function raises.
+        """
+        value = self.function(outputs, targets)
+        if isinstance(value, (torch.Tensor, np.ndarray)):
+            value = value.item()
+        if isinstance(value, str):
+            raise TypeError(f"it gives {value!r}")
+        return float(value)
 
 
 #: The argument of `Task` that limits each cost.
@@ -187,8 +202,7 @@ class Task:
                 "validation and test", "nothing, as data is a Splits", "data of their own"
             )
         object.__setattr__(self, "splits", splits)
-        if any(tensor.is_meta for tensor in [*self.parent.parameters(), *self.parent.buffers()]):
-            raise argument_error("parent", "a network with weights", "one on the device 'meta'")
+        check_weights(self.parent)
         object.__setattr__(self, "parent", copy_network(self.parent).to(self.device).eval())
 
     @property
@@ -206,6 +220,16 @@ class Task:
         """What a child may cost at most, by the cost's name in a `Measurement`."""
         given = {cost: getattr(self, argument) for cost, argument in LIMITS.items()}
         return {cost: limit for cost, limit in given.items() if limit is not None}
+
+
+def check_weights(parent: nn.Module) -> None:
+    """Check that a parent has numbers in its tensors.
+
+    Raises:
+        ArgumentError: It has tensors on the device ``meta``, which has none.
+    """
+    if any(tensor.is_meta for tensor in [*parent.parameters(), *parent.buffers()]):
+        raise argument_error("parent", "a network with weights", "one on the device 'meta'")
 
 
 def default_forward(module: nn.Module, inputs: Any) -> Any:

@@ -1,7 +1,9 @@
+from pathlib import Path, PurePosixPath
+
 import numpy as np
 import pytest
 
-from ecomp_deap.checks import check_count, check_fraction, check_indices
+from ecomp_deap.checks import check_count, check_fraction, check_indices, check_path
 from ecomp_deap.errors import ArgumentError
 
 
@@ -31,3 +33,15 @@ def test_indices_are_whole_and_in_range(value):
     assert check_indices("rows", [], 5, empty=True).size == 0
     with pytest.raises(ArgumentError, match="rows: expected"):
         check_indices("rows", value, 5)
+
+
+class BytesPath:
+    def __fspath__(self):
+        return b"a"
+
+
+@pytest.mark.parametrize("value", ["", "a\0b", "half a letter: \ud800", b"a", 3, None, BytesPath()])
+def test_other_values_are_no_paths(value):
+    assert check_path("path", PurePosixPath("a/b")) == check_path("path", "a/b") == Path("a/b")
+    with pytest.raises(ArgumentError, match="path: expected a path, got"):
+        check_path("path", value)

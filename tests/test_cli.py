@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-import ecomp_deap.cli
+import ecomp_deap
 from ecomp_deap import _version
 from ecomp_deap.cli import main, parse
 from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.runs.config import RunConfig
 from ecomp_deap.runs.options import OPTIONS
 
-ROOT = Path(ecomp_deap.cli.__file__).parents[1]
+ROOT = Path(ecomp_deap.__file__).parents[1]
 SLOW_TO_IMPORT = {"torch", "torchvision", "deap", "matplotlib", "numpy", "tqdm"}
 
 # A word for every option, other than its default, and what it means.
@@ -190,6 +190,13 @@ def test_command_line_goes_before_file_before_preset(tmp_path):
             "loss_weights: .*--selection roulette or tournament",
         ),
         (["run", "1", "a", "--epochs", "1", "--generations", "2"], "got both"),
+        (["run", "1", "a", "--config", ""], "--config: expected a path, got ''"),
+        (["run", "1", "a", "--config="], "--config: expected a path, got ''"),
+        # argparse makes an empty list of these.
+        (["run", "1", "a", "--population=--"], "--population: expected an integer .*, got '--'"),
+        (["run", "1", "a", "--objectives=--"], "--objectives: expected .*, got \\['--'\\]"),
+        (["run", "1", "a", "--loss-weights=--"], "--loss-weights: expected .*, got '--'"),
+        (["run", "1", "a", "--factory=--"], "--factory: expected MODULE:NAME .*, got '--'"),
     ],
 )
 def test_wrong_command_line_is_refused(words, message, capsys):
@@ -206,6 +213,8 @@ def test_wrong_file_is_refused(tmp_path, capsys):
     words = ["run", "1", "a", "--config", str(tmp_path / "run.toml")]
     with pytest.raises(DataError, match=r"run\.toml: cannot read the configuration"):
         parse(words)
+    with pytest.raises(DataError, match="--: cannot read the configuration"):
+        parse(["run", "1", "a", "--config=--"])
     (tmp_path / "run.toml").write_text("sead = 1\n")
     assert main(words) == 2
     assert "run.toml: unknown option 'sead'; did you mean 'seed'?" in capsys.readouterr().err

@@ -87,6 +87,19 @@ def test_methods_and_limits_are_chosen_and_the_table_is_shown(run, capsys):
     assert (run / "baselines.csv").read_bytes() == once
 
 
+@pytest.mark.parametrize("name", ["baselines.csv", "baselines.md", "plots"])
+def test_what_is_in_the_place_of_its_files_is_named_at_once(run, name, capsys):
+    if name == "plots":
+        shutil.rmtree(run / name)
+    else:
+        (run / name).mkdir()
+    (run / name).exists() or (run / name).touch()
+    assert main(["baselines", str(run)]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"ecomp-deap: error: {run / name}: expected a ")
+    assert errors.count("\n") == 1
+
+
 def test_a_method_without_a_child_is_in_the_table(run, monkeypatch, capsys):
     empty = {"uniform_l1": []}
     monkeypatch.setattr(FinishedRun, "baseline_rows", lambda *_, **__: empty)
@@ -102,6 +115,7 @@ def test_a_method_without_a_child_is_in_the_table(run, monkeypatch, capsys):
         (["a", "--method", "x"], "unknown option '--method'; did you mean '--methods'?"),
         (["a", "--methods", "x,x"], "--methods: expected a list of at least 1 distinct name"),
         (["a", "--limits", "1,x"], "--limits: expected an integer of at least 1, got 'x'"),
+        (["a", "--limits=--"], "--limits: expected an integer of at least 1, got '--'"),
         (["a", "--limits", "0"], "--limits: expected an integer of at least 1, got 0"),
         (["a", "--children", "0"], "--children: expected an integer of at least 1, got 0"),
         (["a", "--max-epochs", "-1"], "--max-epochs: expected an integer of at least 0, got -1"),

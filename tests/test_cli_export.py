@@ -157,7 +157,7 @@ def test_networks_of_other_classes_are_named_without_one(run, capsys):
         ("torch.nn:NoSuchLayer", "--factory: expected code that makes a network (AttributeError: "),
         ("math:pi", "factory: expected a torch.nn.Module, or a callable that returns one"),
         ("torch.nn:ReLU", "factory: expected a network like the parent of the tests.network."),
-        ("torch.nn:Linear", "--factory: expected code that makes a network (TypeError: "),
+        ("torch.nn:Linear", "but it raised TypeError: "),
     ],
 )
 def test_factories_of_no_use_are_refused(run, capsys, factory, message):
@@ -178,6 +178,8 @@ def test_factories_of_no_use_are_refused(run, capsys, factory, message):
         (["a", "--out", "b.pt"], "--out: the ending: expected one of 'safetensors', 'pt2', 'onnx'"),
         (["a", "--fromat", "pt2"], "unknown option '--fromat'; did you mean '--format'?"),
         (["a", "--format"], "--format: expected one argument"),
+        (["a", "--out", "b.pt2", "--format", ""], "--format: expected one of 'safetensors', 'pt2'"),
+        (["a", "--format=--"], "--format: expected one of 'safetensors', 'pt2', 'onnx', got '--'"),
     ],
 )
 def test_wrong_command_lines_are_refused(words, message, capsys):
@@ -190,6 +192,10 @@ def test_what_is_not_there_is_named(run, tmp_path, capsys):
     error = error_of([run, "--format", "pt2", "--child", "9"], capsys)
     words = "best, knee, within:POINTS, under:PARAMETERS"
     assert f"--child: expected {words} or one of 001, 002, 003, 004, got '9'" in error
+    assert "child: expected " in error_of([run, "--format", "pt2", "--child=--"], capsys)
+    for out in (".", "..", "/"):
+        error = error_of([run, "--format", "pt2", "--out", out], capsys)
+        assert f"path: expected the name of a file, got {out!r}" in error
     error = error_of([run, "--format", "pt2", "--child", "../../secret"], capsys)
     assert f"--child: expected {words} or one of 001" in error
     error = error_of([run, "--format", "pt2", "--child", "within:-0.01"], capsys)

@@ -66,13 +66,14 @@ def test_an_example_gives_macs_of_convolutions(tmp_path, capsys, name, option_fi
         (["a", "--seed", "1"], "unknown option '--seed'"),
         (["a", "--example"], "--example: expected one argument"),
         *(
-            (["a", "--example", word], f"--example: expected integers of at least 1, {rest}")
+            (["a", f"--example={word}"], f"--example: expected integers of at least 1, {rest}")
             for word, rest in {
                 "": "such as 1,28,28, got ''",
                 "1,0": "such as 1,28,28, got '1,0'",
                 "1,,2": "such as 1,28,28, got '1,,2'",
                 "2,x": "such as 1,28,28, got '2,x'",
                 "2.5": "such as 1,28,28, got '2.5'",
+                "--": "such as 1,28,28, got '--'",
             }.items()
         ),
     ],
@@ -101,6 +102,7 @@ def test_examples_that_do_not_fit_are_refused_in_one_line(convolutional, capsys,
     assert captured.out == ""
     assert captured.err.startswith(f"ecomp-deap: error: {message}")
     assert captured.err.count("\n") == 1
+    assert len(captured.err) < 250
 
 
 def test_files_that_cannot_be_read_are_refused_in_one_line(convolutional, tmp_path, capsys):

@@ -97,8 +97,138 @@ def test_no_run_is_an_error(tmp_path, capsys):
     assert "config.json: cannot be read" in capsys.readouterr().err
 
 
-def test_a_run_begins_anew_where_nothing_was_saved_yet(untouched, command, tmp_path):
+@pytest.fixture
+def begun(untouched, tmp_path):
+    """A run of which nothing was saved yet."""
     for name in ("config.json", "parent.json", "parent.safetensors"):
         (tmp_path / name).write_bytes((untouched / name).read_bytes())
-    assert main(["resume", str(tmp_path), "--quiet"]) == 0
-    assert contents(tmp_path) == contents(untouched)
+    return tmp_path
+
+
+def a_folder(path):
+    path.mkdir()
+
+
+def a_file(path):
+    path.write_text("mine")
+
+
+def a_link(path):
+    path.symlink_to(path.parent / "elsewhere")
+    (path.parent / "elsewhere").mkdir(exist_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "prepare"),
+    [
+        *(("front.csv", a_folder), ("summary.json", a_folder), ("logbook.csv", a_link)),
+        *(("timings.csv", a_link), ("children", a_file), ("children", a_link)),
+        *(("checkpoints", a_link), ("plots", a_file), ("plots", a_link)),
+    ],
+)
+def test_what_is_in_the_place_of_a_runs_files_is_named_at_once(begun, name, prepare, capsys):
+    prepare(begun / name)
+    assert main(["resume", str(begun)]) == 2
+    errors = capsys.readouterr().err
+    assert "generation 0" not in errors
+    assert errors.splitlines()[-1].startswith(f"ecomp-deap: error: {begun / name}: expected a ")
+    assert not list((begun / "elsewhere").glob("*"))
+
+
+def full_for(monkeypatch, name):
+    """Let the disk be full whenever a file of this name is to be put in its place."""
+    replace = os.replace
+
+    def full(source, target):
+        if os.path.basename(target) == name:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("ecomp_deap.files.os.replace", full)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("logbook.csv", "logbook.json", "front.csv", "timings.csv", "001.safetensors"),
+        *("summary.json", "front.png"),
+    ],
+)
+def test_a_disk_that_is_full_at_the_end_of_a_search_loses_nothing(
+    begun, untouched, name, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        full_for(patch, name)
+        assert main(["resume", str(begun)]) == 2
+    *_, before, last = capsys.readouterr().err.splitlines()
+    assert before == f"to go on: ecomp-deap resume {begun}"
+    assert last.startswith("ecomp-deap: error: ")
+    assert last.endswith(f"{name}: cannot be written (No space left on device)")
+    if name != "front.png":
+        assert list((begun / "checkpoints").glob("0*"))
+    assert main(["resume", str(begun), "--quiet"]) == 0
+    assert contents(begun) == contents(untouched)
+
+
+@pytest.mark.parametrize("name", ["config.json", "parent.safetensors"])
+def test_a_disk_that_is_full_before_a_search_is_named(command, name, tmp_path, monkeypatch, capsys):
+    full_for(monkeypatch, name)
+    assert main(command(tmp_path)) == 2
+    errors = capsys.readouterr().err
+    assert errors.endswith(f"{name}: cannot be written (No space left on device)\n")
+    assert "to go on" not in errors
+
+
+@pytest.mark.parametrize("function", ["write", "pwrite"])  # of the journal, and of the lock
+def test_a_disk_that_is_full_in_the_first_generation_says_how_to_go_on(
+    command, untouched, function, tmp_path, monkeypatch, capsys
+):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"os.{function}", full)
+        assert main(command(tmp_path)) == 2
+    *_, before, last = capsys.readouterr().err.splitlines()
+    assert before == f"to go on: ecomp-deap resume {tmp_path / 'first_1'}"
+    assert last.endswith("cannot be written (No space left on device)")
+    assert main(["resume", str(tmp_path / "first_1"), "--quiet"]) == 0
+    assert contents(tmp_path / "first_1") == contents(untouched)
+
+
+def test_saves_that_are_of_no_use_are_nothing_to_go_on_from(begun, capsys):
+    (begun / "checkpoints" / "000003").mkdir(parents=True)
+    assert main(["resume", str(begun)]) == 2
+    errors = capsys.readouterr().err
+    assert "all saves are damaged" in errors
+    assert "to go on: " not in errors
+
+
+def test_names_that_are_too_long_are_refused_in_one_line(command, tmp_path, capsys):
+    long = "x" * 5000
+    for words in (
+        ["resume", long],
+        ["inspect", f"{long}.safetensors"],
+        [*command(tmp_path), "--parent", f"{long}.safetensors"],
+    ):
+        assert main(words) == 2
+        errors = capsys.readouterr().err
+        assert errors.splitlines()[-1].startswith("ecomp-deap: error: ")
+        assert "File name too long" in errors
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_seeds_beyond_the_last_one_are_refused_before_the_first_run(command, tmp_path, capsys):
+    words = [*command(tmp_path), "--seed", str(2**32 - 1)]
+    words[1] = "2"
+    assert main(words) == 2
+    expected = (
+        "seed: expected at most 4294967294 for 2 runs, each with the next one, got 4294967295"
+    )
+    assert expected in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_run_begins_anew_where_nothing_was_saved_yet(untouched, begun):
+    assert main(["resume", str(begun), "--quiet"]) == 0
+    assert contents(begun) == contents(untouched)

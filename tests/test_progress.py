@@ -1,9 +1,11 @@
+import errno
 import io
+import sys
 from pathlib import Path
 
 import pytest
 
-from ecomp_deap.progress import ProgressBar
+from ecomp_deap.progress import ProgressBar, show
 
 
 class Terminal(io.StringIO):
@@ -76,3 +78,47 @@ def test_close_ends_an_unfinished_bar_and_may_come_twice():
     progress.close()
     progress.close()
     assert stream.getvalue().endswith("\n")
+
+
+def breaking(kind, code):
+    """Return a stream of this kind that takes nothing, as on a full disk."""
+
+    class Breaking(kind):
+        def write(self, *_):
+            raise OSError(code, "no")
+
+        flush = write
+
+    return Breaking()
+
+
+# Each was an error that ended the search.
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EPIPE, errno.EIO])
+@pytest.mark.parametrize("kind", [Terminal, io.StringIO])
+def test_what_cannot_be_written_is_dropped(kind, code):
+    assert watch(breaking(kind, code)) == ""
+
+
+def test_without_a_stream_nothing_is_shown(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as in a process that was started with a closed one
+    progress = ProgressBar()
+    progress.on_run_start(1, 1, Path("first_1"), 1)
+    progress.on_generation(0, 1, record(0))
+    progress.on_message("text")
+    progress.close()
+    assert show("text", None) is None
+
+
+def test_what_kept_a_text_from_being_shown_is_returned():
+    stream = io.StringIO()
+    assert show("text", stream) is None
+    assert stream.getvalue() == "text"
+    error = show("text", breaking(io.StringIO, errno.ENOSPC))
+    assert error.errno == errno.ENOSPC
+
+
+def test_letters_that_an_encoding_has_not_are_escaped():
+    content = io.BytesIO()
+    stream = io.TextIOWrapper(content, encoding="ascii")
+    assert show("ß and \udcff", stream) is None
+    assert content.getvalue() == b"\\xdf and \\udcff"

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -5,6 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from ecomp_deap import compress, make_toolbox
 from ecomp_deap.data import Splits
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.network import make_parent
@@ -190,3 +192,41 @@ def test_limits_are_positive(name, value):
 def test_a_limit_of_latency_is_a_positive_time(value):
     with pytest.raises(ArgumentError, match="max_latency_ms: expected a finite number greater"):
         make_task(max_latency_ms=value)
+
+
+@pytest.mark.parametrize(
+    "as_number", [torch.tensor, np.float64, np.array, lambda x: torch.tensor([x]).double()]
+)
+def test_a_metric_may_give_any_kind_of_number(as_number, tmp_path):
+    """A tensor got through the trial, and failed after the search or while it was saved."""
+
+    def run(kind, folder):
+        def hits(outputs, targets):
+            return kind(float((outputs.argmax(1) == targets).float().mean()))
+
+        task = make_task(metric=Metric(hits, "hits"), batch_size=10, test=(INPUTS, LABELS))
+        return compress(
+            task,
+            objectives=("hits", "param_count"),
+            population=6,
+            generations=2,
+            finalise_count=1,
+            finalise_epochs=1,
+            checkpoint=tmp_path / folder,
+        )
+
+    found, plain = run(as_number, "found"), run(float, "plain")
+    assert type(found.parent.validation.metric) is type(found.parent.test) is float
+    if as_number is torch.tensor:  # in single precision
+        assert found.parent.test == pytest.approx(plain.parent.test, rel=1e-6)
+    else:
+        assert found.digest() == plain.digest()
+
+
+@pytest.mark.parametrize("value", ["0.5", None, torch.zeros(2), 1j, [0.5]])
+def test_a_metric_that_gives_no_number_is_refused(value):
+    with pytest.raises(ArgumentError, match=r"^metric: expected a function of outputs and targets"):
+        make_toolbox(
+            make_task(metric=Metric(lambda outputs, targets: value, "mine"), batch_size=10),
+            objectives=("mine", "param_count"),
+        )

@@ -1,6 +1,7 @@
 """Samples: what a task trains, scores and compares on, fetched in batches by index."""
 
 import hashlib
+import operator
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, de
 
 from ecomp_deap.checks import check_indices
 from ecomp_deap.data._trees import leaves, map_leaves, restore_containers
+from ecomp_deap.data.soundness import check_dense
 from ecomp_deap.errors import ArgumentError, DataError, argument_error, named, one_line
 
 __all__ = ["DatasetSamples", "Samples", "TensorSamples", "as_samples", "fingerprint"]
@@ -63,6 +65,14 @@ class Samples(ABC):
         caller's own.
         """
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """Numbers of the samples in the data that they were taken from, shape ``(n,)``.
+
+        By these errors name them; 0, 1, 2 … unless a subclass knows better.
+        """
+        return np.arange(len(self))
+
 
 class TensorSamples(Samples):
     """Samples held in tensors whose first dimension counts the samples.
@@ -73,8 +83,8 @@ class TensorSamples(Samples):
     written to.
 
     Raises:
-        ArgumentError: something is neither tensor nor array, has no dimension, has no
-            samples, or has another number of samples than the rest.
+        ArgumentError: something is neither tensor nor array, is sparse or on the device ``meta``,
+            has no dimension, has no samples, or has another number of samples than the rest.
 
     >>> samples = TensorSamples(np.zeros((4, 2), np.float32), np.array([0, 1, 2, 1]))
     >>> inputs, targets = samples.batch(np.array([3, 0]))
@@ -87,6 +97,7 @@ class TensorSamples(Samples):
         self._inputs = map_leaves(_as_tensor, inputs, f"{name} inputs".strip())
         self._targets = _with_int64_labels(_as_tensor(targets, f"{name} targets".strip()))
         _check_lengths(self._inputs, self._targets, name)
+        self._numbers = np.arange(len(self._targets))
 
     @property
     def inputs(self) -> Any:
@@ -113,7 +124,13 @@ class TensorSamples(Samples):
         ]
 
     def subset(self, indices: np.ndarray) -> "TensorSamples":
-        return TensorSamples(*self.batch(indices))
+        part = TensorSamples(*self.batch(indices))
+        part._numbers = self._numbers[indices]
+        return part
+
+    @property
+    def numbers(self) -> np.ndarray:
+        return self._numbers.copy()
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -148,6 +165,7 @@ class DatasetSamples(Samples):
             raise ArgumentError(f"{name}: expected at least one sample, got an empty dataset")
         self._dataset = dataset
         self._name = name
+        self._numbers = np.arange(n_samples)
         self._labels: np.ndarray | None = None
         self._has_labels = _are_labels(self._collate([0])[1])
 
@@ -160,21 +178,43 @@ class DatasetSamples(Samples):
     def subset(self, indices: np.ndarray) -> "DatasetSamples":
         chosen = check_indices("indices", indices, len(self))
         part = DatasetSamples(Subset(self._dataset, chosen.tolist()), name=self._name)
+        part._numbers = self._numbers[chosen]
         if self._labels is not None:
             part._labels = self._labels[chosen]
         return part
 
     @property
     def labels(self) -> np.ndarray | None:
-        """As for `Samples`; the first use reads the whole dataset, the later ones do not."""
+        """As for `Samples`; the first use reads the whole dataset, the later ones do not.
+
+        Raises:
+            DataError: a target that is no class label as the first one is, by its index.
+        """
         if not self._has_labels:
             return None
         if self._labels is None:
             # One by one: only the targets are kept, never a batch of inputs.
-            self._labels = np.array(
-                [int(self._item(index)[1]) for index in range(len(self))], dtype=np.int64
-            )
+            self._labels = np.array([self._label(i) for i in range(len(self))], dtype=np.int64)
         return self._labels.copy()
+
+    @property
+    def numbers(self) -> np.ndarray:
+        return self._numbers.copy()
+
+    @property
+    def known_labels(self) -> np.ndarray | None:
+        """The labels, if they have been read; None else."""
+        return None if self._labels is None else self._labels.copy()
+
+    def _label(self, index: int) -> int:
+        target = self._item(index)[1]
+        try:
+            return int(np.int64(operator.index(target)))
+        except (TypeError, ValueError, OverflowError):
+            text = argument_error(
+                f"{self._name}[{index}]", "a class label, as the first target is one", target
+            )
+            raise DataError(str(text)) from None
 
     def _item(self, index: int) -> tuple[Any, Any]:
         try:
@@ -198,6 +238,7 @@ class DatasetSamples(Samples):
         for _, leaf in [*leaves(inputs, "inputs"), ("targets", targets)]:
             if not isinstance(leaf, torch.Tensor):
                 raise argument_error(self._name, wanted, type(leaf))
+            check_dense(self._name, leaf)
         return inputs, _with_int64_labels(targets)
 
 
@@ -255,7 +296,7 @@ def _as_tensor(leaf: Any, path: str) -> torch.Tensor:
                 f"{path}: expected an array of numbers, got {leaf.dtype} ({error})"
             ) from error
     elif isinstance(leaf, torch.Tensor):
-        tensor = leaf.detach()
+        tensor = check_dense(path, leaf.detach())
     else:
         raise argument_error(path, "a tensor or a NumPy array", type(leaf))
     if leaf.ndim == 0:

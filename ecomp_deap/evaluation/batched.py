@@ -7,16 +7,18 @@ in the first groups share all that these groups decide.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from ecomp_deap.evaluation.context import Context, Outcome
+from ecomp_deap.evaluation.loop import evaluate_block
 from ecomp_deap.evaluation.measuring import NOT_FINITE, metric_of, outcomes, similarity_losses
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.network.compile import check_masks, genome_arrays
+from ecomp_deap.network.failures import failure
 from ecomp_deap.network.stack import DenseStack, Tensors, Walk, borrow
 from ecomp_deap.network.stack_training import train_stacks
 from ecomp_deap.task import Task, accuracy, default_forward
@@ -63,23 +65,35 @@ def evaluate_batched(
         return [
             outcome
             for chunk in _chunks(context, genomes)
-            for outcome in _Chunk(context, chunk).outcomes()
+            for outcome in _outcomes(context, genomes[chunk], seeds[chunk])
         ]
 
 
-def _chunks(context: Context, genomes: Sequence[Genome]) -> Iterator[Sequence[Genome]]:
-    """Yield genomes whose activations fit the context's memory together."""
+def _outcomes(context: Context, genomes: Sequence[Genome], seeds: Sequence[int]) -> list[Outcome]:
+    """Return the outcomes of a chunk; one by one where children cannot train together."""
+    if not context.training:
+        return _Chunk(context, genomes).outcomes()
+    try:
+        return _Chunk(context, genomes).outcomes()
+    except Exception as error:  # whatever a user's loss raises
+        failure(error)
+        # The loop tells whose it is.
+        return evaluate_block(replace(context, threads=1), genomes, seeds)
+
+
+def _chunks(context: Context, genomes: Sequence[Genome]) -> Iterator[slice]:
+    """Yield where genomes lie whose activations fit the context's memory together."""
     n = len(context.targets)
     first, used = 0, 0
     for i, genome in enumerate(genomes):
         # A layer's products, its activations and what a batch norm makes, in double at most.
         own = 3 * 8 * n * sum(genome.widths)
         if i > first and used + own > context.memory:
-            yield genomes[first:i]
+            yield slice(first, i)
             first, used = i, 0
         used += own
     if first < len(genomes):
-        yield genomes[first:]
+        yield slice(first, len(genomes))
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """`Batches`: the samples that each generation is scored, trained and calibrated on."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from ecomp_deap.data import BatchSampler
+from ecomp_deap.data import BatchSampler, TensorSamples
 from ecomp_deap.errors import argument_error
+from ecomp_deap.evaluation.soundness import Soundness, learns_labels
 from ecomp_deap.network.lessons import Lesson, Teacher, draw_lessons
 from ecomp_deap.network.recalibration import has_statistics
 from ecomp_deap.network.training import to_device
@@ -33,16 +35,23 @@ class Batches:
             where they keep the parent's, or there are none.
 
     Raises:
-        ArgumentError: Batches that are larger than the data allow, or cannot be balanced.
+        ArgumentError: Batches that are larger than the data allow, or cannot be balanced; here and
+            later, samples that are unsound.
     """
 
     def __init__(self, task: Task, *, seed: int) -> None:
         self._task, self._seed, search = task, seed, task.splits.search
+        self._soundness, self._numbers = Soundness.of(task), search.numbers
         most = len(search) - min(task.train_steps, 1)
         if task.batch_size > most:
             left = ", so that some are left to train on" if task.train_steps else ""
             expected = f"at most {most} of {len(search)} search samples{left}"
             raise argument_error("batch_size", expected, task.batch_size)
+        size = task.training.batch_size
+        # As samples are drawn again where there are not enough, any number of them could be.
+        if task.train_steps and size is not None and size > len(search):
+            expected = f"at most {len(search)}, the number of search samples"
+            raise argument_error("training.batch_size", expected, size)
         self._sampler = BatchSampler(
             len(search),
             task.batch_size,
@@ -84,7 +93,9 @@ class Batches:
             exclude=self._scoring(generation),
         )
         rng = np.random.default_rng([self._seed, _CHANGES, generation])
-        return list(draw_lessons(map(self._batch, drawn), recipe, teacher=teacher, rng=rng))
+        learnt = learns_labels(task.loss_fn, recipe)
+        batches = map(partial(self._batch, learnt=learnt), drawn)
+        return list(draw_lessons(batches, recipe, teacher=teacher, rng=rng))
 
     def spread(self, n: int) -> Any:
         """Return the inputs of n samples, or of all if there are fewer, evenly spaced."""
@@ -104,6 +115,10 @@ class Batches:
     def _scoring(self, generation: int) -> np.ndarray:
         return self._sampler.scoring(generation) if self._fixed is None else self._fixed
 
-    def _batch(self, indices: np.ndarray) -> Batch:
-        inputs, targets = self._task.splits.search.batch(indices)
+    def _batch(self, indices: np.ndarray, *, learnt: bool = False) -> Batch:
+        search = self._task.splits.search
+        inputs, targets = search.batch(indices)
+        if not isinstance(search, TensorSamples):
+            numbers = self._numbers[indices]
+            self._soundness.check("search", inputs, targets, numbers, learnt=learnt)
         return to_device(inputs, self._task.device), targets.to(self._task.device)

@@ -2,15 +2,15 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ecomp_deap.defaults import ENGINES as NAMES
-from ecomp_deap.errors import argument_error
+from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.evaluation.batched import evaluate_batched
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.evaluation.loop import evaluate_block
@@ -28,6 +28,7 @@ __all__ = [
     "evaluate",
     "faster_route",
     "faster_threads",
+    "mapped",
 ]
 
 Key = TypeVar("Key", str, int)
@@ -54,6 +55,34 @@ def evaluate(context: Context, block: Block) -> list[Outcome]:
     if engine == "masked" and not supports_masked(context, genomes):
         engine = "loop"
     return ENGINES[engine](context, genomes, seeds)
+
+
+def mapped(
+    map_function: Callable[..., Any],
+    function: Callable[[Block], list[Outcome]],
+    blocks: list[Block],
+) -> list[list[Outcome]]:
+    """Return the outcomes of each block by a user's ``map``, called as ``map(function, blocks)``.
+
+    Raises:
+        ArgumentError: It gives something else.
+    """
+    expected = f"the result of each of {len(blocks)} blocks, in order"
+    results = map_function(function, blocks)
+    if not isinstance(results, Iterable):
+        raise ArgumentError(f"map: expected {expected}, got {type(results).__name__}")
+    found = list(results)
+    if len(found) != len(blocks):
+        raise ArgumentError(f"map: expected {expected}, got {len(found)} results")
+    for i, (result, (genomes, _)) in enumerate(zip(found, blocks, strict=True)):
+        if not isinstance(result, list) or not all(isinstance(o, Outcome) for o in result):
+            raise ArgumentError(f"map: expected {expected}, got {result!r:.100} for block {i}")
+        if len(result) != len(genomes):
+            raise ArgumentError(
+                f"map: expected {expected}, got {len(result)} outcomes for block {i}, which has "
+                f"{len(genomes)} genomes"
+            )
+    return found
 
 
 def check_engine(engine: str, *, batched: bool) -> str:

@@ -1,6 +1,5 @@
 """`Evaluator`: measures populations for a task, generation by generation."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from ecomp_deap.checks import check_choice, check_count, check_flag, check_type
-from ecomp_deap.data import Samples
+from ecomp_deap.data import Samples, TensorSamples
 from ecomp_deap.defaults import BLOCK_SIZE, IMPORTANCES, MEMORY
 from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.evaluation.batched import supports_batched
@@ -25,18 +24,21 @@ from ecomp_deap.evaluation.engines import (
     evaluate,
     faster_route,
     faster_threads,
+    mapped,
 )
 from ecomp_deap.evaluation.limits import Limits
-from ecomp_deap.evaluation.measuring import failed_measurement, failure
+from ecomp_deap.evaluation.measuring import failed_measurement
 from ecomp_deap.evaluation.parent import check_parent, proof_size
 from ecomp_deap.evaluation.ranking import importance_of_units
 from ecomp_deap.evaluation.scoring import Scorer
-from ecomp_deap.evaluation.trial import check_data, check_step
+from ecomp_deap.evaluation.soundness import Soundness, learns_labels
+from ecomp_deap.evaluation.trial import check_data, check_metric, check_step
 from ecomp_deap.genomes import Genome, WidthGenome, ranked
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.compile import compile_child, parent_arrays
 from ecomp_deap.network.cost_model import CostModel
 from ecomp_deap.network.embedding import embed
+from ecomp_deap.network.failures import blaming
 from ecomp_deap.network.lessons import Teacher, check_recipe
 from ecomp_deap.network.probes import find_probe_layers
 from ecomp_deap.network.recalibration import recalibrate
@@ -132,11 +134,12 @@ class Evaluator:
         # What is open for `settle` to choose.
         self._any_threads, self._any_engine = threads is None, engine == "auto"
         self.perplexity = _perplexity(task)
+        self._soundness = Soundness.of(task)
         self._batches = Batches(task, seed=seed)
         # Two, as a norm without statistics of its own takes no single sample.
         two = self._batches.spread(2)
         check_parent(task, two)
-        check_data(task)
+        check_data(task, self._soundness)
         self.structure = find_structure(
             task.parent,
             self._batches.spread(proof_size(task, two)),
@@ -194,7 +197,7 @@ class Evaluator:
         """Check that a recipe suits the task, see `check_recipe` and `check_step`."""
         with torch_threads(self.torch_threads):
             check_recipe(recipe, self.teacher, self._batches.spread(_CHECKED), name=name)
-            check_step(self.task, recipe, self.teacher, name=name)
+            check_step(self.task, recipe, self.teacher, self._soundness, name=name)
 
     def batch_id(self, generation: int) -> int:
         """Return what tells this generation's scoring batch from others'."""
@@ -287,6 +290,11 @@ class Evaluator:
             train: Whether the children take their gradient steps.
             map_function: What spreads blocks over workers, called as ``map(function, blocks)``;
                 by default threads of this process.
+
+        Raises:
+            ArgumentError: What it gives is not the outcomes of each block, in order; a sample of
+                this generation that shows to be unsound, see `Soundness`.
+            EvaluationError: A recipe's ``augment`` or the parent raises an error.
         """
         unfolded = [self.unfold(genome) for genome in genomes]
         self.settle(unfolded)
@@ -295,8 +303,9 @@ class Evaluator:
             context = replace(context, training=[])
         blocks = self._blocks(unfolded, seeds)
         function = partial(evaluate, context)
+        results: Iterable[list[Outcome]]
         if map_function is not None:
-            results = map_function(function, blocks)
+            results = mapped(map_function, function, blocks)
         elif can_thread(context):
             results = thread_map(function, blocks, threads=self.threads)
         else:
@@ -353,6 +362,17 @@ class Evaluator:
             with torch_threads(self.torch_threads):
                 recalibrate(child, calibration, forward=self.task.apply)
 
+    def problem_in_training(self, recipe: Recipe) -> str | None:
+        """Return what is wrong with search data for a recipe, as far as it was not checked before.
+
+        All is read, so that it is for when something has gone wrong.
+        """
+        search = self.task.splits.search
+        if isinstance(search, TensorSamples):
+            return None
+        learnt = learns_labels(self.task.loss_fn, recipe)
+        return self._soundness.problem("search", search, learnt=learnt)
+
     def scorer(self, samples: Samples) -> Scorer:
         """Return a `Scorer` for whole data sets."""
         with torch_threads(self.torch_threads):
@@ -370,10 +390,11 @@ class Evaluator:
         task = self.task
         inputs, targets = self._batches.scoring(generation)
         with torch_threads(self.torch_threads), torch.no_grad():
-            outputs, found, shared = self._embed_parent(inputs)
+            with blaming("parent: expected outputs for every batch of the search data"):
+                outputs, found, shared = self._embed_parent(inputs)
             losses = {n: self._loss(n, found[n], len(targets)) for n in self.probe_layers}
             training = self._batches.training(generation, self.teacher)
-        self._check_metric(outputs, targets)
+        check_metric(task, outputs, targets)
         return Context(
             parent=task.parent,
             structure=self.structure,
@@ -395,17 +416,6 @@ class Evaluator:
             calibration=self._batches.calibration,
             shared=shared,
         )
-
-    def _check_metric(self, outputs: Any, targets: torch.Tensor) -> None:
-        """Check that the parent has a finite metric on a batch."""
-        try:
-            value = self.task.metric.function(outputs, targets)
-            sound = math.isfinite(value)
-        except Exception as error:  # whatever a user's function raises
-            expected = "a function of outputs and targets that gives a number"
-            raise argument_error("metric", expected, failure(error)) from error
-        if not sound:
-            raise argument_error("parent", "a finite metric on the data", value)
 
     def _embed_parent(self, inputs: Any) -> tuple[Any, Mapping[str, torch.Tensor], Walk | None]:
         """Return the parent's outputs, its embeddings, and what the batched engine shares."""

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from ecomp_deap.evaluation.context import Context, Outcome
-from ecomp_deap.evaluation.measuring import failure, metric_of, outcomes, similarity_losses
+from ecomp_deap.evaluation.measuring import metric_of, outcomes, similarity_losses
 from ecomp_deap.genomes import Genome
 from ecomp_deap.network.compile import compile_child, learnt_arrays
 from ecomp_deap.network.embedding import embed
+from ecomp_deap.network.failures import failure
 from ecomp_deap.network.recalibration import recalibrate
 from ecomp_deap.network.training import train
 from ecomp_deap.threads import torch_threads

@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecomp_deap.errors import EcompError, named
 from ecomp_deap.evaluation.context import Context, Outcome
 from ecomp_deap.genomes import Genome, Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.cost_model import CostModel, Costs
+from ecomp_deap.network.failures import failure
 from ecomp_deap.similarity import losses_of_children
 from ecomp_deap.task import Metric
 
 __all__ = [
     "NOT_FINITE",
     "failed_measurement",
-    "failure",
     "is_broken",
     "is_finite",
     "measure",
@@ -30,20 +29,6 @@ __all__ = [
 
 #: Why a child has failed whose outputs hold NaN or Inf.
 NOT_FINITE = "outputs are not finite"
-
-# What is no child's fault: our own errors, and memory, which another machine has more of.
-_NO_FAILURES = (EcompError, MemoryError, torch.OutOfMemoryError)
-_LONGEST_REASON = 300
-
-
-def failure(error: Exception) -> str:
-    """Return why a child has failed whose training, forward pass or metric raised an error.
-
-    To be called where the error is caught, as it is raised again if it is no child's.
-    """
-    if isinstance(error, _NO_FAILURES):
-        raise error
-    return named(error)[:_LONGEST_REASON]
 
 
 def measure(
@@ -93,7 +78,7 @@ def metric_of(outputs: Any, targets: torch.Tensor, metric: Metric) -> float | st
     if not is_finite(outputs):
         return NOT_FINITE
     try:
-        return metric.function(outputs, targets)
+        return metric(outputs, targets)
     except Exception as error:  # whatever a user's function raises
         return failure(error)
 

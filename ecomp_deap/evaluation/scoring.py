@@ -4,25 +4,21 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from ecomp_deap.data import Samples, TensorSamples
 from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.limits import Limits
-from ecomp_deap.evaluation.measuring import (
-    failure,
-    is_broken,
-    is_finite,
-    measure,
-    metric_of,
-    with_losses,
-)
+from ecomp_deap.evaluation.measuring import is_broken, measure, metric_of, with_losses
+from ecomp_deap.evaluation.soundness import Soundness
 from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.cost_model import CostModel
 from ecomp_deap.network.embedding import Probe, embed
+from ecomp_deap.network.failures import failure
 from ecomp_deap.network.stack import DenseStack
-from ecomp_deap.network.training import predict, to_device
+from ecomp_deap.network.training import to_device
 from ecomp_deap.similarity import (
     SIMILARITIES,
     SimilarityLoss,
@@ -38,6 +34,8 @@ __all__ = ["Scorer"]
 
 # Samples that are embedded at once, at most.
 _CHUNK = 10_000
+# Samples that are tested at once.
+_TESTED = 1000
 
 
 class Scorer:
@@ -57,7 +55,8 @@ class Scorer:
         dense: Whether children are plain stacks of dense layers, see `DenseStack.supports`.
 
     Raises:
-        ArgumentError: Fewer samples than a table needs.
+        ArgumentError: Fewer samples than a table needs; samples that are read one by one, and are
+            unsound, see `Soundness`.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Scorer:
         self._stack = DenseStack(task.parent, [p.name for p in probes]) if dense else None
         self.task, self.structure, self.cost_model = task, structure, cost_model
         self.limits, self.probes = limits, probes
-        self.samples = samples
+        self.samples, self._soundness = samples, Soundness.of(task)
         self._table = min(task.batch_size, len(samples))
         highest = default_perplexity(self._table)
         if highest <= 1:
@@ -83,7 +82,7 @@ class Scorer:
         self._perplexity = perplexity if task.similarity == "tsne" else None
         self._losses: list[Mapping[str, SimilarityLoss]] = []
         with torch.no_grad():
-            for inputs, _ in self._chunks():
+            for inputs in self._sound_inputs():
                 _, found = self._embed(task.parent, inputs)
                 self._losses.append(
                     {
@@ -95,6 +94,17 @@ class Scorer:
                         for name, embedding in found.items()
                     }
                 )
+
+    def _sound_inputs(self) -> Iterator[Any]:
+        """Yield the inputs of whole numbers of tables; check samples that were not before."""
+        known, numbers = isinstance(self.samples, TensorSamples), self.samples.numbers
+        for inputs, targets in self._chunks():
+            if not known:
+                self._soundness.check("validation", inputs, targets, numbers)
+                numbers = numbers[len(targets) :]
+            yield inputs
+        for inputs, targets in () if known else self._rest():
+            self._soundness.check("validation", inputs, targets, numbers)
 
     def score(self, child: torch.nn.Module, widths: tuple[int, ...]) -> Measurement:
         """Return the measurement of a child on the whole data set.
@@ -182,19 +192,33 @@ class Scorer:
         walk = self._stack.walk(child.state_dict(), inputs)
         return walk.outputs, walk.embeddings
 
-    def test(self, child: torch.nn.Module, samples: Samples) -> float | None:
-        """Return the metric alone, on any samples; None where outputs are not finite."""
-        sound = True
+    def test(self, child: torch.nn.Module, samples: Samples) -> float | str:
+        """Return the metric alone, on any samples, or why there is none.
 
-        def metric(outputs: Any, targets: torch.Tensor) -> float:
-            nonlocal sound
-            sound = sound and is_finite(outputs)
-            return self.task.metric.function(outputs, targets) if sound else math.nan
+        Raises:
+            ArgumentError: Samples that are read one by one, and are unsound, see `Soundness`.
+        """
+        total, numbers = 0.0, samples.numbers
+        with torch.no_grad():
+            for first in range(0, len(samples), _TESTED):
+                indices = np.arange(first, min(first + _TESTED, len(samples)))
+                inputs, targets = samples.batch(indices)
+                if not isinstance(samples, TensorSamples):
+                    self._soundness.check("test", inputs, targets, numbers[indices])
+                value = self._tested(child, inputs, targets.to(self.task.device))
+                if isinstance(value, str):
+                    return value
+                total += value * len(indices)
+        total /= len(samples)
+        return total if math.isfinite(total) else f"{self.task.metric.name} is not finite"
 
-        found = predict(
-            child, samples, metric=metric, forward=self.task.apply, device=self.task.device
-        )
-        return found if math.isfinite(found) else None
+    def _tested(self, child: torch.nn.Module, inputs: Any, targets: torch.Tensor) -> float | str:
+        """Return the metric of a child's outputs of a batch, or why there is none."""
+        try:
+            outputs = self.task.apply(child, to_device(inputs, self.task.device))
+        except Exception as error:  # whatever a user's network raises
+            return failure(error)
+        return metric_of(outputs, targets, self.task.metric)
 
     def _chunks(self) -> Iterator[tuple[Any, torch.Tensor]]:
         """Yield ``(inputs, targets)`` of whole numbers of tables."""

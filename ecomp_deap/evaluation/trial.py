@@ -3,6 +3,7 @@
 What would only show after hours, in the final training or on the test data, shows here.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,14 +11,15 @@ import numpy as np
 import torch
 
 from ecomp_deap.copying import copy_batch, copy_network, tensors_in
-from ecomp_deap.data import Samples, TensorSamples
 from ecomp_deap.errors import ArgumentError, EcompError, argument_error, named
+from ecomp_deap.evaluation.soundness import Soundness, learns_labels
+from ecomp_deap.network.failures import failure
 from ecomp_deap.network.lessons import Teacher, draw_lessons
 from ecomp_deap.network.training import to_device, train
 from ecomp_deap.recipe import Recipe
 from ecomp_deap.task import Task, accuracy
 
-__all__ = ["check_data", "check_step"]
+__all__ = ["check_data", "check_metric", "check_step"]
 
 _TRIED = 16
 _STEP_SAMPLES = 64
@@ -25,15 +27,17 @@ _STEP_SAMPLES = 64
 _LONGEST = 300
 
 
-def check_data(task: Task) -> None:
-    """Check that the parent takes samples of each part of the data, and that labels are some.
+def check_data(task: Task, soundness: Soundness) -> None:
+    """Check that the parent takes samples of each part of the data, and that these are sound.
 
     Args:
         task: What is asked.
+        soundness: Of its samples.
 
     Raises:
-        ArgumentError: A part that it does not take, naming that; with accuracy as the metric,
-            targets that are no class labels of its outputs.
+        ArgumentError: A part that it does not take, naming that; samples that are not finite, see
+            `Soundness`; with accuracy as the metric, targets that are no class labels of its
+            outputs.
     """
     parts = {"search": task.splits.search, "validation": task.splits.validation}
     if task.splits.test is not None:
@@ -47,11 +51,33 @@ def check_data(task: Task) -> None:
             expected = f"{name} data: expected samples that the parent takes"
             raise ArgumentError(f"{expected}, got {named(error)[:_LONGEST]}") from error
         if task.metric.function is accuracy:
-            _check_labels(name, samples, targets, outputs)
+            _check_labels(name, targets, outputs)
+        soundness.check(name, inputs, targets, samples.numbers)
+        soundness.check_known(name, samples)
 
 
-def _check_labels(name: str, samples: Samples, targets: torch.Tensor, outputs: Any) -> None:
-    """Check that targets are class labels of the outputs."""
+def check_metric(task: Task, outputs: Any, targets: torch.Tensor) -> None:
+    """Check that the parent has a finite metric on a batch.
+
+    Args:
+        task: What is asked.
+        outputs: The parent's.
+        targets: Of the batch.
+
+    Raises:
+        ArgumentError: It has none.
+    """
+    try:
+        value = task.metric(outputs, targets)
+    except Exception as error:  # whatever a user's function raises
+        expected = "a function of outputs and targets that gives a number"
+        raise argument_error("metric", expected, failure(error)) from error
+    if not math.isfinite(value):
+        raise argument_error("parent", "a finite metric on the data", value)
+
+
+def _check_labels(name: str, targets: torch.Tensor, outputs: Any) -> None:
+    """Check that targets have the shape and type of class labels of the outputs."""
     if not isinstance(outputs, torch.Tensor) or outputs.ndim < 2:
         got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else outputs
         expected = "outputs of shape (n_samples, n_classes), or a metric of your own"
@@ -64,28 +90,27 @@ def _check_labels(name: str, samples: Samples, targets: torch.Tensor, outputs: A
             f"class labels of shape {shape}, as the metric is accuracy",
             f"{targets.dtype} of shape {tuple(targets.shape)}",
         )
-    # Of a data set that is read sample by sample only those that are tried.
-    every = samples.targets if isinstance(samples, TensorSamples) else targets
-    low, high = int(every.min()), int(every.max())
-    if low < 0 or high >= outputs.shape[1]:
-        expected = f"labels from 0 to {outputs.shape[1] - 1}, as the parent has so many outputs"
-        raise argument_error(f"{name} targets", expected, low if low < 0 else high)
 
 
-def check_step(task: Task, recipe: Recipe, teacher: Teacher, *, name: str) -> None:
+def check_step(
+    task: Task, recipe: Recipe, teacher: Teacher, soundness: Soundness, *, name: str
+) -> None:
     """Check that a copy of the parent can take a gradient step.
 
     Args:
         task: What is asked.
         recipe: How the step is taken.
         teacher: The parent.
+        soundness: Of the task's samples.
         name: Of the recipe, for errors.
 
     Raises:
-        ArgumentError: It cannot: a loss that is no finite scalar with a gradient, an ``augment``
-            that changes what inputs are, a network that has no outputs in training.
+        ArgumentError: It cannot: a loss that is no finite scalar with a gradient, labels that
+            cross-entropy does not take, an ``augment`` that changes what inputs are, a network that
+            has no outputs in training.
     """
     samples = task.splits.search
+    soundness.check_known("search", samples, learnt=learns_labels(task.loss_fn, recipe))
     inputs, targets = samples.span(0, min(_STEP_SAMPLES, len(samples)))
     inputs, targets = to_device(copy_batch(inputs), task.device), targets.to(task.device)
     if recipe.augment is not None:

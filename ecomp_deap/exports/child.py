@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from ecomp_deap.checks import check_path
 from ecomp_deap.copying import copy_network
-from ecomp_deap.errors import ArgumentError, DataError, argument_error, one_line
+from ecomp_deap.errors import ArgumentError, DataError, argument_error, named, one_line
 from ecomp_deap.exports.architecture import build
 from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.exports.tensors import first_difference, put_tensors, specification
@@ -86,17 +86,19 @@ def load_child(path: str | Path, factory: Factory | None = None) -> nn.Module:
     return network.eval()
 
 
-def made_by(factory: Factory) -> nn.Module:
-    """Return a network of its own from a factory, see `load_child`.
+def made_by(factory: Factory, *, name: str = "factory") -> nn.Module:
+    """Return a network of its own from a factory, see `load_child`; errors call it ``name``.
 
     Raises:
-        ArgumentError: It is none, or makes something else.
+        ArgumentError: It is none, it fails, or it makes something else.
     """
-    made = factory if isinstance(factory, nn.Module) or not callable(factory) else factory()
+    expected = "a torch.nn.Module, or a callable that returns one"
+    try:
+        made = factory if isinstance(factory, nn.Module) or not callable(factory) else factory()
+    except Exception as error:  # whatever a user's code raises
+        raise ArgumentError(f"{name}: expected {expected}, but it raised {named(error)}") from error
     if not isinstance(made, nn.Module):
-        raise argument_error(
-            "factory", "a torch.nn.Module, or a callable that returns one", type(made).__name__
-        )
+        raise argument_error(name, expected, type(made).__name__)
     return copy_network(made)
 
 

@@ -61,8 +61,10 @@ def trace(module: nn.Module, example: Any, *, any_size: bool) -> Any:
 
 def write_pt2(program: Any, path: Path, metadata: Mapping[str, Any]) -> None:
     """Write a graph as `torch.export.save` does, with an extra file ``ecomp_deap``."""
+    buffer = io.BytesIO()  # as torch tells of no reason for which a file cannot be written
     with _quietly():
-        torch.export.save(program, path, extra_files={_METADATA: json.dumps(metadata)})
+        torch.export.save(program, buffer, extra_files={_METADATA: json.dumps(metadata)})
+    path.write_bytes(buffer.getvalue())
 
 
 def read_pt2(path: Path) -> Callable[..., Any]:

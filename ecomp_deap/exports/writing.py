@@ -88,8 +88,8 @@ def export(
         The path of the file.
 
     Raises:
-        ArgumentError: An argument out of range, a network that a format cannot hold, a factory of
-            other networks, or a package that is missing.
+        ArgumentError: An argument out of range, a network that a format cannot hold or that does
+            not take the example, a factory of other networks, or a package that is missing.
         DataError: What was read back differs from the child, or the file cannot be written; in
             either case nothing is left of it.
     """
@@ -115,6 +115,7 @@ def write(
     """Do the work of `export`, and tell what was checked."""
     path, format = place(check_path("path", path), format)
     module, kept, parent = _parts(child)
+    _check_values(module)
     if factory is not None:
         check_callable("factory", factory, "a function that makes networks, or a network")
     if metadata is not None and not isinstance(metadata, Mapping):
@@ -125,45 +126,47 @@ def write(
         raise argument_error("metadata", f"JSON's types ({error})", metadata) from error
     if example is not None:
         n_samples(example)  # refuses what is no batch
+        if any(tensor.is_meta for tensor in tree_leaves(example)):
+            raise argument_error("example", "a batch of inputs with values", "a meta tensor")
         example = tree_map_only(torch.Tensor, lambda tensor: tensor.detach().cpu(), example)
     elif format != "safetensors":
         raise argument_error("example", f"a batch of inputs, which .{format} takes", None)
     if format == "onnx":
         graphs.check_packages()
     module = copy_network(module).cpu().eval()
-    try:
-        with staged(path) as staging:
-            if format == "safetensors":
-                content = save_tensors(take_tensors(module)[0])
-                like_parent = parent
-                if parent is None and factory is not None:
-                    like_parent = made_by(factory)
-                manifest = make_manifest(
-                    module,
-                    content,
-                    parent=like_parent,
-                    parent_is_trained=parent is not None,
-                    kept=kept,
-                    inputs=None if example is None else describe_inputs(example),
-                    metadata=metadata,
-                )
-                staging.write_bytes(content)
-                text = manifest_text(manifest)
-                staging.with_suffix(".json").write_text(text, encoding="utf-8")
-                if factory is None and "architecture" not in manifest:
-                    factory = module if parent is None else parent
-                return _check_tensors(path, staging, module, factory, example)
-            return _write_graph(path, staging, format, module, example, metadata)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    _check_takes(module, example)
+    with staged(path) as staging:
+        if format == "safetensors":
+            content = save_tensors(take_tensors(module)[0])
+            like_parent = parent
+            if parent is None and factory is not None:
+                like_parent = made_by(factory)
+            manifest = make_manifest(
+                module,
+                content,
+                parent=like_parent,
+                parent_is_trained=parent is not None,
+                kept=kept,
+                inputs=None if example is None else describe_inputs(example),
+                metadata=metadata,
+            )
+            staging.write_bytes(content)
+            text = manifest_text(manifest)
+            staging.with_suffix(".json").write_text(text, encoding="utf-8")
+            if factory is None and "architecture" not in manifest:
+                factory = module if parent is None else parent
+            return _check_tensors(path, staging, module, factory, example)
+        return _write_graph(path, staging, format, module, example, metadata)
 
 
 def place(path: Path, format: str | None) -> tuple[Path, str]:
     """Return the file and the format that are meant, see `export`.
 
     Raises:
-        ArgumentError: An unknown format, or a path that ends in another one.
+        ArgumentError: An unknown format, or a path that ends in another one, or in no name.
     """
+    if path.name in ("", ".."):
+        raise argument_error("path", "the name of a file", str(path))
     ending = path.suffix.removeprefix(".")
     if format is None:
         if ending not in _FORMATS:
@@ -187,6 +190,24 @@ def _parts(child: Any) -> tuple[nn.Module, Mapping[str, Any] | None, nn.Module |
     if not isinstance(module, nn.Module):
         raise argument_error("child", "a child of a search, or a torch.nn.Module", child)
     return module, getattr(child, "kept", None), getattr(child, "parent", None)
+
+
+def _check_values(module: nn.Module) -> None:
+    """Check that all tensors of a network have values, which those on the meta device have not."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_meta:
+            got = f"{name!r} on the meta device"
+            raise ArgumentError(f"child: expected tensors with values, got {got}")
+
+
+def _check_takes(module: nn.Module, example: Any) -> None:
+    """Check that a network takes an example, if there is one."""
+    try:
+        if example is not None:
+            _run(module, example, n_samples(example))
+    except Exception as error:  # whatever a network raises
+        expected = "a batch that the network takes"
+        raise ArgumentError(f"example: expected {expected}, but {one_line(error)}") from error
 
 
 def _check_tensors(
@@ -234,6 +255,8 @@ def _write_graph(
             expected = [_run(module, example, size) for size in sizes]
             found = [_run(run, example, size) for size in sizes]
         except Exception as error:  # whatever torch's exporters and ONNX Runtime raise
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the disk; torch's have no number
             if any_size:
                 continue
             raise ArgumentError(

@@ -13,7 +13,7 @@ from typing import Any
 
 from ecomp_deap.checks import check_path
 from ecomp_deap.errors import ArgumentError, DataError, argument_error
-from ecomp_deap.files import read_file, write_atomically
+from ecomp_deap.files import make_folder, read_file, write_atomically
 from ecomp_deap.logbook.rows import Records, Row, logbook_to_rows, plain_value
 
 __all__ = ["export_logbook", "guard", "is_unicode", "parse_table", "read_logbook", "unguard"]
@@ -66,6 +66,7 @@ def export_logbook(
         ArgumentError: the format is unknown; a value cannot be written so that it reads back;
             ``ecomp`` lacks a chapter or meets a Pareto fitness; or its keyword arguments come
             with another format.
+        DataError: the file cannot be written.
     """
     path = check_path("path", path)
     format = _format_of(path, format, FORMATS)
@@ -79,7 +80,7 @@ def export_logbook(
             if value is not None:
                 raise argument_error(argument, "nothing unless format is 'ecomp'", value)
         text = _csv_text(rows) if format == "csv" else _json_text(rows, lines=format == "jsonl")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, text)
     return path
 

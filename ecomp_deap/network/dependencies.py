@@ -24,7 +24,8 @@ from ecomp_deap.errors import ArgumentError, argument_error, named
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.attention import head_candidates, make_plain
 from ecomp_deap.network.candidates import FLOATS, Candidate, structure_of
-from ecomp_deap.network.groups import OUTPUTS, stack_structure
+from ecomp_deap.network.failures import failure
+from ecomp_deap.network.groups import NETWORK, OUTPUTS, nothing_to_prune, stack_structure
 from ecomp_deap.network.proof import lively_twin, proven_candidates
 from ecomp_deap.network.running import Forward, run
 from ecomp_deap.task import default_forward
@@ -34,8 +35,6 @@ __all__ = ["traced_structure"]
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _MAKERS = (nn.Linear, _ConvNd, *_EMBEDDINGS)
 _NORMS_ACROSS = (nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
-# What a reason that is no single layer's stands under.
-_NETWORK = "(the network)"
 
 
 def traced_structure(
@@ -57,13 +56,14 @@ def traced_structure(
         masked parent's.
 
     Raises:
-        ArgumentError: Nothing to prune, with every layer's reason; outputs without floating-point
-            numbers, by which nothing can be proven.
+        ArgumentError: An example that the parent does not take; nothing to prune, with every
+            layer's reason; outputs without floating-point numbers, by which nothing can be proven.
     """
     names = dict(parent.named_modules())
     if example is None:
         raise argument_error("example", "a batch, as the parent is no sequential stack", None)
     forward = default_forward if forward is None else forward
+    _check_runs(parent, example, forward)
     parent = _with_steady_tables(parent)
     left_alone: dict[str, str] = {}
     candidates = list(_candidates(parent, example, forward, left_alone))
@@ -87,9 +87,19 @@ def traced_structure(
         if isinstance(module, _MAKERS) and name not in cut:
             left_alone.setdefault(name, "nothing says what reads its units")
     if not proven:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_alone.items())
-        raise argument_error("parent", "at least one layer to prune", f"none ({reasons})")
+        raise nothing_to_prune(left_alone)
     return structure_of(parent, proven, left_alone)
+
+
+def _check_runs(parent: nn.Module, example: Any, forward: Forward) -> None:
+    """Check that a parent takes an example."""
+    try:
+        with torch.no_grad():
+            run(copy_network(parent), example, forward)
+    except Exception as error:  # whatever the network's own code raises
+        raise ArgumentError(
+            f"example: expected a batch that the parent takes, but {failure(error)}"
+        ) from error
 
 
 def _with_steady_tables(parent: nn.Module) -> nn.Module:
@@ -113,7 +123,7 @@ def _candidates(
     try:
         yield from _graph_candidates(parent, example, forward, left_alone)
     except Exception as error:  # whatever a tracer meets in a network it does not know
-        left_alone[_NETWORK] = f"no dependency graph ({named(error)})"
+        left_alone[NETWORK] = f"no dependency graph ({named(error)})"
         yield from _stack_candidates(parent)
 
 
@@ -177,6 +187,9 @@ def _candidate(
 ) -> Candidate:
     root = group[0]
     found = Candidate(names[root.dep.target.module], len(root.idxs))
+    if not root.idxs:
+        found.problem = "it has no units"
+        return found
     for item in group:
         module = item.dep.target.module
         if isinstance(module, nn.Parameter):
@@ -188,6 +201,7 @@ def _candidate(
 
 def _collect(found: Candidate, name: str, module: nn.Module, item: Any, makes: bool) -> None:
     """Note the entries of one layer."""
+    prefix = f"{name}." if name else ""  # a network may be a layer itself
     pairs = list(zip(item.idxs, item.root_idxs, strict=True))
     own = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
     tensors = [key for key in own if own[key].ndim]
@@ -195,28 +209,28 @@ def _collect(found: Candidate, name: str, module: nn.Module, item: Any, makes: b
         found.problem = f"{type(module).__name__} {name!r} mixes its units"
     elif isinstance(module, _BatchNorm):
         for key in tensors:
-            found.entries.setdefault((f"{name}.{key}", 0), []).extend(pairs)
+            found.entries.setdefault((f"{prefix}{key}", 0), []).extend(pairs)
     elif isinstance(module, nn.PReLU):
         if module.num_parameters > 1:
-            found.entries.setdefault((f"{name}.weight", 0), []).extend(pairs)
+            found.entries.setdefault((f"{prefix}weight", 0), []).extend(pairs)
     elif isinstance(module, _MAKERS) and "weight" not in own:
         found.problem = f"the weight of {name!r} is computed from others"
     elif isinstance(module, _EMBEDDINGS):
         if module.max_norm is not None:
             found.problem = f"{type(module).__name__} {name!r} limits the norm over its units"
-        found.tables.add(f"{name}.weight")
-        found.entries.setdefault((f"{name}.weight", 1), []).extend(pairs)
+        found.tables.add(f"{prefix}weight")
+        found.entries.setdefault((f"{prefix}weight", 1), []).extend(pairs)
     elif isinstance(module, _ConvTransposeNd) or not isinstance(module, (nn.Linear, _ConvNd)):
         if own:
             found.problem = f"{type(module).__name__} {name!r} is not cut"
     elif makes:
         for key in tensors:
-            found.entries.setdefault((f"{name}.{key}", 0), []).extend(pairs)
+            found.entries.setdefault((f"{prefix}{key}", 0), []).extend(pairs)
     else:
         # A grouped convolution numbers the inputs of each of its groups from 0.
         n_inputs = module.weight.shape[1]
         inside = [(entry % n_inputs, unit) for entry, unit in pairs]
-        found.entries.setdefault((f"{name}.weight", 1), []).extend(inside)
+        found.entries.setdefault((f"{prefix}weight", 1), []).extend(inside)
 
 
 def _stack_candidates(parent: nn.Module) -> Iterator[Candidate]:

@@ -1,7 +1,7 @@
 """`fit_children`: several networks trained for whole epochs, dense stacks together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -13,6 +13,7 @@ from torch import nn
 from ecomp_deap.data import Samples
 from ecomp_deap.errors import argument_error
 from ecomp_deap.network.cost import param_count
+from ecomp_deap.network.failures import failure
 from ecomp_deap.network.groups import stages
 from ecomp_deap.network.layers import InputLinear
 from ecomp_deap.network.lessons import Lesson, Loss, Teacher
@@ -45,6 +46,7 @@ def fit_children(
     teacher: Teacher | None = None,
     threads: int = 1,
     on_each: Callable[[], None] | None = None,
+    on_failure: Callable[[int, str], None] | None = None,
 ) -> None:
     """Train several networks for whole epochs (changes them), as `fit` trains each.
 
@@ -68,9 +70,13 @@ def fit_children(
         threads: Threads in which stacks are trained side by side; a loss of a user's own is called
             in one alone.
         on_each: Called after each child.
+        on_failure: Called with the place of a child whose training raised an error of a user's own
+            code, and with the reason. That child is of no use then; the others train. By default
+            the error is raised.
 
     Raises:
         ArgumentError: Another number of rates than of children, and as for `fit`.
+        EvaluationError: See `draw_lessons`.
     """
     rates = [recipe.learning_rate] * len(children)
     if learning_rates is not None:
@@ -82,23 +88,30 @@ def fit_children(
     groups = _groups(children, course, forward)
     if getattr(loss_fn, "__module__", "") != "torch.nn.functional":
         threads = 1
-    if groups:
-        _fit_stacks(groups, children, rates, course, loss_fn, threads)
+    errors = _fit_stacks(groups, children, rates, course, loss_fn, threads)
     together = {i for group in groups for i in group}
     for i, child in enumerate(children):
-        if i in together:
-            course.end(child, forward=forward)
-        else:
-            fit(
-                *(child, samples),
-                epochs=epochs,
-                loss_fn=loss_fn,
-                forward=forward,
-                seed=seed,
-                recipe=recipes[i],
-                device=device,
-                teacher=teacher,
-            )
+        try:
+            if i in errors:
+                raise errors[i]
+            if i in together:
+                course.end(child, forward=forward)
+            else:
+                fit(
+                    *(child, samples),
+                    epochs=epochs,
+                    loss_fn=loss_fn,
+                    forward=forward,
+                    seed=seed,
+                    recipe=recipes[i],
+                    device=device,
+                    teacher=teacher,
+                )
+        except Exception as error:  # whatever a user's network or loss raises
+            reason = failure(error)
+            if on_failure is None:
+                raise
+            on_failure(i, reason)
         if on_each is not None:
             on_each()
 
@@ -169,31 +182,70 @@ def _fit_stacks(
     course: Course,
     loss_fn: Loss,
     threads: int,
-) -> None:
-    trainers = [
-        StackTrainer(
-            DenseStack(children[group[0]], _probes(course)),
-            [_tensors(children[i]) for i in group],
-            recipe=course.recipe,
-            n_steps=course.n_steps,
-            loss_fn=loss_fn,
-            learning_rates=[rates[i] for i in group],
+) -> dict[int, Exception]:
+    """Train groups of stacks (changes the children); return what was raised, by the child's place.
+
+    A child whose training raised an error stays as it was.
+    """
+    if not groups:
+        return {}
+    classes = [
+        _Class(
+            group,
+            StackTrainer(
+                DenseStack(children[group[0]], _probes(course)),
+                [_tensors(children[i]) for i in group],
+                recipe=course.recipe,
+                n_steps=course.n_steps,
+                loss_fn=loss_fn,
+                learning_rates=[rates[i] for i in group],
+            ),
         )
         for group in groups
     ]
     lessons = course.lessons()
     with torch_threads(1):
-        while held := list(islice(lessons, _HELD)):
-            thread_map(partial(_take_all, held), trainers, threads=threads)
-    for group, trainer in zip(groups, trainers, strict=True):
-        for i, tensors in zip(group, trainer.finish(), strict=True):
-            _give(children[i], tensors, course.n_steps)
+        while any(own.error is None for own in classes) and (held := list(islice(lessons, _HELD))):
+            thread_map(partial(_Class.take, lessons=held), classes, threads=threads)
+    errors: dict[int, Exception] = {}
+    alone: list[list[int]] = []
+    for own in classes:
+        if own.error is None:
+            for i, tensors in zip(own.places, own.trainer.finish(), strict=True):
+                _give(children[i], tensors, course.n_steps)
+        elif len(own.places) == 1:
+            errors[own.places[0]] = own.error
+        else:
+            alone += [[i] for i in own.places]
+    # Whose error it was shows when each trains by itself.
+    return errors | _fit_stacks(alone, children, rates, course, loss_fn, threads)
 
 
-def _take_all(lessons: Sequence[Lesson], trainer: StackTrainer) -> None:
-    with torch.no_grad():
-        for lesson in lessons:
-            trainer.take(lesson)
+@dataclass
+class _Class:
+    """Children that are taught together.
+
+    Attributes:
+        places: Of the children.
+        trainer: Their trainer.
+        error: What a step of theirs has raised; they take no more then.
+    """
+
+    places: Sequence[int]
+    trainer: StackTrainer
+    error: Exception | None = None
+
+    def take(self, lessons: Sequence[Lesson]) -> None:
+        """Take a step for each lesson."""
+        if self.error is not None:
+            return
+        try:
+            with torch.no_grad():
+                for lesson in lessons:
+                    self.trainer.take(lesson)
+        except Exception as error:  # whatever a user's loss raises
+            failure(error)
+            self.error = error
 
 
 def _tensors(child: nn.Module) -> dict[str, torch.Tensor]:

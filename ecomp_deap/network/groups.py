@@ -1,5 +1,7 @@
 """Groups of a sequential stack: which units can be removed, and where they lie in its tensors."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -7,7 +9,15 @@ from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.genomes import Axis, Group, Structure
 from ecomp_deap.network.layers import InputLinear
 
-__all__ = ["ELEMENTWISE", "OUTPUTS", "stack_structure", "stages", "weighted_layers"]
+__all__ = [
+    "ELEMENTWISE",
+    "NETWORK",
+    "OUTPUTS",
+    "nothing_to_prune",
+    "stack_structure",
+    "stages",
+    "weighted_layers",
+]
 
 #: Modules that act on each unit by itself and hold nothing.
 ELEMENTWISE = (
@@ -31,6 +41,8 @@ ELEMENTWISE = (
 )
 #: Why a network's last layer stays as it is.
 OUTPUTS = "its units are the network's outputs"
+#: What a reason that is no single layer's stands under.
+NETWORK = "(the network)"
 # Likewise, for maps of shape (n, channels, height, width).
 _MAPWISE = (nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _FOR_MAPS = (nn.Conv2d, nn.BatchNorm2d, *_MAPWISE)
@@ -39,6 +51,13 @@ _SUPPORTED = (
     "Linear, Conv2d, BatchNorm1d, BatchNorm2d, dropout, pooling, an elementwise activation, "
     "Flatten in front or behind maps, or Unflatten in front"
 )
+
+
+def nothing_to_prune(left_alone: Mapping[str, str]) -> ArgumentError:
+    """Return the error for a parent none of whose layers can be cut, with the reason of each."""
+    reasons = "; ".join(f"{name or NETWORK}: {reason}" for name, reason in left_alone.items())
+    got = f"none ({reasons})" if reasons else "none"
+    return argument_error("parent", "at least one layer to prune", got)
 
 
 def stages(parent: nn.Module, *, name: str = "parent") -> list[tuple[str, nn.Module]]:

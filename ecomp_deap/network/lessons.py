@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map_only
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.network.embedding import Probe, embed
+from ecomp_deap.network.failures import blaming
 from ecomp_deap.recipe import Recipe
 
 __all__ = ["Lesson", "Teacher", "check_recipe", "draw_lessons", "training_loss"]
@@ -150,17 +151,20 @@ def draw_lessons(
 
     Raises:
         ArgumentError: Losses that need a parent where there is none; see `Teacher.teach`.
+        EvaluationError: ``augment`` or the parent raises an error, which is no child's fault.
     """
     if recipe.needs_teacher and teacher is None:
         raise argument_error("teacher", f"a parent for the losses {recipe.loss}", None)
     for inputs, targets in batches:
         if recipe.augment is not None:
-            inputs = recipe.augment(inputs, rng)
+            with blaming("augment: expected a function that changes inputs of a batch"):
+                inputs = recipe.augment(inputs, rng)
         lesson = Lesson(inputs, targets)
         if recipe.mixup:
             lesson = _mixed(inputs, targets, recipe.mixup, rng)
         if teacher is not None and recipe.needs_teacher:
-            lesson = teacher.teach(lesson, recipe.loss)
+            with blaming("parent: expected a network to learn from"):
+                lesson = teacher.teach(lesson, recipe.loss)
         yield lesson
 
 

@@ -7,11 +7,13 @@ from typing import Any
 from torch import nn
 
 from ecomp_deap.checks import check_count
-from ecomp_deap.copying import check_network
+from ecomp_deap.copying import check_network, tensors_in
+from ecomp_deap.data.soundness import check_dense
 from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.genomes import Group, Structure
 from ecomp_deap.network.dependencies import traced_structure
-from ecomp_deap.network.groups import stack_structure
+from ecomp_deap.network.groups import nothing_to_prune, stack_structure
+from ecomp_deap.task import check_weights
 
 __all__ = ["find_structure"]
 
@@ -45,12 +47,16 @@ def find_structure(
         prune_inputs: Whether input features can be removed, of a stack that begins with a `Linear`.
 
     Raises:
-        ArgumentError: Nothing to prune, with every layer's reason; a stack that holds what cannot
-            be pruned, and no example; inputs that cannot be pruned; a name in ``protect`` or
-            ``min_units`` that the parent does not have; a number out of range; layers that have no
-            weights yet, or are scripted; outputs that nothing can be proven by.
+        ArgumentError: A parent without weights; an example that is sparse, holds no numbers or
+            that the parent does not take; nothing to prune, with every layer's reason; a stack that
+            holds what cannot be pruned, and no example; inputs that cannot be pruned; a name in
+            ``protect`` or ``min_units`` that the parent does not have; a number out of range;
+            layers that have no weights yet, or are scripted; outputs that nothing can be proven by.
     """
     check_network(parent)
+    check_weights(parent)
+    for tensor in tensors_in(example):
+        check_dense("example", tensor)
     check_count("round_to", round_to, minimum=1)
     known = [name for name, _ in parent.named_modules() if name]
     for name in protect:
@@ -120,8 +126,7 @@ def _constrained(
             left_alone.update(dict.fromkeys(layers, reason))
         groups.append(found)
     if all(group.is_fixed for group in groups):
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_alone.items())
-        raise argument_error("parent", "at least one layer to prune", f"none ({reasons})")
+        raise nothing_to_prune(left_alone)
     return replace(structure, groups=tuple(groups), left_alone=left_alone)
 
 

@@ -22,7 +22,7 @@ from matplotlib.ticker import (
 )
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.files import write_atomically
+from ecomp_deap.files import make_folder, write_atomically
 
 # Okabe and Ito's palette, distinct for all common kinds of colour blindness.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
@@ -49,11 +49,16 @@ def new_figure(width: float = 8.0, height: float = 16 / 3) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write ``figure`` as a PNG in one step, byte for byte the same each time."""
+    """Write ``figure`` as a PNG in one step, byte for byte the same each time.
+
+    Raises:
+        ArgumentError: The path has another suffix.
+        DataError: It cannot be written.
+    """
     path = Path(path)
     if path.suffix != ".png":
         raise argument_error("path", "a file name that ends in .png", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     buffer = io.BytesIO()
     for text in figure.findobj(Text):
         text.set_text(plain(text.get_text()))

@@ -25,13 +25,13 @@ def plot_run(directory: str | Path) -> list[Path]:
         directory: A run directory with ``front.csv``, ``logbook.csv`` and ``summary.json``.
 
     Raises:
-        DataError: A file is missing or damaged.
+        DataError: A file is missing or damaged, or a picture cannot be written.
     """
     run = RunDirectory(check_path("directory", directory))
     summary = run.summary()
     with _drawing(run):
         return write_plots(
-            run.path / "plots",
+            run.folder("plots"),
             front=run.front(),
             parent=summary["parent"],
             rows=read_logbook(run.path / "logbook.csv"),
@@ -46,7 +46,7 @@ def plot_baselines(directory: str | Path) -> Path:
         directory: A run directory with ``baselines.csv`` and ``summary.json``.
 
     Raises:
-        DataError: A file is missing or damaged.
+        DataError: A file is missing or damaged, or a picture cannot be written.
     """
     run = RunDirectory(check_path("directory", directory))
     parent = run.summary()["parent"]
@@ -57,7 +57,7 @@ def plot_baselines(directory: str | Path) -> Path:
             raise DataError(f"{source}: expected a front of each method, but it has no 'method'")
         fronts.setdefault(row["method"], [[]])[0].append(row)
     with _drawing(run):
-        path = run.path / "plots" / "baselines.png"
+        path = run.folder("plots") / "baselines.png"
         return plot_attainment(fronts, parent, path, title="The same budget for each method")
 
 
@@ -68,5 +68,3 @@ def _drawing(run: RunDirectory) -> Iterator[None]:
         yield
     except ArgumentError as error:
         raise DataError(f"{run.path}: its files hold what cannot be drawn: {error}") from error
-    except OSError as error:
-        raise DataError(f"{run.path / 'plots'}: cannot be written ({error.strerror})") from error

@@ -6,6 +6,7 @@ not depend on when it was saved.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from ecomp_deap.errors import DataError
-from ecomp_deap.files import parse_json
+from ecomp_deap.files import make_folder, naming, parse_json
 from ecomp_deap.runs.description import adopt, identify
 from ecomp_deap.runs.journal import Journal
 from ecomp_deap.runs.lock import locked
 from ecomp_deap.runs.recording import Recording
 from ecomp_deap.runs.state import State, pack, unpack
-from ecomp_deap.runs.store import Store
+from ecomp_deap.runs.store import NewerFormatError, Store
 from ecomp_deap.toolbox import Toolbox
 
 __all__ = ["Checkpoints"]
 
 _SEARCH = "search.json"
+# What journals of ours are called; the folder may hold those of others.
+_JOURNAL = re.compile(r"(start|after_[0-9]{6,})\.journal", re.ASCII)
 # Of the time of a search, for full saves at most.
 _SHARE = 0.05
 
@@ -33,7 +36,7 @@ class Checkpoints:
     """The saves of one search, in a folder.
 
     Args:
-        folder: Made if it is not there.
+        folder: Made if it is not there; it may be a link to one, what is in it may not.
         toolbox: Of the search.
         description: What it is asked, see `describe`.
         tell: Called with what a user should know, a line each.
@@ -66,11 +69,7 @@ class Checkpoints:
             DataError: The folder cannot be written, is in use, or holds nothing but damaged saves,
                 all named; or what it holds is of another search.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{self.folder}: cannot be made ({error.strerror})") from error
-        with locked(self.folder):
+        with locked(make_folder(self.folder)):
             try:
                 state = self._load(resume=resume)
                 self._start_journal()
@@ -147,11 +146,15 @@ class Checkpoints:
         path = self.folder / f"after_{max(self._saved, 0):06d}.journal"
         if self._saved < 0:
             path = self.folder / "start.journal"
-        for old in self.folder.glob("*.journal"):
-            if old != path:
-                old.unlink()
+        with naming(self.folder):
+            for old in self.folder.iterdir():
+                ours = _JOURNAL.fullmatch(old.name) and old.is_file() and not old.is_symlink()
+                if ours and old != path:
+                    old.unlink()
         try:
             self._journal = Journal(path)
+        except NewerFormatError:
+            raise
         except DataError as error:  # it is ours, and all that is lost is time
             if path.is_dir() and not path.is_symlink():
                 raise  # that is none of ours

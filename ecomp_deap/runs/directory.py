@@ -13,7 +13,7 @@ from typing import Any
 from deap import tools
 
 from ecomp_deap.errors import DataError, argument_error
-from ecomp_deap.files import read_file, read_json, write_atomically
+from ecomp_deap.files import check_place, make_folder, read_file, read_json, write_atomically
 from ecomp_deap.logbook import export_logbook
 from ecomp_deap.logbook.files import guard, is_unicode, parse_table, unguard
 from ecomp_deap.runs.config import RunConfig
@@ -151,7 +151,7 @@ class RunDirectory:
     @property
     def is_finished(self) -> bool:
         """Whether its summary is there, which is written last."""
-        return (self.path / "summary.json").is_file()
+        return os.path.isfile(self.path / "summary.json")  # as in `open`
 
     @property
     def parent(self) -> Path:
@@ -177,13 +177,27 @@ class RunDirectory:
         Raises:
             DataError: The folder cannot be made, or as for `child`.
         """
-        _safe(self.path, identifier)
-        folder = self.path / "exports"
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be made ({error.strerror})") from error
-        return folder / f"{identifier}.{ending}"
+        name = f"{_safe(self.path, identifier)}.{ending}"
+        return self.folder("exports") / name
+
+    def folder(self, name: str) -> Path:
+        """Return a folder in it, which is made if it is not there.
+
+        Raises:
+            DataError: It cannot be made; or a link is in its place, which would lead elsewhere.
+        """
+        return make_folder(self.path / name, links=False)
+
+    def check_places(self, files: Iterable[str], folders: Iterable[str]) -> None:
+        """Check that what will be written here finds its place, before what it takes hours to find.
+
+        Raises:
+            DataError: Something else than a file, or than a folder, is in the place of one.
+        """
+        for name in files:
+            check_place(self.path / name)
+        for name in folders:
+            check_place(self.path / name, folder=True)
 
     def front(self) -> list[dict[str, Any]]:
         """Return the rows of ``front.csv``, see `read_front`.
@@ -228,11 +242,11 @@ class RunDirectory:
             raise DataError(f"{path}: expected a run's configuration, but {error}") from error
 
     def write_text(self, name: str, content: str) -> None:
-        """Write a text such as ``baselines.md``."""
+        """Write a text such as ``baselines.md``, as `write_atomically`."""
         write_atomically(self.path / name, content)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write ``config.json`` or ``summary.json``."""
+        """Write ``config.json`` or ``summary.json``, as `write_atomically`."""
         text = json.dumps(content, indent=2, allow_nan=False) + "\n"
         write_atomically(self.path / name, text)
 
@@ -245,6 +259,7 @@ class RunDirectory:
 
         Raises:
             ArgumentError: A row has another column, or text that would not come back.
+            DataError: The file cannot be written.
         """
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")

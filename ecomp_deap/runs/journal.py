@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from ecomp_deap.errors import DataError
-from ecomp_deap.files import sync_folder
+from ecomp_deap.files import check_place, naming, sync_folder
 from ecomp_deap.runs import store
+from ecomp_deap.runs.lock import hold
 from ecomp_deap.runs.shapes import is_count
-from ecomp_deap.runs.store import FORMAT_VERSION, seal, unseal
+from ecomp_deap.runs.store import FORMAT_VERSION, NewerFormatError, seal, unseal
 
 __all__ = ["Journal"]
 
 _FORMAT = "ecomp_deap.journal"
+_HEADER = {"format": _FORMAT, "format_version": FORMAT_VERSION}
 # A line of ten thousand children has some megabytes.
 _LINE_BYTES = 2**28
 
 
 class Journal:
-    """A file of lines that are only ever added to.
+    """A file of lines that are only ever added to, by one journal at a time.
 
     Args:
         path: The file; made if it is not there. What is behind the first bad line is cut off.
@@ -35,7 +37,7 @@ class Journal:
         dropped: What was wrong with the first bad line and where, None if all were good.
 
     Raises:
-        DataError: It cannot be read or written, is no journal, or is of a newer format.
+        DataError: It cannot be read or written, is in use, is no journal, or is of a newer format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,19 +46,22 @@ class Journal:
         self.dropped: str | None = None
         self._link = ""
         self._file = -1
+        check_place(path)
         try:
-            content = self._read()
-            length = self._parse(content)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
-            if length < len(content):
-                os.ftruncate(self._file, length)
-            os.lseek(self._file, 0, os.SEEK_END)
-            if not length:
-                self._append({"format": _FORMAT, "format_version": FORMAT_VERSION})
-                sync_folder(path.parent)
-        except OSError as error:
+            with naming(path):
+                flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+                self._file = os.open(path, flags, 0o644)
+                hold(self._file, path)
+                length = self._parse()
+                if length < os.fstat(self._file).st_size:
+                    os.ftruncate(self._file, length)
+                os.lseek(self._file, length, os.SEEK_SET)
+                if not length:
+                    self._append(_HEADER)
+                    sync_folder(path.parent)
+        except DataError:
             self.close()
-            raise DataError(f"{path}: cannot be written ({error.strerror})") from error
+            raise
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add a line, and wait until the disk has it.
@@ -64,10 +69,8 @@ class Journal:
         Raises:
             DataError: The disk is full or does not let us write; the lines before are as they were.
         """
-        try:
+        with naming(self.path):
             self._append(line)
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be written ({error.strerror})") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -95,32 +98,30 @@ class Journal:
             raise
         self._link = content[:64].decode()
 
-    def _read(self) -> bytes:
-        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
-            raise DataError(f"{self.path}: expected a file, not a link or a folder")
-        return self.path.read_bytes() if self.path.exists() else b""
-
-    def _parse(self, content: bytes) -> int:
+    def _parse(self) -> int:
         """Take in the good lines at the start, and return how many bytes they have."""
         start, number = 0, 0
-        while start < len(content):
-            number += 1
-            end = content.find(b"\n", start, start + _LINE_BYTES) + 1
-            try:
-                line = unseal(content[start : end or len(content)])
-                if line.pop("after") != self._link:
-                    raise ValueError("it does not follow the line before")
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                if number == 1 and end:
-                    raise DataError(f"{self.path}: expected a journal, but {error}") from error
-                self.dropped = f"{self.path}: line {number} and what follows is dropped: {error}"
-                break
-            if number == 1:
-                self._check_header(line)
-            else:
-                self.lines.append(line)
-            self._link = content[start : start + 64].decode()
-            start = end
+        with open(self._file, "rb", closefd=False) as file:
+            # A line at a time, so that a huge file of none takes little memory.
+            while content := file.readline(_LINE_BYTES):
+                number += 1
+                try:
+                    line = unseal(content)
+                    if line.pop("after") != self._link:
+                        raise ValueError("it does not follow the line before")
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    if number == 1 and not _begins_as_ours(content):
+                        raise DataError(f"{self.path}: expected a journal, but {error}") from error
+                    self.dropped = (
+                        f"{self.path}: line {number} and what follows is dropped: {error}"
+                    )
+                    break
+                if number == 1:
+                    self._check_header(line)
+                else:
+                    self.lines.append(line)
+                self._link = content[:64].decode()
+                start += len(content)
         return start
 
     def _check_header(self, line: Mapping[str, Any]) -> None:
@@ -130,7 +131,15 @@ class Journal:
         if not isinstance(version, int) or not is_count(version):
             raise DataError(f"{self.path}: expected a journal, but its format is none")
         if version > FORMAT_VERSION:
-            raise DataError(
+            raise NewerFormatError(
                 f"{self.path}: has format {version}, newer than format "
                 f"{FORMAT_VERSION} of this version"
             )
+
+
+def _begins_as_ours(content: bytes) -> bool:
+    """Return whether this may be all that a crash has left of a journal's first line."""
+    return any(
+        seal({"after": "", **_HEADER, "format_version": version}).startswith(content)
+        for version in range(1, FORMAT_VERSION + 1)
+    )

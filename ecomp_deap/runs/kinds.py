@@ -5,6 +5,7 @@ take and refuse the same.
 """
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -326,7 +327,9 @@ class Location(Kind):
         return {"type": "string", "pattern": r"^[^\x00]+$"}
 
     def accept(self, value: Any) -> Path:
-        if not isinstance(value, (str, Path)) or value == "" or "\0" in str(value):
+        if not isinstance(value, (str, Path)) or value == "":
+            raise ValueError
+        if b"\0" in os.fsencode(value):  # a ValueError for what the system cannot encode
             raise ValueError
         return Path(value)
 

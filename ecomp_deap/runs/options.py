@@ -41,6 +41,7 @@ from ecomp_deap.runs.kinds import (
 
 __all__ = [
     "DEFAULT_OBJECTIVES",
+    "LAST_SEED",
     "OBJECTIVES",
     "OPTIONS",
     "PRESETS",
@@ -52,6 +53,9 @@ OBJECTIVES = (
     *("accuracy", "similarity_loss", "relative_width"),
     *("param_count", "mac_count", "size_bytes", "latency_ms"),
 )
+
+#: Seeds have 32 bits, as numpy's generators take them.
+LAST_SEED = 2**32 - 1
 
 DEFAULT_OBJECTIVES = ("accuracy", "similarity_loss", "param_count")
 
@@ -256,7 +260,7 @@ _TABLE = (
         Number(above=0.1, maximum=0.999),
         "the first population is pruned at evenly spaced rates from 0.1 up to this one",
     ),
-    Option("seed", _SEARCH, Integer(0, 2**32 - 1), "what all randomness follows from"),
+    Option("seed", _SEARCH, Integer(0, LAST_SEED), "what all randomness follows from"),
     Option("protect", _UNITS, Names(), "layers whose units all stay", unset="none"),
     Option("min_units", _UNITS, Integer(1), "units that every group keeps at least"),
     Option("round_to", _UNITS, Integer(1), "groups keep a multiple of so many units, or all"),

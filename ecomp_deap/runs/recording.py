@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ecomp_deap.checks import check_path, check_type
-from ecomp_deap.errors import DataError
+from ecomp_deap.errors import DataError, argument_error
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.runs.description import adopt, describe, identify
@@ -123,13 +123,19 @@ def recorded(toolbox: Toolbox, path: str | Path) -> Iterator[Recording]:
         path: The journal, made if it is not there.
 
     Raises:
-        DataError: It cannot be read or written, or is of another search.
+        ArgumentError: The toolbox has measured something, or is recorded already.
+        DataError: The file cannot be read or written, is no journal or in use, or is of another
+            search.
 
     Example:
         with ed.recorded(toolbox, "search.journal"):
             population, logbook = algorithms.eaMuPlusLambda(toolbox.population(n=60), toolbox, ...)
     """
     check_type("toolbox", toolbox, Toolbox)
+    if toolbox.recorder is not None or toolbox.generation >= 0:
+        # A journal from the middle of a search could not be replayed.
+        got = "one that is recorded" if toolbox.recorder is not None else "one in use"
+        raise argument_error("toolbox", "a new one, from make_toolbox", got)
     journal = Journal(check_path("path", path))
     try:
         description = describe(toolbox)

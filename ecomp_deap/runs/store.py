@@ -18,7 +18,7 @@ from ecomp_deap._version import __version__
 from ecomp_deap.errors import DataError
 from ecomp_deap.files import parse_json, sync_folder, write_synced
 
-__all__ = ["FORMAT_VERSION", "Save", "Store", "passing", "seal", "unseal"]
+__all__ = ["FORMAT_VERSION", "NewerFormatError", "Save", "Store", "passing", "seal", "unseal"]
 
 #: Of saves and journals; newer ones are refused.
 FORMAT_VERSION = 1
@@ -37,7 +37,7 @@ def passing(step: str) -> None:
 
 
 class NewerFormatError(DataError):
-    """A save was written by a newer version, in a format that this one does not know."""
+    """A save or a journal is of a newer version, in a format that this one does not know."""
 
 
 @dataclass(frozen=True)

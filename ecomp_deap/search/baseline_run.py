@@ -20,6 +20,7 @@ __all__ = ["N_CLASSES", "FinishedRun", "baselines_of_run"]
 
 #: Of FashionMNIST, which runs search on.
 N_CLASSES = 10
+_TABLE, _TEXT, _PLOTS = "baselines.csv", "baselines.md", "plots"
 _COLUMNS = (
     *("method", "id", "validation_accuracy", "test_accuracy"),
     *("param_count", "mac_count", "widths", "epochs", "samples", "evaluations"),
@@ -52,10 +53,11 @@ def baselines_of_run(
         The content of ``baselines.md``.
 
     Raises:
-        DataError: No run, or a damaged file.
+        DataError: No run, a damaged file, or one that cannot be written.
         ArgumentError: As `baselines`.
     """
     finished = FinishedRun.open(run)
+    finished.directory.check_places((_TABLE, _TEXT), (_PLOTS,))
     if limits is None:
         limits = shares_of(finished.parent["param_count"])
     found = finished.baseline_rows(
@@ -68,7 +70,7 @@ def baselines_of_run(
     )
     found = {SEARCH: finished.search_rows(), **found}
     rows = [row for own in found.values() for row in own]
-    finished.directory.write_rows("baselines.csv", _COLUMNS, rows)
+    finished.directory.write_rows(_TABLE, _COLUMNS, rows)
     # Those without a child too, so that the table says so.
     fronts = {name: [own] for name, own in found.items()}
     lines = comparison(
@@ -84,7 +86,7 @@ def baselines_of_run(
         "picks. Bold: no other method's is higher. One run says little about small differences."
     )
     text = markdown(lines, note=note)
-    finished.directory.write_text("baselines.md", text)
+    finished.directory.write_text(_TEXT, text)
     return text
 
 

@@ -3,6 +3,8 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,23 +34,29 @@ def network_from_code(text: str, *, seed: int = 0) -> nn.Module:
     """
     source, _, name = text.rpartition(":")
     path = Path(source)
-    # Where code looks for what it imports, also when it is called.
-    folder = str(path.resolve().parent) if path.suffix == ".py" else ""
-    sys.path.insert(0, folder)
     try:
-        with torch.random.fork_rng():
+        # Where code looks for what it imports, also when it is called.
+        folder = str(path.resolve().parent) if path.suffix == ".py" else ""
+        with _imports_from(folder), torch.random.fork_rng():
             torch.manual_seed(seed)
             found: Any = (
                 _from_file(path) if path.suffix == ".py" else importlib.import_module(source)
             )
             for part in name.split("."):
                 found = getattr(found, part)
-            return made_by(found)
+            return made_by(found, name="--factory")
     except EcompError:
         raise
     except (Exception, SystemExit) as error:  # whatever the code raises
         expected = f"code that makes a network ({named(error)})"
         raise argument_error("--factory", expected, text) from error
+
+
+@contextmanager
+def _imports_from(folder: str) -> Iterator[None]:
+    sys.path.insert(0, folder)
+    try:
+        yield
     finally:
         sys.path.remove(folder)
 

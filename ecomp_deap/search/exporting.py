@@ -86,12 +86,9 @@ def _find(directory: RunDirectory, child: str) -> str:
 
 def _copy(source: Path, path: Path, factory: Factory | None) -> Written:
     """Copy a child's two files, and load the child from there."""
-    try:
-        with staged(path) as staging:
-            for suffix in (".safetensors", ".json"):
-                content = source.with_suffix(suffix).read_bytes()
-                staging.with_suffix(suffix).write_bytes(content)
-            load_child(staging, factory)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
+    with staged(path) as staging:
+        for suffix in (".safetensors", ".json"):
+            content = source.with_suffix(suffix).read_bytes()
+            staging.with_suffix(suffix).write_bytes(content)
+        load_child(staging, factory)
     return Written(path, "SHA-256 and names of the tensors, by load_child")

@@ -9,11 +9,12 @@ from torch import nn
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.copying import copy_network
-from ecomp_deap.errors import EcompError, argument_error
+from ecomp_deap.errors import EcompError, EvaluationError, argument_error
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.genomes import Genome, MaskGenome
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network import fit_children, size_bytes, train
+from ecomp_deap.network.failures import failure
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.choosing import best
 from ecomp_deap.search.filling import NEAR
@@ -93,19 +94,19 @@ class Finisher:
         """Return the parent, scored and tested like a child.
 
         Raises:
-            ArgumentError: Its outputs or its metric on these data are not finite.
+            ArgumentError: Its outputs or its metric on these data are not finite, or the test data
+                are unsound, see `Scorer.test`.
         """
         widths = self.evaluator.structure.widths
         found = self.scorer.score(self.task.parent, widths)
         if found.failed:
             expected = "a network with finite outputs and metric on the validation data"
             raise argument_error("parent", expected, found.reason)
-        tested = None
-        if self.task.splits.test is not None:
-            tested = self.scorer.test(self.task.parent, self.task.splits.test)
-            if tested is None:
-                expected = "a network with finite outputs and metric on the test data"
-                raise argument_error("parent", expected, "NaN or Inf")
+        test = self.task.splits.test
+        tested = None if test is None else self.scorer.test(self.task.parent, test)
+        if isinstance(tested, str):
+            expected = "a network with finite outputs and metric on the test data"
+            raise argument_error("parent", expected, tested)
         # A child of all inputs lists them, and so takes more.
         found = replace(found, size_bytes=size_bytes(self.task.parent))
         return Child("parent", self.task.parent, widths, found, tested)
@@ -126,11 +127,12 @@ class Finisher:
         """
         unique = list({individual.key(): individual for individual in individuals}.values())
         self.callback.on_phase("scoring", len(unique))
-        modules = [self.toolbox.compile(individual) for individual in unique]
-        for index, module in enumerate(modules):
-            self._train_as_in_search(module, index, resized=resized)
+        made = [self._as_in_search(i, index, resized=resized) for index, i in enumerate(unique)]
+        reasons = [reason for reason in made if isinstance(reason, str)]
+        self._tell("could not be made again as in the search", reasons, len(made))
+        pairs = [(i, m) for i, m in zip(unique, made, strict=True) if not isinstance(m, str)]
         measurements = self.scorer.score_all(
-            [(module, i.widths) for module, i in zip(modules, unique, strict=True)],
+            [(module, individual.widths) for individual, module in pairs],
             threads=self.evaluator.scoring_threads,
             on_each=self.callback.on_phase_step,
         )
@@ -143,10 +145,10 @@ class Finisher:
                 kept=_kept(individual, self.evaluator),
                 parent=self.task.parent,
             )
-            for module, individual, found in zip(modules, unique, measurements, strict=True)
+            for (individual, module), found in zip(pairs, measurements, strict=True)
             if not found.failed
         ]
-        reasons = [found.reason for found in measurements if found.failed]
+        reasons += [found.reason for found in measurements if found.failed]
         if reasons and not children and not resized:
             reason, n = Counter(reasons).most_common(1)[0]
             raise EcompError(f"no child could be measured; {n} of {len(reasons)}: {reason}")
@@ -190,7 +192,8 @@ class Finisher:
             children: As `score` gives them; their modules are not changed.
             n: Number of children to train; 0 for none.
             epochs: Passes over the search data, 0 for none. A child that is worse for it on the
-                validation data stays as it was.
+                validation data stays as it was. So does one that fails at it, and the callback is
+                told why.
             trials: Number of children to try for a sixth of the epochs, at least one; 0 for none.
             sizes: See `candidates`.
             recipe: How they train.
@@ -233,15 +236,21 @@ class Finisher:
     def test(self, children: Iterable[Child]) -> list[Child]:
         """Return the children with their metric on the test data, if there are any.
 
-        Where outputs are not finite it is the worst, as of a child that failed.
+        Where outputs are not finite, or a user's own code raises an error, it is the worst, as of a
+        child that failed, and the callback is told why.
         """
         test = self.task.splits.test
         if test is None:
             return list(children)
         found = [self.scorer.test(child.module, test) for child in children]
-        worst = self.task.metric.worst
+        metric = self.task.metric
+        self._tell(
+            f"have the worst {metric.name} on the test data",
+            [value for value in found if isinstance(value, str)],
+            len(found),
+        )
         return [
-            replace(child, test=worst if value is None else value)
+            replace(child, test=metric.worst if isinstance(value, str) else value)
             for child, value in zip(children, found, strict=True)
         ]
 
@@ -265,44 +274,86 @@ class Finisher:
         self, children: Sequence[Child], places: Sequence[int], epochs: int, recipe: Recipe
     ) -> list[Child]:
         """Return the children with those at some places trained."""
-        chosen = [self._with_figures_before(children[i]) for i in places]
-        whole = self.evaluator.cost_model(self.evaluator.structure.widths).param_count
+        chosen = self._with_figures_before([children[i] for i in places])
         modules = [copy_network(child.module) for child in chosen]
-        fit_children(
-            *(modules, self.task.splits.search),
-            recipe=recipe,
-            learning_rates=[recipe.rate_for(c.validation.param_count, whole) for c in chosen],
-            epochs=epochs,
-            loss_fn=self.task.loss_fn,
-            forward=self.task.apply,
-            seed=self.evaluator.seed,
-            device=self.task.device,
-            teacher=self.evaluator.teacher,
-            threads=self.evaluator.threads,
-            on_each=self.callback.on_phase_step,
-        )
-        n_samples = len(self.task.splits.search)
-        self.toolbox.counters.training_samples += len(chosen) * epochs * n_samples
+        failed = self._fit(chosen, modules, epochs, recipe)
+        trained = [i for i in range(len(chosen)) if i not in failed]
         scored = self.scorer.score_all(
-            [(module, child.widths) for module, child in zip(modules, chosen, strict=True)],
+            [(modules[i], chosen[i].widths) for i in trained],
             threads=self.evaluator.scoring_threads,
         )
-        finished = dict(zip(places, map(self._better, chosen, modules, scored), strict=True))
+        for i, found in zip(trained, scored, strict=True):
+            if found.failed:
+                failed[i] = found.reason
+            else:
+                chosen[i] = self._better(chosen[i], modules[i], found)
+        cause = self.evaluator.problem_in_training(recipe) if failed else None
+        self._tell(
+            "stay as they were in the final training",
+            [reason if cause is None else f"{reason} ({cause})" for reason in failed.values()],
+            len(chosen),
+        )
+        finished = dict(zip(places, chosen, strict=True))
         return [finished.get(i, child) for i, child in enumerate(children)]
 
-    def _with_figures_before(self, child: Child) -> Child:
-        """Return a child that has its figures from before it was finalised."""
-        if child.validation_before is not None:
-            return child
-        (tested,) = self.test([child])
-        return replace(tested, validation_before=child.validation.metric, test_before=tested.test)
+    def _fit(
+        self, chosen: Sequence[Child], modules: Sequence[nn.Module], epochs: int, recipe: Recipe
+    ) -> dict[int, str]:
+        """Train copies of children (in place); return why some could not be, by their places."""
+        whole = self.evaluator.cost_model(self.evaluator.structure.widths).param_count
+        failed: dict[int, str] = {}
+        try:
+            fit_children(
+                *(modules, self.task.splits.search),
+                recipe=recipe,
+                learning_rates=[recipe.rate_for(c.validation.param_count, whole) for c in chosen],
+                epochs=epochs,
+                loss_fn=self.task.loss_fn,
+                forward=self.task.apply,
+                seed=self.evaluator.seed,
+                device=self.task.device,
+                teacher=self.evaluator.teacher,
+                threads=self.evaluator.threads,
+                on_each=self.callback.on_phase_step,
+                on_failure=failed.__setitem__,
+            )
+        except EvaluationError as error:  # of what all of them train by
+            failed = dict.fromkeys(range(len(chosen)), str(error))
+        self.toolbox.counters.training_samples += (
+            len(chosen) * epochs * len(self.task.splits.search)
+        )
+        return failed
+
+    def _tell(self, what: str, reasons: Sequence[str], n: int) -> None:
+        """Tell of children among n that failed at something, for each reason."""
+        for reason, count in Counter(reasons).items():
+            self.callback.on_message(f"{count} of {n} children {what}: {reason}")
+
+    def _with_figures_before(self, children: Sequence[Child]) -> list[Child]:
+        """Return children that have their figures from before they were finalised."""
+        without = [i for i, child in enumerate(children) if child.validation_before is None]
+        found = list(children)
+        for i, tested in zip(without, self.test([children[i] for i in without]), strict=True):
+            before = tested.validation.metric
+            found[i] = replace(tested, validation_before=before, test_before=tested.test)
+        return found
 
     def _better(self, child: Child, module: nn.Module, found: Measurement) -> Child:
         """Return a finalised child, or the child as it was if it got worse."""
         sign = 1 if self.task.metric.maximise else -1
-        if found.failed or sign * found.metric < sign * child.validation.metric:
+        if sign * found.metric < sign * child.validation.metric:
             return child
         return replace(child, module=module, validation=found, test=None)
+
+    def _as_in_search(self, individual: Any, index: int, *, resized: bool) -> nn.Module | str:
+        """Return an individual's child as it was scored in the search, or why there is none."""
+        try:
+            module: nn.Module = self.toolbox.compile(individual)
+            self._train_as_in_search(module, index, resized=resized)
+        except Exception as error:  # whatever a user's network or loss raises
+            self.callback.on_phase_step()
+            return failure(error)
+        return module
 
     def _train_as_in_search(self, module: nn.Module, index: int, *, resized: bool) -> None:
         """Take the gradient steps that a child was scored after, unless it has taken them."""

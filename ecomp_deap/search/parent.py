@@ -1,6 +1,7 @@
 """Training the parent, and finding one that was trained before."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ from ecomp_deap._version import __version__
 from ecomp_deap.checks import check_callable, check_count, check_type
 from ecomp_deap.copying import copy_network
 from ecomp_deap.data import Splits, fingerprint
-from ecomp_deap.errors import ArgumentError, DataError, EcompError, argument_error, one_line
+from ecomp_deap.errors import (
+    ArgumentError,
+    DataError,
+    EcompError,
+    EvaluationError,
+    argument_error,
+    one_line,
+)
+from ecomp_deap.evaluation.soundness import Soundness
 from ecomp_deap.exports import load_child
 from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.exports.samples import make_example
@@ -47,8 +56,10 @@ def train_parent(
 
     Raises:
         ArgumentError: An argument of another type or out of range, a network without parameters
-            to train or that does not take the data, a recipe with losses that need a parent.
+            to train or that does not take the data, search data that are not finite or whose labels
+            no output stands for, a recipe with losses that need a parent.
         DataError: Data that the original's parent does not take.
+        EvaluationError: Weights that are not finite in the end.
     """
     check_type("data", data, Splits)
     if network is not None:
@@ -63,16 +74,26 @@ def train_parent(
         check_callable("on_epoch", on_epoch, "a function, or None")
     parent = _original(data, seed) if network is None else copy_network(network)
     _check_takes(parent, data)
-    fit(
-        parent,
-        data.search,
-        epochs=epochs,
-        loss_fn=nn.functional.cross_entropy,
-        forward=default_forward,
-        seed=seed,
-        recipe=recipe,
-        on_epoch=on_epoch,
-    )
+    soundness = Soundness(copy_network(parent), data.search, forward=default_forward)
+    soundness.check_known("search", data.search, learnt=True)
+    try:
+        fit(
+            parent,
+            data.search,
+            epochs=epochs,
+            loss_fn=nn.functional.cross_entropy,
+            forward=default_forward,
+            seed=seed,
+            recipe=recipe,
+            on_epoch=on_epoch,
+        )
+        _check_weights(parent)
+    except Exception as error:  # also whatever a user's network raises
+        # Samples that are read one by one were not all looked at before.
+        problem = soundness.problem("search", data.search, learnt=True)
+        if problem is None:
+            raise
+        raise ArgumentError(problem) from error
     return parent
 
 
@@ -87,6 +108,15 @@ def _check_takes(network: nn.Module, data: Splits) -> None:
     except Exception as error:  # whatever a user's network raises
         expected = "a classifier of the search data"
         raise ArgumentError(f"network: expected {expected}, but {one_line(error)}") from error
+
+
+def _check_weights(network: nn.Module) -> None:
+    """Check that training has left a network with finite weights."""
+    if not all(bool(p.isfinite().all()) for p in network.parameters() if p.requires_grad):
+        raise EvaluationError(
+            "network: expected finite weights after training, got NaN or Inf; a lower learning "
+            "rate may help"
+        )
 
 
 def _original(data: Splits, seed: int) -> nn.Module:
@@ -105,7 +135,7 @@ def given_parent(path: Path, network: nn.Module | None = None) -> nn.Module:
         path: See `load_child` and `load_parent`.
         network: A network of its architecture, where that is not to be read from the file.
     """
-    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
+    if path.suffix == ".safetensors" and os.path.isfile(path.with_suffix(".json")):
         return child_in(path, network)
     return load_parent(path, network)
 
@@ -113,7 +143,7 @@ def given_parent(path: Path, network: nn.Module | None = None) -> nn.Module:
 def given_example(path: Path) -> Any:
     """Return inputs that the network in a file takes, if a manifest beside it tells; else None."""
     manifest = path.with_suffix(".json")
-    if path.suffix != ".safetensors" or not manifest.is_file():
+    if path.suffix != ".safetensors" or not os.path.isfile(manifest):
         return None
     inputs = read_manifest(manifest)["inputs"]
     return None if inputs is None else make_example(inputs, 1)

@@ -1,8 +1,7 @@
 """`run_many`: runs for a configuration, each of which leaves a run directory behind."""
 
-import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,30 +12,29 @@ from torch import nn
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
-from ecomp_deap.errors import ArgumentError, DataError, EvaluationError
+from ecomp_deap.errors import DataError, EvaluationError, argument_error
 from ecomp_deap.exports import export
 from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.interrupts import Interrupts
 from ecomp_deap.network import make_parent
 from ecomp_deap.runs import RunConfig
-from ecomp_deap.runs.description import versions
 from ecomp_deap.runs.directory import RunDirectory
-from ecomp_deap.search.choosing import choose, words
+from ecomp_deap.runs.options import LAST_SEED
 from ecomp_deap.search.code import child_in, network_from_code
 from ecomp_deap.search.compress import Result, check_finish, evolve
-from ecomp_deap.search.finish import Child
 from ecomp_deap.search.parent import (
     find_trained_parent,
     given_parent,
     parent_recipe,
     train_parent,
 )
+from ecomp_deap.search.run_files import check_places, write_result
 from ecomp_deap.search.stopping import Stalled, StopRule, TargetMet, TimeBudget
 from ecomp_deap.task import Task
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox import Toolbox, make_toolbox
 
-__all__ = ["RunResult", "data_for", "resume_run", "run_many", "task_for"]
+__all__ = ["RunResult", "data_for", "resume_run", "run_many", "task_for", "to_go_on"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +77,7 @@ def run_many(
         Interrupted: As `evolve`.
     """
     callback = Callback() if callback is None else callback
+    _check_seeds(config)
     config = config.resolved()
     data = data_for(replace(config, preset=None))
     callback.on_message(data.source)
@@ -118,7 +117,8 @@ def resume_run(
         interrupts: See `evolve`.
 
     Raises:
-        DataError: No run, damaged files, or other data than it began with; see also `Checkpoints`.
+        DataError: No run, damaged files, something in the place of those to come, or other data
+            than it began with; see also `Checkpoints`.
         Interrupted: As `evolve`.
     """
     callback = Callback() if callback is None else callback
@@ -127,6 +127,7 @@ def resume_run(
         callback.on_message(f"{run} is finished")
         return RunResult(directory, directory.summary())
     config = directory.config()
+    check_places(directory)
     factory = config.factory and network_from_code(config.factory)
     module = child_in(directory.parent, factory or None)
     metadata = read_manifest(directory.parent.with_suffix(".json"))["metadata"]
@@ -135,7 +136,20 @@ def resume_run(
     toolbox = _toolbox(config, module, data)
     callback.on_run_start(1, 1, run, config.generations or 0)
     parent = _Parent(module, metadata)
-    return _search(config, toolbox, parent, directory, callback, interrupts)
+    return _search(config, toolbox, parent, directory, callback, interrupts, resumed=True)
+
+
+def to_go_on(run: Path) -> str:
+    """Return what a user is told where a run ends before its end."""
+    return f"to go on: ecomp-deap resume {run}"
+
+
+def _check_seeds(config: RunConfig) -> None:
+    """Check that the last run has a seed, too."""
+    last = LAST_SEED - config.n_runs + 1
+    if config.seed > last:
+        expected = f"at most {last} for {config.n_runs} runs, each with the next one"
+        raise argument_error("seed", expected, config.seed)
 
 
 def _search(
@@ -145,16 +159,19 @@ def _search(
     directory: RunDirectory,
     callback: Callback,
     interrupts: Interrupts | None,
+    *,
+    resumed: bool = False,
 ) -> RunResult:
     """Search from the beginning, or from where the run's folder has it saved, and write it all."""
     try:
         result = _evolve(config, toolbox, directory, callback, interrupts)
-    except (KeyboardInterrupt, EvaluationError):
-        callback.on_message(f"to go on: ecomp-deap resume {directory.path}")
+        source = parent.metadata["source"]
+        summary = write_result(result, directory, _example(toolbox), config, source)
+    except (KeyboardInterrupt, EvaluationError, DataError) as error:
+        # Saves that were refused before it went on would be refused again.
+        if not (resumed and isinstance(error, DataError) and toolbox.generation < 0):
+            callback.on_message(to_go_on(directory.path))
         raise
-    _write(result, directory, _example(toolbox))
-    summary = _summary(result, config, parent)
-    directory.write_json("summary.json", summary)
     # There is nothing to go on from any more.
     shutil.rmtree(directory.checkpoints, ignore_errors=True)
     callback.on_run_end(summary)
@@ -317,83 +334,3 @@ def _example(toolbox: Toolbox) -> Any:
     """Return the inputs of two samples."""
     inputs, _ = toolbox.evaluator.task.splits.search.batch(np.arange(2))
     return inputs
-
-
-def _write(result: Result, directory: RunDirectory, inputs: Any) -> None:
-    """Write logbook, front, timings and children."""
-    directory.write_logbook(result.logbook)
-    rows = _rows(result, result.front)
-    directory.write_rows("front.csv", list(rows[0]), rows)
-    timings = _timings(result)
-    directory.write_rows("timings.csv", list(timings[0]), timings)
-    directory.child("").parent.mkdir(exist_ok=True)
-    for child, row in zip(result.front, rows, strict=True):
-        export(child, directory.child(child.id), example=inputs, metadata=row)
-
-
-def _timings(result: Result) -> list[dict[str, Any]]:
-    """Return what was timed of each generation."""
-    rows: list[dict[str, Any]] = [
-        {"generation": i, "seconds": seconds} for i, seconds in enumerate(result.generation_seconds)
-    ]
-    if result.generation_latency_ms:
-        for row, latency in zip(rows, result.generation_latency_ms, strict=True):
-            row |= {f"latency_ms_{name}": figure for name, figure in latency.items()}
-    return rows
-
-
-def _rows(result: Result, children: Sequence[Child]) -> list[dict[str, Any]]:
-    """Return children as rows of the front, without the columns ``…_before`` if none has them."""
-    name = result.toolbox.evaluator.task.metric.name
-    before = {f"validation_{name}_before", f"test_{name}_before"}
-    rows = [child.as_row() for child in children]
-    if all(child.validation_before is None for child in result.front):
-        rows = [{k: v for k, v in row.items() if k not in before} for row in rows]
-    return rows
-
-
-def _picks(result: Result) -> dict[str, str | None]:
-    """Return the ids of children worth a look, by their word; None where there is no such child."""
-    ids = [child.id for child in result.front]
-    picks: dict[str, str | None] = {"best": result.best.id}
-    for word in words(result.parent.validation.param_count):
-        try:
-            index = choose(
-                word,
-                [child.validation.metric for child in result.front],
-                [child.validation.param_count for child in result.front],
-                ids=ids,
-                parent_value=result.parent.validation.metric,
-                maximise=result.toolbox.evaluator.task.metric.maximise,
-            )
-        except ArgumentError:
-            picks[word] = None
-        else:
-            picks[word] = ids[index]
-    return picks
-
-
-def _summary(result: Result, config: RunConfig, parent: _Parent) -> dict[str, Any]:
-    counters = result.toolbox.counters
-    parent_row, best_row = _rows(result, [result.parent, result.best])
-    return {
-        "seconds": dict(result.seconds),
-        "evaluations": counters.evaluations,
-        "rescored": counters.rescored,
-        "duplicates": counters.duplicates,
-        "failed": counters.failed,
-        "training_samples": dict(result.training_samples),
-        "parent": parent_row,
-        "parent_source": parent.metadata["source"],
-        "best": best_row,
-        "picks": _picks(result),
-        "front_size": len(result.front),
-        "stopped": result.stopped,
-        "digest": result.digest(),
-        "data": {
-            "name": result.toolbox.evaluator.task.splits.name,
-            "source": result.toolbox.evaluator.task.splits.source,
-        },
-        "seed": config.seed,
-        "versions": {**versions(), "python": platform.python_version()},
-    }

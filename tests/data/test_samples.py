@@ -407,3 +407,27 @@ def test_samples_of_different_shapes_are_refused():
 def test_a_length_that_raises_is_refused():
     with pytest.raises(ArgumentError, match="data: expected a dataset with a length"):
         as_samples(Broken(length=-1))
+
+
+@pytest.mark.parametrize("target", ["cat", None, 2.5, [1], 2**80])
+def test_a_label_that_is_no_whole_number_is_named(target):
+    class Mixed(Items):
+        def __getitem__(self, index):
+            return torch.zeros(2), target if index == 3 else 1
+
+    with pytest.raises(DataError, match=r"^dataset\[3\]: expected a class label, .*, got "):
+        _ = DatasetSamples(Mixed(range(5))).labels
+
+
+@pytest.mark.parametrize(
+    ("tensor", "match"),
+    [
+        (torch.eye(4).to_sparse(), "expected a dense tensor, got .*torch.sparse_coo"),
+        (torch.eye(4, device="meta"), "expected a tensor that holds numbers, got .*'meta'"),
+    ],
+)
+def test_tensors_that_samples_cannot_be_taken_from_are_refused(tensor, match):
+    with pytest.raises(ArgumentError, match=f"^data inputs: {match}"):
+        as_samples((tensor, torch.arange(4)))
+    with pytest.raises(ArgumentError, match=rf"^data inputs\['a'\]\[0\]: {match}"):
+        as_samples(({"a": (tensor,)}, torch.arange(4)))

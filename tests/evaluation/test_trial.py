@@ -76,13 +76,6 @@ def test_inputs_that_the_parent_does_not_take_are_refused(inputs, part):
     refused(rf"^{part} data: expected samples that the parent takes", task={part: (inputs, Y[:10])})
 
 
-@pytest.mark.parametrize("part", ["validation", "test"])
-def test_inputs_that_are_not_finite_are_refused(part):
-    inputs = X[60:].clone()
-    inputs[40, 2] = torch.nan
-    refused(rf"^parent: .*finite outputs .*{part} data", task={part: (inputs, Y[60:])})
-
-
 @pytest.mark.parametrize(
     ("parent", "match"),
     [
@@ -204,3 +197,17 @@ def test_metrics_have_their_types(options, argument):
 def test_options_of_a_search_have_their_types(options, argument):
     with pytest.raises(ArgumentError, match=f"^{argument}: expected"):
         compress(Task(network(), (X, Y), batch_size=20), **{**OPTIONS, **options})
+
+
+def test_a_parent_that_is_one_layer_is_refused():
+    refused(
+        "^parent: expected at least one layer to prune, got .*outputs",
+        nn.Linear(6, 3),
+        task={"probe_layers": None},
+    )
+
+
+@pytest.mark.parametrize("inputs", [X.to_sparse(), X.to("meta")])
+def test_inputs_that_samples_cannot_be_taken_from_are_refused(inputs):
+    with pytest.raises(ArgumentError, match=r"^data inputs: expected a "):
+        Task(network(), (inputs, Y))

@@ -152,6 +152,20 @@ def test_factories_that_make_no_networks_are_refused(tmp_path, factory):
         load_child(path, factory)
 
 
+def fails():
+    raise ZeroDivisionError("no\nsuch number")
+
+
+def test_a_factory_that_fails_is_named(tmp_path):
+    path = export(build_network("Residual"), tmp_path / "child.safetensors")
+    message = r"factory: expected a torch.*, but it raised ZeroDivisionError: no such number$"
+    with pytest.raises(ArgumentError, match=message):
+        load_child(path, fails)
+    with pytest.raises(ArgumentError, match=message):
+        export(build_network("Residual"), tmp_path / "again.safetensors", factory=fails)
+    assert not (tmp_path / "again.safetensors").exists()
+
+
 def test_a_factory_serves_stacks_as_well(tmp_path):
     class Named(nn.Sequential):
         pass

@@ -44,6 +44,16 @@ def test_other_names_and_formats_are_refused(tmp_path, name, format, message):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("format", ["pt2", "safetensors"])
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "a/.."])
+def test_a_path_without_a_name_is_refused(tmp_path, monkeypatch, path, format):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match=r"path: expected (a path|the name of a file), got '"):
+        export(build("no bias"), path, format=format, example=torch.zeros(2, 6))
+    assert names(tmp_path) == ["a"]
+
+
 @pytest.mark.parametrize("child", [3, {"module": nn.ReLU()}, [nn.Linear(2, 2)], None])
 def test_what_is_no_child_is_refused(tmp_path, child):
     with pytest.raises(ArgumentError, match="child: expected a child of a search, or a torch"):
@@ -68,6 +78,27 @@ def test_examples_that_are_no_batch_are_refused(tmp_path, example):
 def test_graphs_need_an_example(tmp_path):
     with pytest.raises(ArgumentError, match=r"example: expected a batch of inputs, which \.pt2 t"):
         export(build("no bias"), tmp_path / "a.pt2")
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt2", "onnx"])
+def test_a_network_without_values_is_refused(tmp_path, ending):
+    network = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4))
+    network[1].to("meta")
+    message = r"child: expected tensors with values, got '1\.weight' on the meta device"
+    with pytest.raises(ArgumentError, match=message):
+        export(network, tmp_path / f"a.{ending}", example=torch.zeros(2, 6))
+    with pytest.raises(ArgumentError, match="example: expected a batch of inputs with values"):
+        export(build("no bias"), tmp_path / f"a.{ending}", example=torch.zeros(2, 6, device="meta"))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt2", "onnx"])
+def test_an_example_that_does_not_fit_is_refused(tmp_path, ending):
+    message = "example: expected a batch that the network takes, but .*cannot be multiplied"
+    with pytest.raises(ArgumentError, match=message) as caught:
+        export(build("no bias"), tmp_path / f"a.{ending}", example=torch.zeros(2, 5))
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == []
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
@@ -163,6 +194,28 @@ def test_imaginary_parts_are_compared(tmp_path):
         export(child, path, factory=lambda: Spectrum(-1), example=example)
     assert names(tmp_path) == []
     export(child, path, factory=Spectrum, example=example)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt2", "onnx"])
+def test_a_full_disk_is_named_and_nothing_is_left(tmp_path, monkeypatch, ending):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(DataError, match=rf"a\.{ending}: cannot be written \(No space left on devi"):
+        export(build("no bias"), tmp_path / f"a.{ending}", example=torch.zeros(2, 6))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("in_the_way", ["a.safetensors", "a.json"])
+def test_a_folder_in_the_way_is_named_and_what_was_there_is_left(tmp_path, in_the_way):
+    (tmp_path / in_the_way).mkdir()
+    (other,) = {"a.safetensors", "a.json"} - {in_the_way}
+    (tmp_path / other).write_text("old")
+    with pytest.raises(DataError, match=rf"{in_the_way}: cannot be written \(Is a directory\)"):
+        export(build("no bias"), tmp_path / "a.safetensors")
+    assert (tmp_path / other).read_text() == "old"
+    assert names(tmp_path) == ["a.json", "a.safetensors"]
 
 
 def test_the_manifest_is_easy_to_read(tmp_path):

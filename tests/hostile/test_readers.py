@@ -539,7 +539,7 @@ def test_a_parent_of_no_size_is_an_error_of_the_run(run):
 
 def test_a_file_in_the_way_of_plots_is_named(run):
     (run.path / "plots").write_text("")
-    with pytest.raises(DataError, match=r"plots: cannot be written \("):
+    with pytest.raises(DataError, match=r"plots: expected a folder, but it is none"):
         plot_run(run.path)
 
 

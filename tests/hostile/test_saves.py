@@ -175,7 +175,9 @@ def journal_of(tiny_task, path):
 def test_a_line_of_wrong_measurements_is_refused(tiny_task, tmp_path, found):
     path = tmp_path / "search.journal"
     journal_of(tiny_task, path)
-    lines = Journal(path).lines
+    before = Journal(path)
+    before.close()
+    lines = before.lines
     if isinstance(found, dict) and set(found) != {"a"}:
         found = [{**row, **found} for row in lines[1]["found"]]
     path.unlink()

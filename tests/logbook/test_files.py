@@ -148,7 +148,7 @@ def test_a_failed_export_leaves_the_old_file(tmp_path):
 
 def test_a_failed_replacement_leaves_nothing_behind(tmp_path):
     (tmp_path / "l.csv").mkdir()
-    with pytest.raises(OSError, match=r"l\.csv"):
+    with pytest.raises(DataError, match=r"l\.csv: cannot be written \(Is a directory"):
         export_logbook([{"gen": 0}], tmp_path / "l.csv")
     assert [p.name for p in tmp_path.iterdir()] == ["l.csv"]
 
@@ -180,6 +180,21 @@ def test_damaged_files_are_named(tmp_path, name, content, complaint):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=rf"{name}: expected a logbook as .*{complaint}"):
         read_logbook(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("x" * 300, r"x: cannot be written \(File name too long"),
+        (".", r": cannot be written \("),
+        ("file/a.csv", r"file: cannot be made \(File exists"),
+    ],
+)
+def test_what_cannot_be_written_is_named(tmp_path, name, error):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=error):
+        export_logbook([{"a": 1}], tmp_path / name, format="csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -5,7 +5,7 @@ from torch import nn
 
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.genomes import MaskGenome
-from ecomp_deap.network import compile_child, find_structure
+from ecomp_deap.network import compile_child, find_structure, inspect
 from tests.architectures import build, inputs_for
 from tests.network.networks import build_network, images, tokens
 
@@ -171,3 +171,41 @@ def test_inputs_can_be_protected_by_name():
     assert free(structure) == ["0", "2"]
     with pytest.raises(ArgumentError, match="protect: expected names of the parent's modules"):
         find_structure(stack(), protect=["inputs"])
+
+
+def empty_stack():
+    with pytest.warns(UserWarning, match="zero-element"):
+        return nn.Sequential(nn.Linear(12, 0), nn.ReLU(), nn.Linear(0, 3))
+
+
+@pytest.mark.parametrize("find", [find_structure, inspect])
+@pytest.mark.parametrize(
+    ("make", "example"),
+    [
+        (lambda: nn.Linear(12, 3), torch.randn(4, 12)),
+        (lambda: nn.Conv2d(2, 3, 3), torch.randn(4, 2, 5, 5)),
+        (lambda: nn.Embedding(9, 3), torch.arange(4)),
+        (empty_stack, torch.randn(4, 12)),
+    ],
+)
+def test_a_parent_of_one_layer_or_no_units_has_nothing_to_prune(make, example, find):
+    with pytest.raises(ArgumentError, match=r"^parent: expected at least one layer to prune, got "):
+        find(make(), example)
+
+
+@pytest.mark.parametrize("find", [find_structure, inspect])
+def test_what_holds_no_numbers_or_does_not_run_is_named(find):
+    parent, example = stack(), torch.randn(4, 6)
+    with pytest.raises(ArgumentError, match=r"^parent: expected a network with weights, got "):
+        find(stack().to("meta"), example)
+    with pytest.raises(ArgumentError, match=r"^example: expected a tensor that holds numbers, got"):
+        find(parent, example.to("meta"))
+    with pytest.raises(ArgumentError, match=r"^example: expected a dense tensor, got .*sparse"):
+        find(parent, example.to_sparse())
+    with pytest.raises(ArgumentError, match=r"^example: expected a batch .*NotImplementedError"):
+        find(nn.ModuleList([nn.Linear(2, 2)]), torch.randn(3, 2))
+
+
+def test_an_example_that_another_network_does_not_take_is_named():
+    with pytest.raises(ArgumentError, match=r"^example: expected a batch that the parent takes, "):
+        find_structure(build_network("Flattened"), torch.randn(3, 99))

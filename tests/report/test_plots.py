@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from ecomp_deap.errors import ArgumentError
+from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.report import plot_front, plot_history, write_plots
 
 PARENT = {"validation_accuracy": 0.89, "test_accuracy": 0.88, "param_count": 269_322}
@@ -210,7 +210,7 @@ def test_front_faults_are_named(tmp_path):
 
 def test_a_failed_replacement_leaves_nothing_behind(tmp_path):
     (tmp_path / "front.png").mkdir()
-    with pytest.raises(OSError, match=r"front\.png"):
+    with pytest.raises(DataError, match=r"front\.png: cannot be written \(Is a directory"):
         plot_front(make_front(), PARENT, tmp_path / "front.png")
     assert [p.name for p in tmp_path.iterdir()] == ["front.png"]
 

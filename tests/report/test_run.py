@@ -77,6 +77,24 @@ def test_the_front_shows_best_and_knee(folder):
     assert plot_run(folder)[0].read_bytes() == before
 
 
+def test_a_folder_of_pictures_that_is_a_link_is_refused(folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "plots").symlink_to(folder / "elsewhere")
+    with pytest.raises(DataError, match=r"plots: expected a folder, but it is a link"):
+        plot_run(folder)
+    assert [*(folder / "elsewhere").iterdir()] == []
+
+
+@pytest.mark.parametrize("name", ["plots", "plots/front.png"])
+def test_what_is_in_the_way_of_pictures_is_named(folder, name):
+    if name == "plots":
+        (folder / name).touch()
+    else:
+        (folder / name).mkdir(parents=True)
+    with pytest.raises(DataError, match=rf"{name}: (expected a folder|cannot be written \(Is a)"):
+        plot_run(folder)
+
+
 @pytest.mark.parametrize("name", ["front.csv", "logbook.csv", "summary.json"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()

@@ -1,5 +1,7 @@
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 from deap import tools
@@ -46,8 +48,64 @@ def test_files_have_their_places(tmp_path):
 
 def test_a_file_in_the_way_of_exports_is_named(tmp_path):
     (tmp_path / "exports").write_text("")
-    with pytest.raises(DataError, match=r"exports: cannot be made \(File exists"):
+    with pytest.raises(DataError, match=r"exports: expected a folder, but it is none"):
         RunDirectory(tmp_path).export("007", "onnx")
+
+
+@pytest.mark.parametrize("name", ["children", "exports"])
+def test_a_link_in_the_place_of_a_folder_is_refused(tmp_path, name):
+    run, other = RunDirectory(tmp_path / "run"), tmp_path / "other"
+    run.path.mkdir()
+    other.mkdir()
+    (run.path / name).symlink_to(other)
+    with pytest.raises(DataError, match=rf"{name}: expected a folder, but it is a link"):
+        run.folder(name)
+
+
+def test_places_that_are_free_or_hold_what_they_may_are_fine(tmp_path):
+    (tmp_path / "front.csv").touch()
+    (tmp_path / "children").mkdir()
+    files, folders = ("front.csv", "summary.json"), ("children", "plots")
+    RunDirectory(tmp_path).check_places(files, folders)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["children", "front.csv"]
+
+
+@pytest.mark.parametrize("kind", ["a link", "a link to nowhere", "a pipe", "a folder", "a file"])
+def test_what_is_in_the_place_of_a_file_or_a_folder_is_named(tmp_path, kind):
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    (tmp_path / "other").touch()
+    path = run.path / "taken"
+    if kind.startswith("a link"):
+        path.symlink_to(tmp_path / ("nowhere" if "nowhere" in kind else "other"))
+    else:
+        {"a pipe": os.mkfifo, "a folder": os.mkdir, "a file": Path.touch}[kind](path)
+    reason = "it is a link" if "link" in kind else "it is none"
+    if kind != "a file":
+        with pytest.raises(DataError, match=rf"run/taken: expected a file, but {reason}"):
+            run.check_places(["taken"], [])
+    if kind != "a folder":
+        with pytest.raises(DataError, match=rf"run/taken: expected a folder, but {reason}"):
+            run.check_places([], ["taken"])
+
+
+def test_a_name_that_is_too_long_is_no_run(tmp_path):
+    run = RunDirectory(tmp_path / ("x" * 5000))
+    assert not run.is_finished
+    with pytest.raises(DataError, match="expected the folder of a finished run"):
+        RunDirectory.open(run.path)
+    with pytest.raises(DataError, match=r"config\.json: cannot be read \(File name too long"):
+        run.config()
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ecomp_deap.files.os.replace", full)
+    with pytest.raises(DataError, match=r"summary\.json: cannot be written \(No space left on d"):
+        RunDirectory(tmp_path).write_json("summary.json", {})
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_finished_runs_are_opened(tmp_path):

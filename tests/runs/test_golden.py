@@ -57,11 +57,12 @@ def test_a_golden_search_goes_on(folder, monkeypatch):
 def test_a_golden_journal_is_replayed(folder):
     path = folder / "search.journal"
     before = path.read_bytes()
-    lines = Journal(path).lines
+    journal = Journal(path)
+    journal.close()
     found = golden.record(folder, path)
     # Taken from the file, to the last bit, and nothing was measured or added.
     assert [measurement.metric for measurement in found] == [
-        row["metric"] for row in lines[1]["found"]
+        row["metric"] for row in journal.lines[1]["found"]
     ]
     assert path.read_bytes() == before
 
@@ -69,6 +70,7 @@ def test_a_golden_journal_is_replayed(folder):
 def test_a_golden_journal_after_a_save_is_read(folder):
     (path,) = (folder / "saves").glob("*.journal")
     journal = Journal(path)
+    journal.close()
     assert journal.dropped is None
     assert [line["generation"] for line in journal.lines[1:]]
     assert {line["generation"] for line in journal.lines[1:]} == {golden.LAST}

@@ -1,9 +1,11 @@
 import errno
 import os
+import tracemalloc
 
 import pytest
 
 from ecomp_deap.errors import DataError
+from ecomp_deap.runs import journal
 from ecomp_deap.runs.journal import Journal
 from ecomp_deap.runs.store import FORMAT_VERSION, seal
 
@@ -16,17 +18,17 @@ def path(tmp_path):
 
 
 def write(path, lines=LINES):
-    journal = Journal(path)
+    opened = Journal(path)
     for line in lines:
-        journal.append(line)
-    journal.close()
+        opened.append(line)
+    opened.close()
     return path.read_bytes()
 
 
 def read(path):
-    journal = Journal(path)
-    journal.close()
-    return journal.lines, journal.dropped
+    opened = Journal(path)
+    opened.close()
+    return opened.lines, opened.dropped
 
 
 def test_lines_come_back_and_can_be_added_to(path):
@@ -79,11 +81,27 @@ def test_lines_that_are_missing_or_out_of_place_are_found(path, order):
     assert "does not follow" in dropped
 
 
-def test_other_files_are_refused_and_left_alone(path):
-    path.write_text("my notes\nof today\n")
+# Those without the end of a line were taken for journals cut off in their first one, and emptied.
+@pytest.mark.parametrize(
+    "text", ["my notes\nof today\n", '{"important": [1, 2, 3]}', "x", "\0" * 99]
+)
+def test_other_files_are_refused_and_left_alone(path, text):
+    path.write_text(text)
     with pytest.raises(DataError, match="expected a journal"):
         Journal(path)
-    assert path.read_text() == "my notes\nof today\n"
+    assert path.read_text() == text
+
+
+def test_a_huge_file_of_no_lines_is_refused_in_little_memory(path, monkeypatch):
+    monkeypatch.setattr(journal, "_LINE_BYTES", 2**20)
+    with open(path, "wb") as file:
+        file.truncate(2**40)  # a hole: it takes no space
+    tracemalloc.start()
+    with pytest.raises(DataError, match="expected a journal"):
+        Journal(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**23
 
 
 def test_newer_formats_are_refused(path):
@@ -95,15 +113,25 @@ def test_newer_formats_are_refused(path):
 
 def test_links_and_folders_are_refused(path, tmp_path):
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match="not a link or a folder"):
+    with pytest.raises(DataError, match="expected a file, but it is a link"):
         Journal(path)
-    with pytest.raises(DataError, match="not a link or a folder"):
+    with pytest.raises(DataError, match="expected a file, but it is none"):
         Journal(tmp_path)
+
+
+# Two of them wrote over each other's lines.
+def test_a_journal_is_added_to_by_one_at_a_time(path):
+    opened = Journal(path)
+    with pytest.raises(DataError, match="is in use by another search"):
+        Journal(path)
+    opened.append(LINES[0])
+    opened.close()
+    assert read(path) == (LINES[:1], None)
 
 
 def test_a_full_disk_leaves_the_lines_before(path, monkeypatch):
     write(path, LINES[:2])
-    journal = Journal(path)
+    opened = Journal(path)
     written = os.write
 
     def half(descriptor, content):
@@ -113,8 +141,8 @@ def test_a_full_disk_leaves_the_lines_before(path, monkeypatch):
 
     monkeypatch.setattr(os, "write", half)
     with pytest.raises(DataError, match="No space left"):
-        journal.append(LINES[2])
+        opened.append(LINES[2])
     monkeypatch.undo()
-    journal.append(LINES[2])
-    journal.close()
+    opened.append(LINES[2])
+    opened.close()
     assert read(path) == (LINES[:3], None)

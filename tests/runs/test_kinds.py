@@ -82,6 +82,7 @@ def test_check_returns_the_final_type(kind, value, result):
         (Weights(), (True, 1, 1)),
         (Location(), ""),
         (Location(), "a\0b"),
+        (Location(), "half a letter: \ud800"),
         (Location(), 3),
         (FolderName(), ""),
         (FolderName(), ".a"),

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -38,5 +39,53 @@ def test_a_folder_that_is_let_go_can_be_held_again(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="cannot be written"), locked(tmp_path / "missing"):
+    with (
+        pytest.raises(DataError, match=r"lock: cannot be written \(No such"),
+        locked(tmp_path / "missing"),
+    ):
+        pass
+
+
+def a_link(path):
+    path.symlink_to(path.with_name("other"))
+
+
+def a_link_to_a_device(path):
+    path.symlink_to(os.devnull)
+
+
+def a_link_to_nowhere(path):
+    path.symlink_to(path.with_name("nowhere"))
+
+
+# All but the first were errors of the system; the first emptied the file.
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        *((f, "it is a link") for f in (a_link, a_link_to_a_device, a_link_to_nowhere)),
+        (os.mkfifo, "it is none"),
+        (os.mkdir, "it is none"),
+    ],
+)
+def test_what_is_no_plain_file_is_no_lock(tmp_path, prepare, reason):
+    other = tmp_path / "other"
+    other.write_text("mine")
+    prepare(tmp_path / "lock")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(DataError, match=f"lock: expected a file, but {reason}"), locked(tmp_path):
+        pass
+    assert other.read_text() == "mine"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("function", ["ftruncate", "pwrite"])
+def test_a_full_disk_is_named(tmp_path, monkeypatch, function):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(f"ecomp_deap.runs.lock.os.{function}", full)
+    with (
+        pytest.raises(DataError, match=r"lock: cannot be written \(No space left on device"),
+        locked(tmp_path),
+    ):
         pass

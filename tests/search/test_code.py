@@ -30,6 +30,9 @@ class Settings:  # looks itself up in sys.modules
 
 def fails():
     raise RuntimeError("no such weights")
+
+def leaves():
+    raise SystemExit(3)
 """
 
 
@@ -62,8 +65,11 @@ def test_initial_weights_follow_the_seed_and_nothing_else_is_drawn(file):
     ("text", "message"),
     [
         ("{file}:missing", r"expected code that makes a network \(AttributeError: "),
-        ("{file}:fails", r"\(RuntimeError: no such weights\)"),
-        ("{file}:number", "factory: expected a torch.nn.Module, or a callable that returns one"),
+        ("{file}:fails", r"--factory: expected .*, but it raised RuntimeError: no such weights"),
+        ("{file}:leaves", r"\(SystemExit: 3\)"),
+        ("my_\0models.py:make", r"\(ValueError: embedded null byte\)"),
+        ("x" * 5000 + ".py:make", r"\(OSError: .*File name too long"),
+        ("{file}:number", "--factory: expected a torch.nn.Module, or a callable that returns one"),
         ("nowhere_at_all:make", r"\(ModuleNotFoundError: "),
         ("nowhere.py:make", r"\(FileNotFoundError: "),
     ],
@@ -71,6 +77,7 @@ def test_initial_weights_follow_the_seed_and_nothing_else_is_drawn(file):
 def test_what_makes_no_network_is_refused(text, message, file):
     with pytest.raises(ArgumentError, match=message):
         network_from_code(text.format(file=file))
+    assert str(file.parent) not in sys.path
 
 
 def test_code_may_import_what_lies_beside_it_also_when_it_is_called(file, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from ecomp_deap import Callback, compress
-from ecomp_deap.errors import DataError
+from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.runs import store
 from ecomp_deap.runs.store import Store
 
@@ -73,6 +73,48 @@ def test_a_journal_that_is_a_link_is_begun_anew_elsewhere(tiny_task, tmp_path):
     (folder / "start.journal").symlink_to(other)
     search(tiny_task, folder, Meddler())
     assert other.read_text() == "mine"
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_journals_of_others_are_left_alone(tiny_task, tmp_path, again):
+    folder = tmp_path / "saves"
+    folder.mkdir()
+    (folder / "mine.journal").write_text("mine")
+    (folder / "foo.journal").mkdir()
+    (folder / "after_000001.journal").symlink_to(folder / "mine.journal")
+    (folder / "after_000002.journal").write_text("ours, of an earlier save")
+    for _ in range(1 + again):
+        search(tiny_task, folder, Meddler(), resume=again)
+        again = True
+    assert (folder / "mine.journal").read_text() == "mine"
+    kept = sorted(path.name for path in folder.glob("*.journal"))
+    assert kept == [
+        *("after_000001.journal", "after_000004.journal", "foo.journal", "mine.journal")
+    ]
+
+
+def test_a_folder_that_is_given_may_be_a_link(tiny_task, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "saves").symlink_to(tmp_path / "elsewhere")
+    search(tiny_task, tmp_path / "saves", Meddler())
+    assert Store(tmp_path / "elsewhere").newest()[0].number == 4
+
+
+def test_a_lock_that_is_a_link_is_refused(tiny_task, tmp_path):
+    folder, other = tmp_path / "saves", tmp_path / "other"
+    folder.mkdir()
+    other.write_text("mine")
+    (folder / "lock").symlink_to(other)
+    with pytest.raises(DataError, match=r"saves/lock: expected a file, but it is a link"):
+        search(tiny_task, folder, Meddler())
+    assert other.read_text() == "mine"
+
+
+def test_an_empty_path_is_no_folder(tiny_task, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match="checkpoint: expected a path, got ''"):
+        search(tiny_task, "", Meddler())
+    assert [*tmp_path.iterdir()] == []
 
 
 # Without the checks both went on: lines went into a file that no name leads to any more.

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ecomp_deap.data import Splits, TensorSamples
-from ecomp_deap.errors import DataError
+from ecomp_deap.data import DatasetSamples, Splits, TensorSamples
+from ecomp_deap.errors import ArgumentError, DataError, EvaluationError
 from ecomp_deap.exports import export
 from ecomp_deap.recipe import Recipe
 from ecomp_deap.search import train_parent
@@ -124,3 +124,48 @@ def test_damaged_parents_are_passed_over(tmp_path, tiny_parent, recipe, damage):
 
 def test_no_runs_no_parent(tmp_path, recipe):
     assert find_trained_parent(tmp_path / "nowhere", "first", recipe, tell=pytest.fail) is None
+
+
+def classifier():
+    return torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+
+
+X = torch.randn(120, 6, generator=torch.Generator().manual_seed(0))
+Y = X[:, :3].argmax(1)
+
+
+def changed(tensor, index, value):
+    tensor = tensor.clone()
+    tensor[index] = value
+    return tensor
+
+
+class Rows(torch.utils.data.Dataset):
+    def __init__(self, inputs, targets):
+        self.inputs, self.targets = inputs, targets
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, index):
+        return self.inputs[index], self.targets[index]
+
+
+@pytest.mark.parametrize("as_data", [TensorSamples, lambda *pair: DatasetSamples(Rows(*pair))])
+@pytest.mark.parametrize(
+    ("inputs", "targets", "match"),
+    [
+        (changed(X, 100, torch.nan), Y, "^search data: .*got nan in the inputs of sample 100$"),
+        (X, changed(Y, 100, 9), r"^search targets: .*labels from 0 to 2, .*got 9 \(sample 100\)"),
+    ],
+)
+def test_data_that_nothing_can_learn_from_are_refused(inputs, targets, match, as_data):
+    samples = as_data(inputs, targets)
+    with pytest.raises(ArgumentError, match=match):
+        train_parent(Splits(samples, samples, None), classifier(), epochs=1)
+
+
+def test_a_training_that_diverges_is_an_error(tiny_splits):
+    recipe = Recipe(optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(EvaluationError, match=r"^network: expected finite weights after training"):
+        train_parent(tiny_splits, epochs=3, recipe=recipe)

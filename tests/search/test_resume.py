@@ -16,7 +16,7 @@ from ecomp_deap.logbook import logbook_to_rows, statistics
 from ecomp_deap.runs import checkpoints, description
 from ecomp_deap.runs.recording import recorded
 from ecomp_deap.runs.state import pack, unpack
-from ecomp_deap.runs.store import Store
+from ecomp_deap.runs.store import FORMAT_VERSION, Store, seal
 from ecomp_deap.search import Archive, compress, evolve
 from ecomp_deap.search.loop import Watch
 from ecomp_deap.toolbox import make_toolbox
@@ -226,6 +226,17 @@ def test_a_damaged_journal_costs_time_alone(search, tmp_path):
     assert "begun anew" in spy.messages[0]
 
 
+def test_a_journal_of_a_newer_format_is_refused_and_left(search, tmp_path):
+    with pytest.raises(Killed):
+        search(last=2)
+    (path,) = (tmp_path / "saves").glob("*.journal")
+    header = {"after": "", "format": "ecomp_deap.journal", "format_version": FORMAT_VERSION + 1}
+    path.write_bytes(seal(header))
+    with pytest.raises(DataError, match="newer than format"):
+        search()
+    assert path.read_bytes() == seal(header)
+
+
 def test_attributes_that_users_gave_individuals_come_back(tiny_task, tmp_path):
     def run(spy, value=1.5):
         toolbox = make_toolbox(tiny_task())
@@ -320,6 +331,23 @@ def test_a_journal_of_another_search_is_refused(tiny_task, tmp_path):
     toolbox = make_toolbox(tiny_task(), seed=3)
     with recorded(toolbox, path), pytest.raises(DataError, match="genome of child 0 is another"):
         algorithms.eaMuPlusLambda(toolbox.population(n=9)[1:], toolbox, 8, 8, 0.7, 0.3, 1)
+
+
+def test_a_search_is_recorded_from_its_start_and_once(tiny_task, tmp_path):
+    toolbox = make_toolbox(tiny_task(), seed=3)
+    with recorded(toolbox, tmp_path / "a.journal"):
+        with (
+            pytest.raises(ArgumentError, match="toolbox: expected a new one, .* is recorded"),
+            recorded(toolbox, tmp_path / "b.journal"),
+        ):
+            pass
+        LOOPS["eaMuPlusLambda"](toolbox.population(n=8), toolbox)
+    with (
+        pytest.raises(ArgumentError, match="toolbox: expected a new one, .* in use"),
+        recorded(toolbox, tmp_path / "b.journal"),
+    ):
+        pass
+    assert not (tmp_path / "b.journal").exists()
 
 
 def test_a_journal_finds_out_that_measurements_changed(tiny_task, tmp_path):

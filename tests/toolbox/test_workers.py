@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ecomp_deap import make_toolbox
+from ecomp_deap import ArgumentError, make_toolbox
 from tests.toolbox.runs import plus, simple, trace
 
 CASES = [
@@ -116,3 +116,35 @@ def test_the_size_of_blocks_changes_figures_in_the_last_bits_at_most(block_size,
 
     for found, expected in zip(measure(block_size=block_size), measure(), strict=True):
         assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("own_map", "got"),
+    [
+        (lambda function, blocks: None, "NoneType"),
+        (lambda function, blocks: [], "0 results"),
+        (lambda function, blocks: [function(block) for block in blocks[1:]], "1 results"),
+        (lambda function, blocks: [function(block) for block in [*blocks, blocks[0]]], "3 results"),
+        (lambda function, blocks: [None for block in blocks], "None for block 0"),
+        (lambda function, blocks: [function(b)[1:] for b in blocks], "2 outcomes for block 0"),
+        (lambda function, blocks: [[1, 2, 3], [4, 5, 6]], r"\[1, 2, 3\] for block 0"),
+    ],
+)
+def test_a_map_that_gives_something_else_is_named(own_map, got, tiny_task):
+    toolbox = make_toolbox(tiny_task(), block_size=3)
+    toolbox.register("map", own_map)
+    expected = "^map: expected the result of each of 2 blocks, in order, got "
+    with pytest.raises(ArgumentError, match=f"{expected}{got}"):
+        toolbox.map(toolbox.evaluate, toolbox.population(n=6))
+
+
+def test_what_a_worker_raises_is_the_maps_own(tiny_task):
+    toolbox = make_toolbox(tiny_task(), block_size=3)
+
+    def lazy(function, blocks):
+        yield function(blocks[0])
+        raise TypeError("a worker is gone")
+
+    toolbox.register("map", lazy)
+    with pytest.raises(TypeError, match="a worker is gone"):
+        toolbox.map(toolbox.evaluate, toolbox.population(n=6))

@@ -1,0 +1,128 @@
+"""What a search leaves in a run's folder: its result as files."""
+
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from ecomp_deap.errors import ArgumentError
+from ecomp_deap.exports import export
+from ecomp_deap.runs import RunConfig
+from ecomp_deap.runs.description import versions
+from ecomp_deap.runs.directory import RunDirectory
+from ecomp_deap.search.choosing import choose, words
+from ecomp_deap.search.compress import Result
+from ecomp_deap.search.finish import Child
+
+__all__ = ["check_places", "write_result"]
+
+_LOGBOOKS, _FRONT, _TIMINGS = ("logbook.csv", "logbook.json"), "front.csv", "timings.csv"
+_SUMMARY = "summary.json"
+_CHILDREN, _OTHERS = "children", ("checkpoints", "plots")
+
+
+def check_places(directory: RunDirectory) -> None:
+    """Check that what a search will write finds its place in a run's folder.
+
+    Raises:
+        DataError: As `RunDirectory.check_places`.
+    """
+    directory.check_places(
+        (*_LOGBOOKS, _FRONT, _TIMINGS, _SUMMARY),
+        (_CHILDREN, *_OTHERS),
+    )
+
+
+def write_result(
+    result: Result, directory: RunDirectory, inputs: Any, config: RunConfig, parent_source: str
+) -> dict[str, Any]:
+    """Write logbook, front, timings, children and, last, the summary, which is returned.
+
+    Args:
+        result: Of the search.
+        directory: The run's folder.
+        inputs: Some that parent and children take.
+        config: What was asked.
+        parent_source: Where the parent comes from.
+
+    Raises:
+        DataError: A file cannot be written.
+    """
+    directory.write_logbook(result.logbook)
+    rows = _rows(result, result.front)
+    directory.write_rows(_FRONT, list(rows[0]), rows)
+    timings = _timings(result)
+    directory.write_rows(_TIMINGS, list(timings[0]), timings)
+    directory.folder(_CHILDREN)
+    for child, row in zip(result.front, rows, strict=True):
+        export(child, directory.child(child.id), example=inputs, metadata=row)
+    summary = _summary(result, config, parent_source)
+    directory.write_json(_SUMMARY, summary)
+    return summary
+
+
+def _timings(result: Result) -> list[dict[str, Any]]:
+    """Return what was timed of each generation."""
+    rows: list[dict[str, Any]] = [
+        {"generation": i, "seconds": seconds} for i, seconds in enumerate(result.generation_seconds)
+    ]
+    if result.generation_latency_ms:
+        for row, latency in zip(rows, result.generation_latency_ms, strict=True):
+            row |= {f"latency_ms_{name}": figure for name, figure in latency.items()}
+    return rows
+
+
+def _rows(result: Result, children: Sequence[Child]) -> list[dict[str, Any]]:
+    """Return children as rows of the front, without the columns ``…_before`` if none has them."""
+    name = result.toolbox.evaluator.task.metric.name
+    before = {f"validation_{name}_before", f"test_{name}_before"}
+    rows = [child.as_row() for child in children]
+    if all(child.validation_before is None for child in result.front):
+        rows = [{k: v for k, v in row.items() if k not in before} for row in rows]
+    return rows
+
+
+def _picks(result: Result) -> dict[str, str | None]:
+    """Return the ids of children worth a look, by their word; None where there is no such child."""
+    ids = [child.id for child in result.front]
+    picks: dict[str, str | None] = {"best": result.best.id}
+    for word in words(result.parent.validation.param_count):
+        try:
+            index = choose(
+                word,
+                [child.validation.metric for child in result.front],
+                [child.validation.param_count for child in result.front],
+                ids=ids,
+                parent_value=result.parent.validation.metric,
+                maximise=result.toolbox.evaluator.task.metric.maximise,
+            )
+        except ArgumentError:
+            picks[word] = None
+        else:
+            picks[word] = ids[index]
+    return picks
+
+
+def _summary(result: Result, config: RunConfig, parent_source: str) -> dict[str, Any]:
+    counters = result.toolbox.counters
+    parent_row, best_row = _rows(result, [result.parent, result.best])
+    return {
+        "seconds": dict(result.seconds),
+        "evaluations": counters.evaluations,
+        "rescored": counters.rescored,
+        "duplicates": counters.duplicates,
+        "failed": counters.failed,
+        "training_samples": dict(result.training_samples),
+        "parent": parent_row,
+        "parent_source": parent_source,
+        "best": best_row,
+        "picks": _picks(result),
+        "front_size": len(result.front),
+        "stopped": result.stopped,
+        "digest": result.digest(),
+        "data": {
+            "name": result.toolbox.evaluator.task.splits.name,
+            "source": result.toolbox.evaluator.task.splits.source,
+        },
+        "seed": config.seed,
+        "versions": {**versions(), "python": platform.python_version()},
+    }
