@@ -337,13 +337,13 @@ def test_a_search_is_recorded_from_its_start_and_once(tiny_task, tmp_path):
     toolbox = make_toolbox(tiny_task(), seed=3)
     with recorded(toolbox, tmp_path / "a.journal"):
         with (
-            pytest.raises(ArgumentError, match="toolbox: expected a new one, .* is recorded"),
+            pytest.raises(ArgumentError, match=r"toolbox: expected a new one, .* is recorded"),
             recorded(toolbox, tmp_path / "b.journal"),
         ):
             pass
         LOOPS["eaMuPlusLambda"](toolbox.population(n=8), toolbox)
     with (
-        pytest.raises(ArgumentError, match="toolbox: expected a new one, .* in use"),
+        pytest.raises(ArgumentError, match=r"toolbox: expected a new one, .* in use"),
         recorded(toolbox, tmp_path / "b.journal"),
     ):
         pass
