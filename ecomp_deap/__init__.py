@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         load_fashion_mnist_original,
     )
     from ecomp_deap.evaluation import Evaluator
+    from ecomp_deap.evaluation.workers import DaskWorkers, ProcessWorkers, RayWorkers, Workers
     from ecomp_deap.exports import export, load_child
     from ecomp_deap.genomes import MaskGenome, WeightGenome, WidthGenome
     from ecomp_deap.logbook import export_logbook, logbook_to_rows, read_logbook, statistics
@@ -37,12 +38,15 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "Archive": "search",
     "Callback": "callbacks",
+    "DaskWorkers": "evaluation.workers",
     "Evaluator": "evaluation",
     "Inspection": "network",
     "MaskGenome": "genomes",
     "Measurement": "measurement",
     "Metric": "task",
+    "ProcessWorkers": "evaluation.workers",
     "Progress": "search.stopping",
+    "RayWorkers": "evaluation.workers",
     "Recipe": "recipe",
     "Result": "search",
     "SimilarityLoss": "similarity",
@@ -55,6 +59,7 @@ _MODULE_OF = {
     "Toolbox": "toolbox",
     "WeightGenome": "genomes",
     "WidthGenome": "genomes",
+    "Workers": "evaluation.workers",
     "compress": "search",
     "evolve": "search",
     "export": "exports",
@@ -79,6 +84,7 @@ __all__ = [
     "Archive",
     "ArgumentError",
     "Callback",
+    "DaskWorkers",
     "DataError",
     "EcompError",
     "EvaluationError",
@@ -87,7 +93,9 @@ __all__ = [
     "MaskGenome",
     "Measurement",
     "Metric",
+    "ProcessWorkers",
     "Progress",
+    "RayWorkers",
     "Recipe",
     "Result",
     "SelectionError",
@@ -101,6 +109,7 @@ __all__ = [
     "Toolbox",
     "WeightGenome",
     "WidthGenome",
+    "Workers",
     "__version__",
     "compress",
     "evolve",

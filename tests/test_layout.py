@@ -129,8 +129,8 @@ def test_deap_is_known_in_few_places(path):
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_tools_of_the_tests_are_no_dependencies(path):
     assert packages_imported(path) <= {
-        *("deap", "matplotlib", "moocore", "numpy", "safetensors", "scipy", "tomli", "torch"),
-        *("torch_pruning", "torchvision", "tqdm"),
+        *("cloudpickle", "deap", "loky", "matplotlib", "moocore", "numpy", "safetensors", "scipy"),
+        *("tomli", "torch", "torch_pruning", "torchvision", "tqdm"),
     }
 
 

@@ -33,6 +33,7 @@ from ecomp_deap.evaluation.ranking import importance_of_units
 from ecomp_deap.evaluation.scoring import Scorer
 from ecomp_deap.evaluation.soundness import Soundness, learns_labels
 from ecomp_deap.evaluation.trial import check_data, check_metric, check_step
+from ecomp_deap.evaluation.workers import Crew
 from ecomp_deap.genomes import Genome, WidthGenome, ranked
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.compile import compile_child, parent_arrays
@@ -231,7 +232,7 @@ class Evaluator:
         # No child trains while it is scored.
         return self.threads if can_thread(replace(self._context[1], training=[])) else 1
 
-    def settle(self, genomes: Sequence[Genome]) -> None:
+    def settle(self, genomes: Sequence[Genome], *, time_threads: bool = True) -> None:
         """Choose what is still open of engine and threads, by timing, once.
 
         Threads are chosen for the batched engine alone. Between the loop and the masked engine the
@@ -239,6 +240,7 @@ class Evaluator:
 
         Args:
             genomes: Such as will be measured, of generation 0.
+            time_threads: Whether threads will measure; workers have one each.
         """
         if not genomes or not (self._any_engine or self._any_threads):
             return
@@ -246,7 +248,7 @@ class Evaluator:
         blocks = self._blocks([self.unfold(g) for g in genomes], [0] * len(genomes))
         if self._any_engine and self.engine == "loop":
             self.engine = faster_route(context, blocks[0])
-        if self._any_threads:
+        if self._any_threads and time_threads:
             self.threads = faster_threads(context, blocks)
         self._any_engine = self._any_threads = False
         self._context = (0, replace(context, engine=self.engine))
@@ -280,6 +282,7 @@ class Evaluator:
         *,
         train: bool = True,
         map_function: Callable[..., Iterable[Any]] | None = None,
+        crew: Crew | None = None,
     ) -> list[Outcome]:
         """Return the outcome of each genome on the generation's batch, in order.
 
@@ -290,26 +293,24 @@ class Evaluator:
             train: Whether the children take their gradient steps.
             map_function: What spreads blocks over workers, called as ``map(function, blocks)``;
                 by default threads of this process.
+            crew: Workers that measure in place of these threads.
 
         Raises:
-            ArgumentError: What it gives is not the outcomes of each block, in order; a sample of
-                this generation that shows to be unsound, see `Soundness`.
-            EvaluationError: A recipe's ``augment`` or the parent raises an error.
+            ArgumentError: What the map gives is not the outcomes of each block, in order; a sample
+                of this generation that shows to be unsound, see `Soundness`.
+            EvaluationError: A recipe's ``augment`` or the parent raises an error; workers cannot be
+                kept alive.
         """
         unfolded = [self.unfold(genome) for genome in genomes]
-        self.settle(unfolded)
-        context = self.context(generation)
-        if not train and context.training:
-            context = replace(context, training=[])
+        self.settle(unfolded, time_threads=crew is None)
         blocks = self._blocks(unfolded, seeds)
-        function = partial(evaluate, context)
         results: Iterable[list[Outcome]]
-        if map_function is not None:
-            results = mapped(map_function, function, blocks)
-        elif can_thread(context):
-            results = thread_map(function, blocks, threads=self.threads)
+        if crew is not None and map_function is None:
+            results = crew.measure(
+                self, blocks, generation=generation, train=train, failed=self._failed
+            )
         else:
-            results = map(function, blocks)
+            results = self._measure_here(blocks, generation, train, map_function)
         outcomes = [outcome for block in results for outcome in block]
         # Here and now, when no child is measured beside those that are timed.
         for i, genome in enumerate(genomes if self.limits.matter else ()):
@@ -318,6 +319,26 @@ class Evaluator:
             )
             outcomes[i] = replace(outcomes[i], measurement=found)
         return outcomes
+
+    def _measure_here(
+        self,
+        blocks: list[Block],
+        generation: int,
+        train: bool,
+        map_function: Callable[..., Iterable[Any]] | None,
+    ) -> Iterable[list[Outcome]]:
+        context = self.context(generation)
+        if not train and context.training:
+            context = replace(context, training=[])
+        function = partial(evaluate, context)
+        if map_function is not None:
+            return mapped(map_function, function, blocks)
+        if can_thread(context):
+            return thread_map(function, blocks, threads=self.threads)
+        return map(function, blocks)
+
+    def _failed(self, reason: str) -> Outcome:
+        return Outcome(replace(self.worst, reason=reason))
 
     def _blocks(self, genomes: Sequence[Genome], seeds: Sequence[int]) -> list[Block]:
         size = self.block_size

@@ -128,6 +128,12 @@ tournament, got selection 'nsga2' (which takes --objectives)
     engine: str = "auto"
     threads: int | None = None
 
+    workers: int | None = None
+    dask: str | None = None
+    ray: str | None = None
+    gpus_per_worker: float = 0.0
+    block_timeout: float | None = None
+
     data_dir: Path | None = None
     download: bool = False
     parent: Path | None = None
@@ -316,6 +322,17 @@ def _refuse_contradictions(config: RunConfig) -> None:
             "epochs: expected either --epochs or --generations, "
             f"got both ({config.epochs} and {config.generations})"
         )
+    if config.dask is not None and config.ray is not None:
+        raise argument_error("dask and ray", "one of them", (config.dask, config.ray))
+    if config.workers is not None and config.dask not in (None, "local"):
+        raise ArgumentError(
+            "workers: expected none with a Dask cluster, which has its own, or --dask local, "
+            f"got {config.workers}"
+        )
+    if config.gpus_per_worker and config.dask is None and config.ray is None:
+        raise argument_error("gpus_per_worker", "0 without a cluster", config.gpus_per_worker)
+    if config.block_timeout and not (config.workers or config.dask or config.ray):
+        raise argument_error("block_timeout", "none without workers", config.block_timeout)
     if (config.target_accuracy is None) != (config.target_params is None):
         raise argument_error(
             "target_accuracy and target_params",

@@ -18,6 +18,7 @@ from ecomp_deap.finite import finite
 from ecomp_deap.recipe import LOSSES, LossWeights
 
 __all__ = [
+    "Address",
     "Choice",
     "Code",
     "Flag",
@@ -365,5 +366,21 @@ class FolderName(Kind):
 
     def accept(self, value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(r"[\w-][\w.-]{0,199}", value, re.ASCII):
+            raise ValueError
+        return value
+
+
+class Address(Kind):
+    """Where a cluster is."""
+
+    metavar = "ADDRESS"
+    expected = "an address such as 'tcp://host:8786', or 'local'"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^[A-Za-z0-9._:/\[\]-]{1,200}$"}
+
+    def accept(self, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"[\w.:/\[\]-]{1,200}", value, re.ASCII):
             raise ValueError
         return value

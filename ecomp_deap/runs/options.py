@@ -25,6 +25,7 @@ from ecomp_deap.defaults import (
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.recipe import LOSSES, OPTIMIZERS, SCHEDULES
 from ecomp_deap.runs.kinds import (
+    Address,
     Choice,
     Code,
     Flag,
@@ -134,6 +135,7 @@ _SEARCH = "search"
 _UNITS = "units that may go"
 _FITNESS = "fitness"
 _EVALUATION = "evaluation"
+_WORKERS = "workers"
 _DATA = "data and parent"
 _OUTPUT = "output"
 
@@ -403,6 +405,42 @@ _TABLE = (
         Integer(1),
         "threads that measure; they change nothing about a dense network's results",
         unset="what proves fastest",
+    ),
+    Option(
+        "workers",
+        _WORKERS,
+        Integer(1, 10_000),
+        "processes that measure children; they change nothing about the results",
+        unset="threads of this process, or what a cluster has",
+    ),
+    Option(
+        "dask",
+        _WORKERS,
+        Address(),
+        "Dask scheduler whose workers measure, or 'local' to start some "
+        "(this takes pip install 'ecomp-deap[dask]')",
+        unset="none",
+    ),
+    Option(
+        "ray",
+        _WORKERS,
+        Address(),
+        "Ray cluster whose actors measure: 'auto', an address, or 'local' to start one "
+        "(this takes pip install 'ecomp-deap[ray]')",
+        unset="none",
+    ),
+    Option(
+        "gpus_per_worker",
+        _WORKERS,
+        Number(minimum=0),
+        "GPUs, or the share of one, that each worker of a cluster takes",
+    ),
+    Option(
+        "block_timeout",
+        _WORKERS,
+        Number(above=0),
+        "seconds that a worker may take for a block of children before another gets it",
+        unset="any time",
     ),
     Option(
         "data_dir",

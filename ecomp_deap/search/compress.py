@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +24,7 @@ from ecomp_deap.defaults import (
     variation_rates,
 )
 from ecomp_deap.errors import argument_error
+from ecomp_deap.evaluation.workers import Workers, opened
 from ecomp_deap.exports.tensors import tensors_sha256
 from ecomp_deap.genomes import WeightGenome
 from ecomp_deap.interrupts import Interrupts
@@ -157,6 +159,8 @@ def compress(
     seed: int = 0,
     engine: str = "auto",
     threads: int | None = None,
+    workers: int | Executor | Workers | None = None,
+    timeout_s: float | None = None,
     stop: Sequence[StopRule] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -187,6 +191,9 @@ def compress(
         seed: Same seed, same result.
         engine: See `make_toolbox`.
         threads: See there.
+        workers: Who measures children, see there; or a number of processes on this machine, which
+            are ended with the search. The final training is done in this process.
+        timeout_s: See there.
         stop: See `evolve`, like the next two.
         checkpoint: See there.
         resume: See there.
@@ -197,37 +204,40 @@ def compress(
     """
     if not isinstance(task, Task):
         raise argument_error("task", "a Task", type(task).__name__)
-    toolbox = make_toolbox(
-        task,
-        genome=genome,
-        selection=selection,
-        objectives=objectives,
-        loss_weights=loss_weights,
-        importance=importance,
-        highest_rate=highest_rate,
-        recombination_layers=recombination_layers,
-        mutation=mutation,
-        learnt=learnt,
-        seed=seed,
-        engine=engine,
-        threads=threads,
-    )
-    return evolve(
-        toolbox,
-        population=population,
-        generations=generations,
-        crossover_rate=crossover_rate,
-        mutation_rate=mutation_rate,
-        finalise_count=finalise_count,
-        finalise_epochs=finalise_epochs,
-        finalise_trials=finalise_trials,
-        finalise_sizes=finalise_sizes,
-        finalise_recipe=finalise_recipe,
-        stop=stop,
-        checkpoint=checkpoint,
-        resume=resume,
-        callback=callback,
-    )
+    with opened(workers) as found:
+        toolbox = make_toolbox(
+            task,
+            genome=genome,
+            selection=selection,
+            objectives=objectives,
+            loss_weights=loss_weights,
+            importance=importance,
+            highest_rate=highest_rate,
+            recombination_layers=recombination_layers,
+            mutation=mutation,
+            learnt=learnt,
+            seed=seed,
+            engine=engine,
+            threads=threads,
+            workers=found,
+            timeout_s=timeout_s,
+        )
+        return evolve(
+            toolbox,
+            population=population,
+            generations=generations,
+            crossover_rate=crossover_rate,
+            mutation_rate=mutation_rate,
+            finalise_count=finalise_count,
+            finalise_epochs=finalise_epochs,
+            finalise_trials=finalise_trials,
+            finalise_sizes=finalise_sizes,
+            finalise_recipe=finalise_recipe,
+            stop=stop,
+            checkpoint=checkpoint,
+            resume=resume,
+            callback=callback,
+        )
 
 
 def evolve(

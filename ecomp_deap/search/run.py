@@ -13,6 +13,7 @@ from torch import nn
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
 from ecomp_deap.errors import DataError, EvaluationError, argument_error
+from ecomp_deap.evaluation.workers import Workers
 from ecomp_deap.exports import export
 from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.interrupts import Interrupts
@@ -29,6 +30,7 @@ from ecomp_deap.search.parent import (
     train_parent,
 )
 from ecomp_deap.search.run_files import check_places, write_result
+from ecomp_deap.search.run_workers import workers_for
 from ecomp_deap.search.stopping import Stalled, StopRule, TargetMet, TimeBudget
 from ecomp_deap.task import Task
 from ecomp_deap.threads import torch_threads
@@ -84,24 +86,25 @@ def run_many(
     # The one number that needs no mention in the recipe.
     with torch_threads(1):
         parent = _get_parent(config, data, callback)
-    for index in range(config.n_runs):
-        seed = config.seed + index
-        if config.preset == "report":
-            data = data_for(replace(config, seed=seed))
-        # Whatever is wrong with the parent shows here, before a folder is made.
-        toolbox = _toolbox(replace(config, seed=seed), parent.module, data)
-        toolbox.settle(config.population)
-        own = _as_used(replace(config, seed=seed), toolbox)
-        directory = RunDirectory.create(config.out, config.name)
-        callback.on_run_start(index + 1, config.n_runs, directory.path, own.generations or 0)
-        export(
-            *(parent.module, directory.parent),
-            example=_example(toolbox),
-            metadata=parent.metadata,
-        )
-        # Last, as whoever finds it takes the rest to be there.
-        directory.write_json("config.json", own.to_json_dict())
-        yield _search(own, toolbox, parent, directory, callback, interrupts)
+    with workers_for(config) as workers:
+        for index in range(config.n_runs):
+            seed = config.seed + index
+            if config.preset == "report":
+                data = data_for(replace(config, seed=seed))
+            # Whatever is wrong with the parent shows here, before a folder is made.
+            toolbox = _toolbox(replace(config, seed=seed), parent.module, data, workers)
+            toolbox.settle(config.population)
+            own = _as_used(replace(config, seed=seed), toolbox)
+            directory = RunDirectory.create(config.out, config.name)
+            callback.on_run_start(index + 1, config.n_runs, directory.path, own.generations or 0)
+            export(
+                *(parent.module, directory.parent),
+                example=_example(toolbox),
+                metadata=parent.metadata,
+            )
+            # Last, as whoever finds it takes the rest to be there.
+            directory.write_json("config.json", own.to_json_dict())
+            yield _search(own, toolbox, parent, directory, callback, interrupts)
 
 
 def resume_run(
@@ -133,10 +136,11 @@ def resume_run(
     metadata = read_manifest(directory.parent.with_suffix(".json"))["metadata"]
     data = data_for(config)
     callback.on_message(data.source)
-    toolbox = _toolbox(config, module, data)
-    callback.on_run_start(1, 1, run, config.generations or 0)
     parent = _Parent(module, metadata)
-    return _search(config, toolbox, parent, directory, callback, interrupts, resumed=True)
+    with workers_for(config) as workers:
+        toolbox = _toolbox(config, module, data, workers)
+        callback.on_run_start(1, 1, run, config.generations or 0)
+        return _search(config, toolbox, parent, directory, callback, interrupts, resumed=True)
 
 
 def to_go_on(run: Path) -> str:
@@ -224,7 +228,9 @@ def data_for(config: RunConfig) -> Splits:
     return load_fashion_mnist(config.data_dir, **options)
 
 
-def _toolbox(config: RunConfig, parent: nn.Module, data: Splits) -> Toolbox:
+def _toolbox(
+    config: RunConfig, parent: nn.Module, data: Splits, workers: Workers | None = None
+) -> Toolbox:
     return make_toolbox(
         task_for(config, parent, data),
         genome=config.genome,
@@ -239,6 +245,8 @@ def _toolbox(config: RunConfig, parent: nn.Module, data: Splits) -> Toolbox:
         seed=config.seed,
         engine=config.engine,
         threads=config.threads,
+        workers=workers,
+        timeout_s=config.block_timeout if workers is not None else None,
     )
 
 

@@ -20,6 +20,7 @@ from torch import nn
 from ecomp_deap.errors import EvaluationError, SelectionError
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.evaluation.context import Outcome
+from ecomp_deap.evaluation.workers import Crew
 from ecomp_deap.fitness import Fitness
 from ecomp_deap.genomes import Genome, MaskGenome, WeightGenome
 from ecomp_deap.measurement import Measurement
@@ -94,6 +95,7 @@ class Toolbox(base.Toolbox):
         generation: Number of the current generation, −1 before the first.
         n_mapped: Individuals that it was mapped over.
         counters: What was done so far.
+        crew: Workers that measure, in place of threads of this process; None for none.
         recorder: Told of every measurement, and asked first whether it knows it; None for none.
     """
 
@@ -104,6 +106,7 @@ class Toolbox(base.Toolbox):
         self.generation = -1
         self.n_mapped = 0
         self.counters = Counters()
+        self.crew: Crew | None = None
         self.recorder: Recorder | None = None
         self._resumed = False
         self._ready: set[int] = set()
@@ -198,7 +201,8 @@ class Toolbox(base.Toolbox):
 
         The first evaluation does so anyhow; this is for those who want to know before.
         """
-        self.evaluator.settle([individual.plain() for individual in self.population(n=n)])
+        genomes = [individual.plain() for individual in self.population(n=n)]
+        self.evaluator.settle(genomes, time_threads=self.crew is None)
 
     def _clone(self, function: Callable[..., Any], individual: Any) -> Any:
         clone = function(individual)
@@ -305,6 +309,7 @@ class Toolbox(base.Toolbox):
                 seeds,
                 train=train,
                 map_function=self._workers_map,
+                crew=self.crew,
             )
             outcomes = dict(zip(unique, found, strict=True))
         failed = [r.reason for i in first if (r := outcomes[i].measurement).failed]

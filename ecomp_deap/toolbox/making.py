@@ -1,6 +1,7 @@
 """`make_toolbox`: our types and operators, registered in a DEAP toolbox."""
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from ecomp_deap.defaults import (
 )
 from ecomp_deap.errors import ArgumentError, argument_error
 from ecomp_deap.evaluation import Evaluator
+from ecomp_deap.evaluation.workers import Crew, Workers, as_workers
 from ecomp_deap.fitness import ParetoFitness, WeightedFitness
 from ecomp_deap.genomes import WeightGenome, WidthGenome
 from ecomp_deap.operators import (
@@ -62,6 +64,8 @@ def make_toolbox(
     engine: str = "auto",
     threads: int | None = None,
     memory: int = MEMORY,
+    workers: Executor | Workers | None = None,
+    timeout_s: float | None = None,
 ) -> Toolbox:
     """Return a DEAP toolbox that evolves children of ``task.parent``.
 
@@ -108,6 +112,12 @@ def make_toolbox(
         engine: See there.
         threads: See there.
         memory: See there.
+        workers: Who measures blocks, in place of threads of this process: any
+            `concurrent.futures.Executor` of ones that can import ecomp_deap, or `ProcessWorkers`,
+            `DaskWorkers` or `RayWorkers`, which replace those that end. The result is the same to
+            the last bit. It stays yours to close.
+        timeout_s: Seconds that workers may take for a block; one that takes longer is given to
+            another, and fails if it never ends.
 
     Raises:
         SelectionError: A selection that does not suit the fitness, naming one that does.
@@ -124,6 +134,11 @@ def make_toolbox(
     highest_rate = check_number(
         "highest_rate", highest_rate, above=LOWEST_RATE, below=1.0, expected=expected
     )
+    crew = None
+    if workers is not None:
+        crew = Crew(as_workers(workers), timeout_s=timeout_s)
+    elif timeout_s is not None:
+        raise argument_error("timeout_s", "None without workers", timeout_s)
     variation: dict[str, Any] = {
         "mutation": mutation,
         "learnt": learnt,
@@ -159,6 +174,7 @@ def make_toolbox(
     if genome == "weights" and not evaluator.structure.is_stack:
         raise argument_error("genome", "'mask' for a parent that is no sequential stack", genome)
     toolbox = Toolbox(evaluator, fitness, individual_class(GENOMES[genome], fitness.signs))
+    toolbox.crew = crew
     toolbox.register("evaluate", toolbox.evaluate_individual)
     toolbox.register("compile", toolbox.compile_individual)
     default = (PARETO_SELECTIONS if fitness.is_pareto else WEIGHTED_SELECTIONS)[0]

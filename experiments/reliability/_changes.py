@@ -30,10 +30,11 @@ CHANGES: list[tuple[Change, set[str]]] = [
     ),
     (
         Change(
-            "no journal is opened through a link",
+            "no journal is opened through a link, nor anything else taken for one",
             (
                 ("runs/journal.py", "        check_place(path)\n", ""),
                 ("runs/journal.py", 'getattr(os, "O_NOFOLLOW", 0)', "0"),
+                ("runs/journal.py", "and not _begins_as_ours(content)", "and False"),
             ),
         ),
         {"test_a_journal_that_is_a_link_is_begun_anew_elsewhere"},
@@ -42,7 +43,11 @@ CHANGES: list[tuple[Change, set[str]]] = [
         Change(
             "a line is whole and has its sum",
             (
-                ("runs/store.py", 'if len(line) < 66 or line[64:65] != b" "', "if False"),
+                (
+                    "runs/store.py",
+                    'if len(line) < 66 or line[64:65] != b" " or line[-1:] != b"\\n":',
+                    "if False:",
+                ),
                 ("runs/store.py", "if _sha256(text).encode() != line[:64]:", "if False:"),
             ),
         ),

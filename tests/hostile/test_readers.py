@@ -274,6 +274,9 @@ def test_tensors_of_any_sizes_load_or_are_refused(tmp_path_factory, data):
     assert {k: v.shape for k, v in loaded.state_dict().items()} == {
         k: v.shape for k, v in tensors.items()
     }
+    for layer in loaded.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.BatchNorm1d)):
+            assert len({len(tensor) for tensor in layer.state_dict().values() if tensor.ndim}) == 1
 
 
 def test_tensors_of_one_layer_must_fit_each_other(tmp_path):

@@ -83,6 +83,11 @@ def layers(draw):
     elif layer.get("kernel") != "student":
         layer["similarity"] = draw(st.sampled_from(SIMILARITIES))
     layer |= draw(
+        st.sampled_from(
+            [{}, {"workers": 2}, {"dask": "tcp://a:1", "block_timeout": 9.0}, {"ray": "auto"}]
+        )
+    )
+    layer |= draw(
         st.one_of(
             st.fixed_dictionaries({"genome": st.just("mask"), "inherit": st.booleans()}),
             st.fixed_dictionaries(
@@ -197,6 +202,10 @@ BAD = [
     *[("max_size_bytes", value) for value in ("9", 0, 1.5)],
     *[("max_latency_ms", value) for value in ("9", 0, -1, math.inf)],
     *[("threads", value) for value in ("1", 0, True)],
+    *[("workers", value) for value in ("1", 0, True, 10**5)],
+    *[(name, value) for name in ("dask", "ray") for value in (1, "", "a b", "x" * 201, "a\0")],
+    *[("gpus_per_worker", value) for value in ("1", -1, math.inf)],
+    *[("block_timeout", value) for value in ("1", 0, math.inf)],
     *[("data_dir", value) for value in (1, "")],
     *[("download", value) for value in (1, "no")],
     *[("parent", value) for value in (1, "")],
@@ -235,6 +244,11 @@ def test_fields_are_converted_and_frozen():
     ("options", "message"),
     [
         ({"epochs": 1, "generations": 2}, "either --epochs or --generations"),
+        ({"dask": "local", "ray": "local"}, "dask and ray: expected one of them"),
+        ({"workers": 2, "dask": "tcp://a:1"}, "workers: expected none with a Dask cluster"),
+        ({"gpus_per_worker": 1}, "gpus_per_worker: expected 0 without a cluster"),
+        ({"workers": 2, "gpus_per_worker": 1}, "gpus_per_worker: expected 0 without a cluster"),
+        ({"block_timeout": 5}, "block_timeout: expected none without workers"),
         ({"target_params": 5}, "target_accuracy and target_params: expected both or neither"),
         ({"target_accuracy": 0.5}, "target_accuracy and target_params: expected both or neither"),
         *[

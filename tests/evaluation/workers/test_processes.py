@@ -1,0 +1,142 @@
+"""Real processes: killed, stuck, in any number; and the same found."""
+
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+import torch
+from torch import nn
+
+from ecomp_deap import ArgumentError, ProcessWorkers, Task, compress, make_toolbox
+from tests.toolbox.runs import plus, trace
+
+SMALL = {"population": 12, "generations": 3, "finalise_count": 0, "seed": 7}
+
+
+def children():
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it may end in between
+            if "popen_loky" in " ".join(process.cmdline()):
+                found.add(process.pid)
+    return found
+
+
+@pytest.fixture(scope="module")
+def two():
+    with ProcessWorkers(2) as workers:
+        yield workers
+    assert children() == set()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"train_steps": 2, "inherit": True}, {"train_steps": 1, "evaluation": "fixed"}]
+)
+def test_a_search_is_the_same_with_workers(tiny_task, two, options):
+    expected = compress(tiny_task(**options), **SMALL).digest()
+    assert compress(tiny_task(**options), **SMALL, workers=two).digest() == expected
+
+
+@pytest.mark.parametrize("n_workers", [1, 3, 8])
+def test_any_number_of_workers_finds_the_same(tiny_task, n_workers):
+    expected = compress(tiny_task(), **SMALL).digest()
+    assert compress(tiny_task(), **SMALL, workers=n_workers).digest() == expected
+
+
+@pytest.mark.parametrize(("genome", "selection"), [("weights", "roulette"), ("width", "spea2")])
+def test_any_genome_is_measured_by_workers(tiny_task, two, genome, selection):
+    def found(**options):
+        return compress(
+            tiny_task(), genome=genome, selection=selection, **SMALL, **options
+        ).digest()
+
+    assert found(workers=two) == found()
+
+
+def test_stock_loops_run_with_workers(tiny_task, two):
+    runs = [
+        trace(make_toolbox(tiny_task(), seed=2, block_size=3, workers=workers), plus)
+        for workers in (None, two)
+    ]
+    assert runs[0] == runs[1]
+
+
+def network():
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def measured(data, forward, workers, timeout_s=None, n=10):
+    task = Task(network(), data, batch_size=30, forward=forward, probe_layers=["0"])
+    toolbox = make_toolbox(
+        task, seed=1, block_size=2, engine="loop", workers=workers, timeout_s=timeout_s
+    )
+    population = toolbox.population(n=n)
+    list(toolbox.map(toolbox.evaluate, population))
+    return population, toolbox.crew and toolbox.crew.incidents
+
+
+@pytest.mark.parametrize("how", ["dies", "is stuck"])
+def test_a_child_that_takes_its_worker_along_fails_alone(tiny_splits, two, how):
+    driver, timeout_s = os.getpid(), 6.0 if how == "is stuck" else None
+    expected, _ = measured(tiny_splits, lambda module, inputs: module(inputs), None)
+    (culprit,) = expected[len(expected) // 2].widths
+
+    def harmful(module, inputs):
+        if module[0].out_features == culprit and os.getpid() != driver:
+            if how == "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(3600)
+        return module(inputs)
+
+    found, incidents = measured(tiny_splits, harmful, two, timeout_s)
+    assert [i.widths for i in found] == [i.widths for i in expected]
+    for one, other in zip(found, expected, strict=True):
+        if one.widths == (culprit,):
+            assert one.measurement.failed
+            assert ("took longer" if timeout_s else "terminated") in one.measurement.reason
+        else:
+            assert one.measurement == other.measurement
+    assert incidents.blamed == sum(i.widths == (culprit,) for i in found)
+
+
+def test_a_search_whose_workers_are_killed_is_the_same(tiny_task):
+    options = {**SMALL, "generations": 8}
+    task_options = {"train_steps": 2, "inherit": True}
+    expected = compress(tiny_task(**task_options), **options).digest()
+    ended, rng, killed = threading.Event(), random.Random(4), []
+
+    def kill():
+        while not ended.wait(rng.uniform(0.1, 1.5)) and len(killed) < 4:
+            for pid in sorted(children())[:1]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    killer = threading.Thread(target=kill)
+    with ProcessWorkers(2) as workers:
+        killer.start()
+        found = compress(tiny_task(**task_options), **options, workers=workers).digest()
+        ended.set()
+        killer.join()
+    assert found == expected
+    assert killed
+
+
+@pytest.mark.parametrize("value", ["x", 0, 1.5, True, [], 10**6])
+def test_workers_that_are_none_are_refused(tiny_task, value):
+    with pytest.raises(ArgumentError, match=r"^workers: expected "):
+        compress(tiny_task(), **SMALL, workers=value)
+    with pytest.raises(ArgumentError, match=r"^workers: expected an Executor or Workers"):
+        make_toolbox(tiny_task(), workers=value)
+
+
+def test_a_timeout_takes_workers(tiny_task, two):
+    with pytest.raises(ArgumentError, match=r"^timeout_s: expected None without workers"):
+        make_toolbox(tiny_task(), timeout_s=3)
+    with pytest.raises(ArgumentError, match=r"^timeout_s: expected a finite number greater than 0"):
+        make_toolbox(tiny_task(), timeout_s=0, workers=two)
