@@ -1,4 +1,7 @@
-"""Arguments of the public functions that are none: each is refused by its name, and at once."""
+"""Arguments of the public functions that are none: each is refused by its name, and at once.
+
+Seen to fail without what protects: experiments/reliability/protections.py.
+"""
 
 import json
 import random

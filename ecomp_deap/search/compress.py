@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class Result:
         generation_latency_ms: ``min``, ``mean`` and ``max`` of the latency of each generation's
             children that did not fail; empty where latency was not measured.
         stopped: What the rule said that ended the search; None if none did.
+        incidents: What happened to workers, and how often, see `Incidents`; empty without any.
     """
 
     front: list[Child]
@@ -78,6 +79,7 @@ class Result:
     generation_seconds: Sequence[float] = field(repr=False)
     generation_latency_ms: Sequence[Mapping[str, float | None]] = field(repr=False, default=())
     stopped: str | None = None
+    incidents: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def knee(self) -> Child:
@@ -445,6 +447,7 @@ def _finish(
         generation_seconds=watch.seconds,
         generation_latency_ms=watch.latency_ms,
         stopped=watch.stopped,
+        incidents={} if toolbox.crew is None else asdict(toolbox.crew.incidents),
     )
 
 

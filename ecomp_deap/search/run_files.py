@@ -118,6 +118,7 @@ def _summary(result: Result, config: RunConfig, parent_source: str) -> dict[str,
         "picks": _picks(result),
         "front_size": len(result.front),
         "stopped": result.stopped,
+        **({"workers": dict(result.incidents)} if result.incidents else {}),
         "digest": result.digest(),
         "data": {
             "name": result.toolbox.evaluator.task.splits.name,

@@ -51,7 +51,21 @@ CHANGES: list[tuple[Change, set[str]]] = [
                 ("runs/store.py", "if _sha256(text).encode() != line[:64]:", "if False:"),
             ),
         ),
-        {"test_at_every_length_whole_lines_are_left", "test_every_flipped_bit_is_found"},
+        {"test_every_flipped_bit_is_found"},
+    ),
+    (
+        Change(
+            "half a line is cut off before others follow",
+            (
+                ("runs/journal.py", "if length < os.fstat(self._file).st_size:", "if False:"),
+                (
+                    "runs/journal.py",
+                    "lseek(self._file, length, os.SEEK_SET)",
+                    "lseek(self._file, 0, 2)",
+                ),
+            ),
+        ),
+        {"test_at_every_length_whole_lines_are_left"},
     ),
     (
         Change(
@@ -66,8 +80,24 @@ CHANGES: list[tuple[Change, set[str]]] = [
     (
         Change(
             "rules are kept, and not used up by the check",
-            (("search/loop.py", "rules = tuple(stop)", "rules = stop"),),
+            (
+                (
+                    "search/loop.py",
+                    "    try:\n        rules = tuple(stop)",
+                    "    try:\n        rules = stop",
+                ),
+            ),
         ),
         {"test_rules_may_come_from_a_generator"},
+    ),
+    (
+        Change(
+            "a network without layers to prune is told of",
+            (
+                ("network/dependencies.py", "raise nothing_to_prune(left_alone)", "pass"),
+                ("network/structure.py", "raise nothing_to_prune(left_alone)", "pass"),
+            ),
+        ),
+        {"test_a_parent_that_is_one_layer_is_refused"},
     ),
 ]

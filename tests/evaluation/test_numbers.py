@@ -1,4 +1,7 @@
-"""Figures that are not what they should be: in weights, embeddings, losses, data, at any scale."""
+"""Figures that are not what they should be: in weights, embeddings, losses, data, at any scale.
+
+Seen to fail without what protects: experiments/reliability/protections.py.
+"""
 
 import math
 

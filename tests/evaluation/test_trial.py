@@ -1,4 +1,7 @@
-"""What would show after a whole search shows before it: each case was seen to do so, or to pass."""
+"""What would show after a whole search shows before it: each case was seen to do so, or to pass.
+
+Seen to fail without what protects: experiments/reliability/protections.py.
+"""
 
 import pytest
 import torch

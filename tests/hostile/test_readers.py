@@ -2,6 +2,8 @@
 
 A reader that waits, recurses or unpacks without end would not fail a test but stop it, so these
 have a limit of time.
+
+Seen to fail without what protects: experiments/reliability/protections.py.
 """
 
 import contextlib

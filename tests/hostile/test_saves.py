@@ -2,6 +2,8 @@
 
 Whoever can write a save can also write its sums, so that these prove nothing here. Each case was
 seen to raise another error, or to be taken, before `runs/shapes.py` was there.
+
+Seen to fail without what protects: experiments/reliability/protections.py.
 """
 
 import copy

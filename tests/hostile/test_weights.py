@@ -2,6 +2,8 @@
 
 Each was seen to run code, to raise another error or to take gigabytes before
 `network/weights_file.py` looked through files.
+
+Seen to fail without what protects: experiments/reliability/protections.py.
 """
 
 import json

@@ -1,3 +1,5 @@
+"""Seen to fail without what protects: experiments/reliability/protections.py."""
+
 import errno
 import os
 import tracemalloc

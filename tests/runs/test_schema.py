@@ -1,4 +1,7 @@
-"""The published schema and the options: what one takes, the other takes."""
+"""The published schema and the options: what one takes, the other takes.
+
+Seen to fail without what protects: experiments/reliability/protections.py.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""What a disk can do to a search: refused before its first generation, or named when it happens."""
+"""What a disk can do to a search: refused before its first generation, or named when it happens.
+
+Seen to fail without what protects: experiments/reliability/protections.py.
+"""
 
 import os
 import shutil

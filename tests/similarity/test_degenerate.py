@@ -1,4 +1,7 @@
-"""Embeddings for which a neighbour distribution does not exist, or barely."""
+"""Embeddings for which a neighbour distribution does not exist, or barely.
+
+Seen to fail without what protects: experiments/reliability/protections.py.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Children that cannot be measured: finite worst values, a flag, and no place among the sound."""
+"""Children that cannot be measured: finite worst values, a flag, and no place among the sound.
+
+Seen to fail without what protects: experiments/reliability/protections.py.
+"""
 
 import math
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ecomp_deap.checks import check_number
-from ecomp_deap.errors import EvaluationError
+from ecomp_deap.errors import EcompError, EvaluationError, argument_error, named
 from ecomp_deap.evaluation.context import Outcome
 from ecomp_deap.evaluation.engines import Block
 from ecomp_deap.evaluation.workers.job import Answer, Job, pack_genomes
@@ -94,9 +94,13 @@ class Crew:
 
     def _kit_for(self, evaluator: Any) -> Kit:
         """Return the evaluator's kit, made once for as long as its settings stay."""
-        settings = (id(evaluator), evaluator.engine, evaluator.threads)
+        settings = (evaluator, evaluator.engine, evaluator.threads)
         if self._kit is None or self._kit_of != settings:
-            self._kit, self._kit_of = pack_kit(evaluator), settings
+            try:
+                self._kit, self._kit_of = pack_kit(evaluator), settings
+            except Exception as error:  # whatever a user's objects raise
+                expected = "none for a task that cannot be pickled"
+                raise argument_error("workers", expected, named(error)) from error
         return self._kit
 
 
@@ -225,9 +229,13 @@ class _Measuring:
             raise Lost("it was cancelled", alone=True) from error
         except Exception as error:
             lost = self.crew.workers.as_lost(error)
-            if lost is None:
+            if lost is not None:
+                raise lost from error
+            if isinstance(error, (EcompError, MemoryError)):
                 raise
-            raise lost from error
+            # No child's code is behind it, which fails by itself: what was sent cannot be read
+            # there, as a module is missing.
+            raise EvaluationError(f"workers: one of them raised {named(error)}") from error
         if answer.outcomes is None:
             piece.needs_kit = True
             return False

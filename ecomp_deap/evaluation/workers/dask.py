@@ -1,5 +1,7 @@
 """Workers of a Dask cluster."""
 
+import os
+import signal
 import uuid
 from concurrent.futures import Future
 from dataclasses import replace
@@ -130,8 +132,8 @@ class DaskWorkers(Workers):
         place = next((w for w, keys in self._client.processing().items() if own.key in keys), None)
         own.cancel(force=True)
         if place is not None:
-            # A nanny starts it anew; without one it is gone.
-            self._client.restart_workers([place], timeout=_CONNECT_SECONDS, raise_for_error=False)
+            # It takes no orders while it works, but its nanny does, and starts another.
+            self._client.run(_kill, workers=[place], nanny=True, on_error="ignore")
         return Ended.ONE
 
     def restart(self) -> None:
@@ -151,3 +153,7 @@ class DaskWorkers(Workers):
 
 def _run(job: Job, content: bytes | None = None) -> Answer:
     return run(job if content is None else replace(job, source=content))
+
+
+def _kill(dask_worker: Any) -> None:
+    os.kill(dask_worker.pid, signal.SIGKILL)

@@ -1,6 +1,10 @@
 """Worker processes on this machine, by loky."""
 
+import os
+import shutil
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
@@ -17,6 +21,8 @@ __all__ = ["ProcessWorkers", "opened"]
 
 # More than any machine does, and than a mistyped number may ask for.
 _MOST = 10**4
+# How often a worker looks whether its driver is still there.
+_LOOKS_S = 1.0
 
 
 class ProcessWorkers(Workers):
@@ -46,6 +52,7 @@ class ProcessWorkers(Workers):
             self.n_workers,
             context=get_context("loky"),
             initializer=_begin,
+            initargs=(os.getpid(), self._file.folder),
             env=PINNED,
         )
 
@@ -66,9 +73,18 @@ class ProcessWorkers(Workers):
         self._file.remove()
 
 
-def _begin() -> None:
+def _begin(driver: int, folder: str) -> None:
     # Ctrl-C reaches all processes of a terminal, and is the driver's to act on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(driver, folder), daemon=True).start()
+
+
+def _follow(driver: int, folder: str) -> None:
+    """End this process when the driver has ended without ending it, as by SIGKILL."""
+    while os.getppid() == driver:
+        time.sleep(_LOOKS_S)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 @contextmanager

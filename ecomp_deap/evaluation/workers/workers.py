@@ -159,6 +159,11 @@ class KitFile:
         self._folder = tempfile.TemporaryDirectory(prefix="ecomp_deap-")
         self._key = ""
 
+    @property
+    def folder(self) -> str:
+        """Where the file is."""
+        return self._folder.name
+
     def path_of(self, kit: Kit) -> str:
         """Return the path of a file with the kit; that of the one before is removed."""
         path = Path(self._folder.name, f"{kit.key}.kit")

@@ -6,6 +6,7 @@ Each test was seen to fail without what it is about: blaming (`breaks` of `_Piec
 """
 
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -178,6 +179,29 @@ def test_an_error_of_a_job_is_raised_as_it_is(measure, toolbox):
 
     with pytest.raises(ArgumentError, match="sample 7"):
         measure(Broken(always))
+
+
+def test_what_a_worker_cannot_read_is_an_error_of_the_workers(measure):
+    class Apart(Scripted):
+        def submit(self, job, kit, *, needed):
+            future = super().submit(job, kit, needed=needed)
+            future._result, future._exception = None, ModuleNotFoundError("No module named 'mine'")
+            return future
+
+    with pytest.raises(EvaluationError, match="one of them raised ModuleNotFoundError: No module"):
+        measure(Apart(always))
+
+
+def test_a_task_that_cannot_be_pickled_is_refused(tiny_task):
+    lock = threading.Lock()
+
+    def forward(module, inputs):
+        with lock:
+            return module(inputs)
+
+    toolbox = make_toolbox(tiny_task(forward=forward), workers=Scripted(always))
+    with pytest.raises(ArgumentError, match=r"workers: .* cannot be pickled, got .*lock"):
+        toolbox.map(toolbox.evaluate, toolbox.population(n=2))
 
 
 def test_any_executor_will_do(measure):

@@ -3,9 +3,12 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -125,6 +128,36 @@ def test_a_search_whose_workers_are_killed_is_the_same(tiny_task):
         killer.join()
     assert found == expected
     assert killed
+
+
+DRIVER = """
+import sys, torch
+from torch import nn
+import ecomp_deap as ed
+network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+task = ed.Task(network, (torch.randn(90, 4), torch.arange(90) % 2), batch_size=20)
+with ed.ProcessWorkers(2) as workers:
+    toolbox = ed.make_toolbox(task, block_size=1, workers=workers)
+    toolbox.map(toolbox.evaluate, toolbox.population(n=4))
+    print(workers._file.folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+# Without `_follow` they waited for ever.
+def test_workers_of_a_driver_that_is_killed_end_and_leave_nothing(tmp_path):
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    folder = Path(driver.stdout.readline().strip())
+    left = psutil.Process(driver.pid).children(recursive=True)
+    assert folder.is_dir()
+    assert len(left) >= 2
+    driver.kill()
+    driver.communicate()
+    _, alive = psutil.wait_procs(left, timeout=20)
+    assert alive == []
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("value", ["x", 0, 1.5, True, [], 10**6])
