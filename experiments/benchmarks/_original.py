@@ -101,6 +101,7 @@ class OriginalEvaluator(Evaluator):
         *,
         train: bool = True,
         map_function: Callable[..., Iterable[Any]] | None = None,
+        crew: Any = None,
     ) -> list[Outcome]:
         inputs, targets = self._batches.scoring(generation)
         with torch_threads(self.threads), torch.no_grad():

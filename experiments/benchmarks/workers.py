@@ -34,6 +34,7 @@ KINDS: dict[str, Callable[[], Workers]] = {
     "Dask": partial(DaskWorkers, n_workers=1),
     "Ray": partial(RayWorkers, n_workers=1),
 }
+BLOCK_SIZES = (25, 1)
 SIZES = (100, 300, 1_000, 3_000, 10_000)
 
 
@@ -68,11 +69,13 @@ def main() -> None:
         rows, table = rows + own, [*table, row]
     own, row = gain(4 if options.quick else 40, repeats)
     rows, table = rows + own, [*table, row]
-    lines: dict[str, list[tuple[float, float]]] = {"a generation": [], "NSGA-II alone": []}
+    names = [*(f"a generation, blocks of {size}" for size in BLOCK_SIZES), "NSGA-II alone"]
+    lines: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for n in SIZES[:1] if options.quick else SIZES:
-        own, row = driver(n, 3)
-        rows, table = rows + own, [*table, row]
-        lines["a generation"].append((n, row["_seconds"]))
+        for block_size in BLOCK_SIZES:
+            own, row = driver(n, 3, block_size=block_size)
+            rows, table = rows + own, [*table, row]
+            lines[f"a generation, blocks of {block_size}"].append((n, row["_seconds"]))
         lines["NSGA-II alone"].append((n, row["_selection"]))
     table = [{k: v for k, v in row.items() if not k.startswith("_")} for row in table]
     columns = list(dict.fromkeys(name for row in table for name in row))
@@ -81,7 +84,7 @@ def main() -> None:
         "Median [min, max]; ratios and differences are medians over rounds in which the "
         "alternatives take turns. Overhead: for blocks of one child, what a job takes beyond what "
         "it takes in this process. Gain: of two workers over one, which has a core to itself. "
-        "Driver: a generation of mu + lambda with workers that answer at once; blocks of 25."
+        "Driver: a generation of mu + lambda with workers that answer at once."
     )
     print(write_results(options.out, "Workers", rows, table, notes))
     plot_lines(
@@ -153,11 +156,11 @@ def gain(n: int, repeats: int) -> tuple[list[Row], Row]:
     }
 
 
-def driver(n: int, repeats: int) -> tuple[list[Row], Row]:
+def driver(n: int, repeats: int, *, block_size: int) -> tuple[list[Row], Row]:
     """Time generations whose workers answer at once, and NSGA-II alone."""
     toolbox = _toolbox()
     (outcome,) = toolbox.evaluator.measure([toolbox.individual().plain()], 0, [0])
-    toolbox = _toolbox(workers=Prompt(outcome))
+    toolbox = _toolbox(block_size=block_size, workers=Prompt(outcome))
     population = toolbox.population(n=n)
 
     def generation() -> None:
@@ -174,7 +177,7 @@ def driver(n: int, repeats: int) -> tuple[list[Row], Row]:
         toolbox.select.func.function(both, n)
 
     whole, chosen = compare({"generation": generation, "selection": selection}, repeats=repeats)
-    setting = {"what": "driver", "children": n}
+    setting = {"what": f"driver, blocks of {block_size}", "children": n}
     return [t.row(whole, **setting) for t in (whole, chosen)], {
         **setting,
         "a": whole,

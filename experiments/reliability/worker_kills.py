@@ -1,0 +1,164 @@
+"""Is a search the same though its workers are killed, again and again? And is nothing left behind?
+
+Children of a tiny network are measured by many workers, each taking ``--seconds`` on top, so that
+workers are at something when they are killed: one after the other by SIGKILL, at random moments,
+``--kills`` in all. The search is then compared with one in a single process: logbook, front and
+genomes must be the same, and as many children counted. At the end no process of a worker may be
+there, and nothing more in shared memory.
+
+Writes ``worker_kills.csv`` into OUT, one row a run.
+
+    python experiments/reliability/worker_kills.py --kind dask --workers 32
+"""
+
+import argparse
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from ecomp_deap import (
+    DaskWorkers,
+    ProcessWorkers,
+    RayWorkers,
+    Result,
+    Task,
+    Workers,
+    evolve,
+    export_logbook,
+    make_toolbox,
+)
+
+# What makes them, and what the command line of a worker has in it.
+KINDS: dict[str, tuple[Callable[[int], Workers], str]] = {
+    "processes": (ProcessWorkers, "popen_loky"),
+    "dask": (lambda n: DaskWorkers(n_workers=n), "spawn_main"),
+    "ray": (lambda n: RayWorkers(n_workers=n), "ray::_Seat"),
+}
+_POPULATION = 500
+
+
+class Killer(threading.Thread):
+    """Kills a worker at random moments.
+
+    Args:
+        mark: In the command line of workers.
+        most: How many.
+        every_s: Seconds between two, on average.
+    """
+
+    def __init__(self, mark: str, most: int, every_s: float, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.mark, self.most, self.every_s = mark, most, every_s
+        self.killed = 0
+        self.ended = threading.Event()
+        self._rng = random.Random(seed)
+
+    def run(self) -> None:
+        while self.killed < self.most:
+            if self.ended.wait(self._rng.uniform(0.2, 1.8) * self.every_s):
+                return
+            alive = workers_alive(self.mark)
+            if alive:
+                with suppress(ProcessLookupError):
+                    os.kill(self._rng.choice(alive), signal.SIGKILL)
+                    self.killed += 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--kind", choices=KINDS, default="dask")
+    parser.add_argument("--workers", type=int, default=32)
+    parser.add_argument("--evaluations", type=int, default=5000)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=2.0, help="that a child takes on top")
+    parser.add_argument("--every", type=float, default=1.8, help="seconds between two kills")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--out", type=Path, default=Path("results/reliability"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    expected = search(options.evaluations, 0.0)
+    make, mark = KINDS[options.kind]
+    shared = in_shared_memory()
+    killer = Killer(mark, options.kills, options.every, options.seed)
+    with make(options.workers) as workers:
+        killer.start()
+        started = time.perf_counter()
+        found = search(options.evaluations, options.seconds, workers)
+        seconds = time.perf_counter() - started
+        killer.ended.set()
+        killer.join()
+    counters = [result.toolbox.counters for result in (expected, found)]
+    row: dict[str, Any] = {
+        "kind": options.kind,
+        "workers": options.workers,
+        "evaluations": counters[1].evaluations,
+        "evaluations_expected": counters[0].evaluations,
+        "kills": killer.killed,
+        "same": found.digest() == expected.digest(),
+        **found.incidents,
+        "seconds": round(seconds, 1),
+        "processes_left": len(workers_alive(mark)),
+        "left_in_shared_memory": len(in_shared_memory() - shared),
+    }
+    print(row)
+    export_logbook([row], options.out / "worker_kills.csv")
+    sound = row["same"] and counters[0] == counters[1] and row["blamed"] == 0
+    if not sound or row["processes_left"] or row["left_in_shared_memory"]:
+        raise SystemExit("the search is another, or something was left behind")
+
+
+def search(n_evaluations: int, seconds: float, workers: Workers | None = None) -> Result:
+    """Search a tiny network, whose children take so many seconds longer in a worker."""
+    driver = os.getpid()
+
+    def forward(module: nn.Module, inputs: torch.Tensor) -> Any:
+        if seconds and os.getpid() != driver:
+            time.sleep(seconds)
+        return module(inputs)
+
+    torch.manual_seed(1)
+    parent = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 3))
+    inputs = torch.randn(300, 6)
+    data = (inputs, inputs[:, :3].argmax(dim=1))
+    task = Task(parent, data, batch_size=40, evaluation="fixed", forward=forward)
+    toolbox = make_toolbox(
+        task,
+        objectives=("accuracy", "param_count"),
+        seed=1,
+        block_size=1,
+        engine="loop",
+        workers=workers,
+    )
+    population = min(_POPULATION, n_evaluations // 2)
+    generations = n_evaluations // population - 1
+    return evolve(toolbox, population=population, generations=generations, finalise_count=0)
+
+
+def workers_alive(mark: str) -> list[int]:
+    """Return the numbers of this process's workers."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it may end in between
+            if mark in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return sorted(found)
+
+
+def in_shared_memory() -> set[str]:
+    """Return the names in shared memory, where the system shows them."""
+    folder = Path("/dev/shm")
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+if __name__ == "__main__":
+    main()
