@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.experiments.scripts import FOLDER
+from tests.experiments.scripts import FOLDER, read_table
 
 BENCHMARKS = FOLDER / "benchmarks"
 PNG = b"\x89PNG"
@@ -24,3 +24,14 @@ def run_benchmark(name, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
         module.main()
+
+
+def rows_of(out):
+    assert (out / "table.md").stat().st_size > 0
+    return read_table(out / "results.csv")
+
+
+def pictures(out):
+    found = sorted(path.name for path in out.glob("*.png"))
+    assert all((out / name).read_bytes().startswith(PNG) for name in found)
+    return found

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tests.experiments.benchmarks import PNG, load, run_benchmark
+from tests.experiments.benchmarks import load, pictures, rows_of, run_benchmark
 from tests.experiments.scripts import read_table, run_script
 
 original = load("_original")
@@ -12,17 +12,6 @@ tasks = load("_tasks")
 @pytest.fixture(scope="module")
 def inputs(small_fashion, small_parent_file):
     return ("--quick", "--data-dir", small_fashion, "--parent", small_parent_file)
-
-
-def rows_of(out):
-    assert (out / "table.md").stat().st_size > 0
-    return read_table(out / "results.csv")
-
-
-def pictures(out):
-    found = sorted(path.name for path in out.glob("*.png"))
-    assert all((out / name).read_bytes().startswith(PNG) for name in found)
-    return found
 
 
 def test_engines_are_compared_as_users_start_it(inputs, tmp_path, monkeypatch):
