@@ -174,7 +174,9 @@ class _Measuring:
                     if piece.outcomes is None:
                         flying[self._submit(piece)] = piece
             except Lost as error:
-                broken, lost = [piece], error
+                piece.reason, broken, lost = str(error), [piece], error
+            if not flying and lost is None:
+                continue  # all that waited was answered late
             for future in self._wait(flying, begun) if lost is None else ():
                 piece = (flying if future in flying else self.late).pop(future)
                 try:
