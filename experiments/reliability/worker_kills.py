@@ -127,7 +127,7 @@ def search(n_evaluations: int, seconds: float, workers: Workers | None = None) -
         return module(inputs)
 
     torch.manual_seed(1)
-    parent = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 3))
+    parent = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 3))
     inputs = torch.randn(300, 6)
     data = (inputs, inputs[:, :3].argmax(dim=1))
     task = Task(parent, data, batch_size=40, evaluation="fixed", forward=forward)

@@ -12,6 +12,7 @@ from ecomp_deap.errors import EvaluationError, argument_error, named
 from ecomp_deap.evaluation.workers.job import Answer, Job, run
 from ecomp_deap.evaluation.workers.kit import Kit
 from ecomp_deap.evaluation.workers.workers import PINNED, Ended, KitFile, Lost, Workers, optional
+from ecomp_deap.threads import available_cores
 
 __all__ = ["DaskWorkers"]
 
@@ -57,7 +58,7 @@ class DaskWorkers(Workers):
         if address is None:
             self._file = KitFile()
             self._cluster = distributed.LocalCluster(
-                n_workers=n_workers,
+                n_workers=0,
                 threads_per_worker=1,
                 host="127.0.0.1",
                 dashboard_address=None,
@@ -71,13 +72,25 @@ class DaskWorkers(Workers):
             self._client = distributed.Client(
                 self._cluster or address, timeout=_CONNECT_SECONDS, set_as_default=False
             )
-            self._client.wait_for_workers(n_workers or 1, timeout=_CONNECT_SECONDS)
+            self._wait(n_workers)
         except (OSError, TimeoutError) as error:
             self.close()
             raise EvaluationError(
                 f"workers: no Dask cluster at {address}: {named(error)}"
             ) from error
         self.n_workers = sum(self._client.nthreads().values())
+
+    def _wait(self, n_workers: int | None) -> None:
+        """Wait for a worker of the cluster, or start those that are ours."""
+        if self._cluster is None:
+            self._client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+            return
+        # One for each core at a time: many that import torch side by side take so long that their
+        # nannies start them again, for ever.
+        n, step = n_workers or available_cores(), available_cores()
+        for n_started in [*range(step, n, step), n]:
+            self._cluster.scale(n_started)
+            self._client.wait_for_workers(n_started, timeout=2 * _CONNECT_SECONDS)
 
     def submit(self, job: Job, kit: Kit, *, needed: bool) -> "Future[Answer]":
         further = []

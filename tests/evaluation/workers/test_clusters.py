@@ -14,21 +14,13 @@ import pytest
 
 from ecomp_deap import ArgumentError, DaskWorkers, EvaluationError, RayWorkers, compress
 from ecomp_deap.evaluation.workers import workers as module
+from tests.evaluation.workers.running import processes
 from tests.evaluation.workers.test_processes import measured
 
 SMALL = {"population": 12, "generations": 4, "finalise_count": 0, "seed": 7}
 # What the command line of a worker's process has in it.
 KINDS = {"dask": (DaskWorkers, "spawn_main"), "ray": (RayWorkers, "ray::_Seat")}
 OPTIONS = {"train_steps": 2, "inherit": True}
-
-
-def processes(mark):
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if mark in " ".join(process.cmdline()):
-                found.append(process.pid)
-    return sorted(found)
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,25 +15,21 @@ import torch
 from torch import nn
 
 from ecomp_deap import ArgumentError, ProcessWorkers, Task, compress, make_toolbox
+from tests.evaluation.workers.running import processes
 from tests.toolbox.runs import plus, trace
 
 SMALL = {"population": 12, "generations": 3, "finalise_count": 0, "seed": 7}
 
 
 def children():
-    found = set()
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # it may end in between
-            if "popen_loky" in " ".join(process.cmdline()):
-                found.add(process.pid)
-    return found
+    return processes("popen_loky")
 
 
 @pytest.fixture(scope="module")
 def two():
     with ProcessWorkers(2) as workers:
         yield workers
-    assert children() == set()
+    assert children() == []
 
 
 @pytest.mark.parametrize(
@@ -116,7 +111,7 @@ def test_a_search_whose_workers_are_killed_is_the_same(tiny_task):
 
     def kill():
         while not ended.wait(rng.uniform(0.1, 1.5)) and len(killed) < 4:
-            for pid in sorted(children())[:1]:
+            for pid in children()[:1]:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
 
