@@ -24,6 +24,8 @@ __all__ = ["Crew", "Incidents"]
 # A block that has broken so often what measured it is measured with nothing beside it, so that no
 # other block is blamed; and where it goes on so, it is at fault.
 _BREAKS, _BREAKS_ALONE = 2, 3
+# Seconds without an answer after which workers are looked after.
+_TENDED_S = 5.0
 # Where no worker has ever answered, something is wrong with all of them.
 _BREAKS_AT_START = 8
 
@@ -252,14 +254,16 @@ class _Measuring:
         self, flying: dict["Future[Answer]", _Piece], begun: dict["Future[Answer]", float]
     ) -> set["Future[Answer]"]:
         """Wait for answers, but not beyond the time that a block may take."""
-        limit, seconds = self.crew.timeout_s, None
+        limit, seconds = self.crew.timeout_s, _TENDED_S
         if limit is not None:
             # Jobs are taken in order, so that the first ones are those that are being measured.
             for future in list(flying)[: self.crew.workers.n_workers]:
                 begun.setdefault(future, time.monotonic())
             first = min(begun[future] for future in flying if future in begun)
-            seconds = max(0.0, first + limit - time.monotonic())
+            seconds = min(seconds, max(0.0, first + limit - time.monotonic()))
         done, _ = wait([*flying, *self.late], timeout=seconds, return_when=FIRST_COMPLETED)
+        if not done:
+            self.crew.workers.tend()
         return done
 
     def _hung(

@@ -61,7 +61,7 @@ class DaskWorkers(Workers):
                 n_workers=0,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 env=PINNED,
             )
         self._resources = resources
@@ -148,6 +148,16 @@ class DaskWorkers(Workers):
             # It takes no orders while it works, but its nanny does, and starts another.
             self._client.run(_kill, workers=[place], nanny=True, on_error="ignore")
         return Ended.ONE
+
+    def tend(self) -> None:
+        if self._cluster is None:
+            return
+        # A nanny whose worker is killed while it starts gives up, and is missed by no one.
+        for name, nanny in list(self._cluster.workers.items()):
+            if nanny.status.name in ("closing", "closed", "failed"):
+                self._cluster.workers.pop(name, None)
+                self._cluster.worker_spec.pop(name, None)
+        self._cluster.scale(self.n_workers)
 
     def restart(self) -> None:
         try:

@@ -90,6 +90,9 @@ class Workers(ABC):
         self.restart()
         return Ended.ALL
 
+    def tend(self) -> None:  # noqa: B027, as most need nothing
+        """Called now and then while answers are waited for: start what has ended for good."""
+
     def as_lost(self, error: BaseException) -> Lost | None:
         """Return what an error says of the worker; None if it was not the worker that ended."""
         return Lost(named(error), alone=False) if isinstance(error, BrokenExecutor) else None
