@@ -24,7 +24,7 @@ __all__ = ["Crew", "Incidents"]
 # A block that has broken so often what measured it is measured with nothing beside it, so that no
 # other block is blamed; and where it goes on so, it is at fault.
 _BREAKS, _BREAKS_ALONE = 2, 3
-# Seconds without an answer after which workers are looked after.
+# Seconds after which workers are looked after again.
 _TENDED_S = 5.0
 # Where no worker has ever answered, something is wrong with all of them.
 _BREAKS_AT_START = 8
@@ -138,6 +138,7 @@ class _Measuring:
     failed: Callable[[str], Outcome]
     # Given up, but nobody can end them; what they answer is as good as any other answer.
     late: dict["Future[Answer]", _Piece] = field(default_factory=dict)
+    tended: float = field(default_factory=time.monotonic)
 
     def run(self, blocks: Sequence[Block]) -> list[list[Outcome]]:
         pieces = [_Piece(i, block) for i, block in enumerate(blocks)]
@@ -262,8 +263,9 @@ class _Measuring:
             first = min(begun[future] for future in flying if future in begun)
             seconds = min(seconds, max(0.0, first + limit - time.monotonic()))
         done, _ = wait([*flying, *self.late], timeout=seconds, return_when=FIRST_COMPLETED)
-        if not done:
+        if time.monotonic() - self.tended >= _TENDED_S:
             self.crew.workers.tend()
+            self.tended = time.monotonic()
         return done
 
     def _hung(
