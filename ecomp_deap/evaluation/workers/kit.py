@@ -24,7 +24,6 @@ __all__ = ["Kit", "pack_kit", "unpack_kit"]
 
 # Vector instructions like their data aligned so, and so does a map of a file.
 _ALIGNMENT = 64
-_HEADER = struct.Struct("<2Q")
 _LENGTH = struct.Struct("<Q")
 
 
@@ -95,7 +94,7 @@ def pack_kit(evaluator: Any) -> Kit:
     parts: list[Any] = [body, *(buffer.raw() for buffer in buffers)]
     lengths = b"".join(_LENGTH.pack(len(part)) for part in parts)
     content = io.BytesIO()
-    content.write(_HEADER.pack(len(parts), 0) + lengths)
+    content.write(_LENGTH.pack(len(parts)) + lengths)
     for part in parts:
         content.write(bytes(-content.tell() % _ALIGNMENT))
         content.write(part)
@@ -111,8 +110,8 @@ def unpack_kit(source: bytes | str) -> Any:
     """
     content = source if isinstance(source, bytes) else _mapped(Path(source))
     view = memoryview(content)
-    n_parts, _ = _HEADER.unpack_from(view)
-    place = _HEADER.size
+    (n_parts,) = _LENGTH.unpack_from(view)
+    place = _LENGTH.size
     lengths = [_LENGTH.unpack_from(view, place + i * _LENGTH.size)[0] for i in range(n_parts)]
     place += n_parts * _LENGTH.size
     parts = []
