@@ -13,6 +13,7 @@ from ecomp_deap._version import __version__
 from ecomp_deap.errors import ArgumentError, DataError, EcompError, EvaluationError, SelectionError
 
 if TYPE_CHECKING:
+    from ecomp_deap.algorithms import eaSteadyState
     from ecomp_deap.callbacks import Callback
     from ecomp_deap.data import (
         Splits,
@@ -61,6 +62,7 @@ _MODULE_OF = {
     "WidthGenome": "genomes",
     "Workers": "evaluation.workers",
     "compress": "search",
+    "eaSteadyState": "algorithms",
     "evolve": "search",
     "export": "exports",
     "export_logbook": "logbook",
@@ -112,6 +114,7 @@ __all__ = [
     "Workers",
     "__version__",
     "compress",
+    "eaSteadyState",
     "evolve",
     "export",
     "export_logbook",

@@ -89,7 +89,7 @@ WORDS = {
     "parent_epochs": ("3", 3),
     "out": ("out", Path("out")),
 }
-FLAGS = ("prune_inputs", "images", "balanced", "inherit", "download", "quiet")
+FLAGS = ("prune_inputs", "images", "balanced", "inherit", "steady_state", "download", "quiet")
 COMPANIONS = {  # what an option of the command line needs to go with it
     "loss_weights": ["--selection", "roulette"],
     "recombination_layers": ["--genome", "weights"],

@@ -19,6 +19,7 @@ LAYERS = (
     ("cli",),
     ("progress", "report", "search"),
     ("runs",),
+    ("algorithms",),
     ("toolbox",),
     ("logbook",),
     ("evaluation",),
@@ -36,7 +37,7 @@ LAYERS = (
     ("errors", "_version", "finite"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY_IMPORT_DEAP = {"toolbox", "logbook", "operators", "fitness", "search", "runs"}
+MAY_IMPORT_DEAP = {*("algorithms", "toolbox", "logbook", "operators", "fitness", "search", "runs")}
 # Where only these are imported beside the standard library and the package itself.
 ONLY = {
     "recipe": {"numpy"},  # for its types alone

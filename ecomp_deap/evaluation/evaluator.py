@@ -1,21 +1,23 @@
 """`Evaluator`: measures populations for a task, generation by generation."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import count
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from ecomp_deap.checks import check_choice, check_count, check_flag, check_type
 from ecomp_deap.data import Samples, TensorSamples
 from ecomp_deap.defaults import BLOCK_SIZE, IMPORTANCES, MEMORY
-from ecomp_deap.errors import ArgumentError, argument_error
+from ecomp_deap.errors import argument_error
 from ecomp_deap.evaluation.batched import supports_batched
 from ecomp_deap.evaluation.batches import Batches
 from ecomp_deap.evaluation.context import Context, Outcome
+from ecomp_deap.evaluation.contexts import ContextMaker
 from ecomp_deap.evaluation.engines import (
     Block,
     can_thread,
@@ -32,26 +34,21 @@ from ecomp_deap.evaluation.parent import check_parent, proof_size
 from ecomp_deap.evaluation.ranking import importance_of_units
 from ecomp_deap.evaluation.scoring import Scorer
 from ecomp_deap.evaluation.soundness import Soundness, learns_labels
-from ecomp_deap.evaluation.trial import check_data, check_metric, check_step
-from ecomp_deap.evaluation.workers import Crew
+from ecomp_deap.evaluation.trial import check_data, check_step
+from ecomp_deap.evaluation.workers import Crew, Request
 from ecomp_deap.genomes import Genome, WidthGenome, ranked
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.compile import compile_child, parent_arrays
 from ecomp_deap.network.cost_model import CostModel
-from ecomp_deap.network.embedding import embed
-from ecomp_deap.network.failures import blaming
 from ecomp_deap.network.lessons import Teacher, check_recipe
 from ecomp_deap.network.probes import find_probe_layers
 from ecomp_deap.network.recalibration import recalibrate
-from ecomp_deap.network.stack import DenseStack, Walk
 from ecomp_deap.network.structure import find_structure
 from ecomp_deap.recipe import Recipe
 from ecomp_deap.similarity import (
     SIMILARITIES,
-    SimilarityLoss,
     check_perplexity,
     default_perplexity,
-    make_similarity,
 )
 from ecomp_deap.task import Task
 from ecomp_deap.threads import available_cores, thread_map, torch_threads
@@ -174,6 +171,10 @@ class Evaluator:
             arrays=self.arrays,
         )
         self.limits = Limits(task, self.structure, self.cost_model, self.arrays, timed=latency)
+        self._contexts = ContextMaker(
+            *(task, self.structure, self.arrays, self.cost_model, self.probes),
+            *(self._batches, self.perplexity, memory),
+        )
         self._context: tuple[int, Context] | None = None
         if task.train_steps:
             self.check_recipe(task.training, name="training")
@@ -189,10 +190,7 @@ class Evaluator:
     @property
     def teacher(self) -> Teacher:
         """The parent, as children learn from it."""
-        return Teacher(
-            *(self.task.parent, self.task.apply, self.probes),
-            lambda name, embedding: self._loss(name, embedding, len(embedding)),
-        )
+        return self._contexts.teacher
 
     def check_recipe(self, recipe: Recipe, *, name: str) -> None:
         """Check that a recipe suits the task, see `check_recipe` and `check_step`."""
@@ -311,7 +309,45 @@ class Evaluator:
             )
         else:
             results = self._measure_here(blocks, generation, train, map_function)
-        outcomes = [outcome for block in results for outcome in block]
+        return self._judged(genomes, [outcome for block in results for outcome in block])
+
+    def stream(
+        self, requests: Iterator[Request | None], *, crew: Crew | None = None
+    ) -> Generator[tuple[int, list[Outcome]], None, None]:
+        """Yield the index of each request and the outcomes of its genomes, as they come.
+
+        Args:
+            requests: Taken one by one when they can be measured; None where there is none before
+                the next outcomes.
+            crew: Workers that measure, as many at a time as there are; by default one after the
+                other is measured here.
+
+        Raises:
+            ArgumentError: See `measure`.
+            EvaluationError: See there.
+        """
+        asked: dict[int, Request] = {}
+        numbers = count()
+
+        def unfolded() -> Iterator[Request | None]:
+            for request in requests:
+                if request is None:
+                    yield None
+                else:
+                    asked[next(numbers)] = request
+                    yield replace(request, genomes=[self.unfold(g) for g in request.genomes])
+
+        found = (
+            self._stream_here(unfolded())
+            if crew is None
+            else crew.stream(self, unfolded(), failed=self._failed)
+        )
+        with closing(found):
+            for index, outcomes in found:
+                yield index, self._judged(asked.pop(index).genomes, outcomes)
+
+    def _judged(self, genomes: Sequence[Genome], outcomes: list[Outcome]) -> list[Outcome]:
+        """Return outcomes with how far each child is beyond the task's limits."""
         # Here and now, when no child is measured beside those that are timed.
         for i, genome in enumerate(genomes if self.limits.matter else ()):
             found = self.limits.judge(
@@ -320,6 +356,21 @@ class Evaluator:
             outcomes[i] = replace(outcomes[i], measurement=found)
         return outcomes
 
+    def _stream_here(
+        self, requests: Iterator[Request | None]
+    ) -> Generator[tuple[int, list[Outcome]], None, None]:
+        for index, request in enumerate(requests):
+            if request is None:  # and there are no outcomes that it would wait for
+                return
+            context = self._context_for(request.generation, train=request.train)
+            with torch_threads(self.torch_threads):
+                outcomes = evaluate(context, (request.genomes, request.seeds))
+            yield index, outcomes
+
+    def _context_for(self, generation: int, *, train: bool) -> Context:
+        context = self.context(generation)
+        return context if train or not context.training else replace(context, training=[])
+
     def _measure_here(
         self,
         blocks: list[Block],
@@ -327,9 +378,7 @@ class Evaluator:
         train: bool,
         map_function: Callable[..., Iterable[Any]] | None,
     ) -> Iterable[list[Outcome]]:
-        context = self.context(generation)
-        if not train and context.training:
-            context = replace(context, training=[])
+        context = self._context_for(generation, train=train)
         function = partial(evaluate, context)
         if map_function is not None:
             return mapped(map_function, function, blocks)
@@ -408,60 +457,8 @@ class Evaluator:
             )
 
     def _make_context(self, generation: int) -> Context:
-        task = self.task
-        inputs, targets = self._batches.scoring(generation)
-        with torch_threads(self.torch_threads), torch.no_grad():
-            with blaming("parent: expected outputs for every batch of the search data"):
-                outputs, found, shared = self._embed_parent(inputs)
-            losses = {n: self._loss(n, found[n], len(targets)) for n in self.probe_layers}
-            training = self._batches.training(generation, self.teacher)
-        check_metric(task, outputs, targets)
-        return Context(
-            parent=task.parent,
-            structure=self.structure,
-            arrays=self.arrays,
-            cost_model=self.cost_model,
-            probes=self.probes,
-            losses=losses,
-            inputs=inputs,
-            targets=targets,
-            training=training,
-            recipe=task.training,
-            inherit=task.inherit,
-            metric=task.metric,
-            loss_fn=task.loss_fn,
-            forward=task.apply,
-            threads=self.threads,
-            engine=self.engine,
-            memory=self._memory,
-            calibration=self._batches.calibration,
-            shared=shared,
-        )
-
-    def _embed_parent(self, inputs: Any) -> tuple[Any, Mapping[str, torch.Tensor], Walk | None]:
-        """Return the parent's outputs, its embeddings, and what the batched engine shares."""
-        parent = self.task.parent
-        if self.engine != "batched":
-            return *embed(parent, inputs, self.probes, forward=self.task.apply), None
-        stack, tensors = DenseStack(parent, self.probe_layers), parent.state_dict()
-        walks = [stack.walk(tensors, inputs, 0)]
-        for segment in range(1, len(stack.segments)):
-            walks.append(stack.walk(tensors, walks[-1].outputs, segment))
-        found = {name: e for walk in walks for name, e in walk.embeddings.items()}
-        return walks[-1].outputs, found, walks[0]
-
-    def _loss(self, name: str, embedding: torch.Tensor, n_samples: int) -> SimilarityLoss:
-        if len(embedding) != n_samples:
-            expected = f"a row of units for each of {n_samples} samples"
-            raise argument_error(f"probe layer {name!r} of the parent", expected, len(embedding))
-        try:
-            return make_similarity(
-                *(self.task.similarity, embedding),
-                perplexity=self.perplexity and min(self.perplexity, (n_samples - 1) / 3),
-                kernel=self.task.kernel,
-            )
-        except ArgumentError as error:
-            raise ArgumentError(f"probe layer {name!r} of the parent: {error}") from error
+        with torch_threads(self.torch_threads):
+            return self._contexts.make(generation, engine=self.engine, threads=self.threads)
 
 
 def _perplexity(task: Task) -> float | None:

@@ -40,6 +40,7 @@ class Checkpoints:
         toolbox: Of the search.
         description: What it is asked, see `describe`.
         tell: Called with what a user should know, a line each.
+        replayable: Whether the same seed makes the same children, so that a journal can be kept.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class Checkpoints:
         toolbox: Toolbox,
         description: Mapping[str, Any],
         tell: Callable[[str], None],
+        *,
+        replayable: bool = True,
     ) -> None:
         self.folder, self._toolbox, self._tell = folder, toolbox, tell
         self._description = dict(description)
-        self._store = Store(folder)
+        self._store, self._replayable = Store(folder), replayable
         self._journal: Journal | None = None
         self._recording: Recording | None = None
         self._began = time.perf_counter()
@@ -141,6 +144,8 @@ class Checkpoints:
 
     def _start_journal(self) -> None:
         """Open the journal of what is measured after the last save, and drop those before."""
+        if not self._replayable:
+            return
         if self._journal is not None:
             self._journal.close()
         path = self.folder / f"after_{max(self._saved, 0):06d}.journal"

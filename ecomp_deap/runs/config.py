@@ -111,6 +111,7 @@ tournament, got selection 'nsga2' (which takes --objectives)
     averaging: float = SEARCH_RECIPE.averaging
     recalibration_samples: int = 128
     inherit: bool = False
+    steady_state: bool = False
     finalise_count: int = FINALISE_COUNT
     finalise_epochs: int = FINALISE_EPOCHS
     finalise_trials: int = 0
@@ -333,6 +334,8 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise argument_error("gpus_per_worker", "0 without a cluster", config.gpus_per_worker)
     if config.block_timeout and not (config.workers or config.dask or config.ray):
         raise argument_error("block_timeout", "none without workers", config.block_timeout)
+    if config.steady_state and not config.is_pareto:
+        raise argument_error("steady_state", "False with a weighted selection", selection)
     if (config.target_accuracy is None) != (config.target_params is None):
         raise argument_error(
             "target_accuracy and target_params",

@@ -226,6 +226,12 @@ _TABLE = (
         unset="0.3, for weights with roulette or tournament 0.01; or what --crossover-rate leaves",
     ),
     Option(
+        "steady_state",
+        _SEARCH,
+        Flag(),
+        "let no worker wait for a slower one's child: results then do not repeat to the last bit",
+    ),
+    Option(
         "recombination_layers",
         _SEARCH,
         Names(),

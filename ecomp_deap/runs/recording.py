@@ -20,7 +20,7 @@ from ecomp_deap.runs.description import adopt, describe, identify
 from ecomp_deap.runs.journal import Journal
 from ecomp_deap.runs.shapes import measurement_of
 from ecomp_deap.toolbox import Toolbox
-from ecomp_deap.toolbox.boundary import Asked
+from ecomp_deap.toolbox.accounts import Asked
 
 __all__ = ["Recording", "numbers", "recorded"]
 

@@ -33,7 +33,7 @@ from ecomp_deap.runs.shapes import (
     optional,
 )
 from ecomp_deap.toolbox import Toolbox
-from ecomp_deap.toolbox.boundary import Counters
+from ecomp_deap.toolbox.accounts import Counters
 
 __all__ = ["State", "pack", "streams", "unpack"]
 

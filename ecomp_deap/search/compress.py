@@ -153,6 +153,7 @@ def compress(
     generations: int = GENERATIONS,
     crossover_rate: float | None = None,
     mutation_rate: float | None = None,
+    steady_state: bool = False,
     finalise_count: int = FINALISE_COUNT,
     finalise_epochs: int = FINALISE_EPOCHS,
     finalise_trials: int = 0,
@@ -181,10 +182,11 @@ def compress(
         recombination_layers: See there.
         mutation: See there.
         learnt: See there.
-        population: See `evolve`, like the next eight.
+        population: See `evolve`, like the next nine.
         generations: See there.
         crossover_rate: See there.
         mutation_rate: See there.
+        steady_state: See there.
         finalise_count: See there.
         finalise_epochs: See there.
         finalise_trials: See there.
@@ -230,6 +232,7 @@ def compress(
             generations=generations,
             crossover_rate=crossover_rate,
             mutation_rate=mutation_rate,
+            steady_state=steady_state,
             finalise_count=finalise_count,
             finalise_epochs=finalise_epochs,
             finalise_trials=finalise_trials,
@@ -249,6 +252,7 @@ def evolve(
     generations: int = GENERATIONS,
     crossover_rate: float | None = None,
     mutation_rate: float | None = None,
+    steady_state: bool = False,
     finalise_count: int = FINALISE_COUNT,
     finalise_epochs: int = FINALISE_EPOCHS,
     finalise_trials: int = 0,
@@ -271,6 +275,10 @@ def evolve(
         generations: Generations after the initial one.
         crossover_rate: See `ecomp_deap.defaults.variation_rates` for the default.
         mutation_rate: Likewise.
+        steady_state: Whether to run `eaSteadyState` instead, with a Pareto fitness: no worker waits
+            for a child that takes longer than others, and with workers nothing is reproducible to
+            the last bit. What is saved is gone on from, without the children that were on their
+            way.
         finalise_count: Children that get the longer training, spread by size, see
             `Finisher.candidates`.
         finalise_epochs: Passes over the search data of that training.
@@ -299,6 +307,8 @@ def evolve(
     if interrupts is not None:
         check_type("interrupts", interrupts, Interrupts)
     check_flag("resume", resume)
+    if check_flag("steady_state", steady_state) and not toolbox.fitness.is_pareto:
+        raise argument_error("steady_state", "False with a weighted fitness", steady_state)
     if checkpoint is not None:
         checkpoint = check_path("checkpoint", checkpoint)
     rules = check_rules(stop)
@@ -335,8 +345,11 @@ def evolve(
             finalise_sizes=sizes,
             finalise_recipe=finalise_recipe,
             stop=rules,
+            **({"steady_state": True} if steady_state else {}),
         )
-        checkpoints = Checkpoints(checkpoint, toolbox, description, callback.on_message)
+        checkpoints = Checkpoints(
+            checkpoint, toolbox, description, callback.on_message, replayable=not steady_state
+        )
     # Held to the end of the final training, so that no one else begins it.
     with nullcontext() if checkpoints is None else checkpoints.opened(resume=resume) as saved:
         started = time.perf_counter()
@@ -350,7 +363,7 @@ def evolve(
             on_generation=partial(_after_generation, checkpoints, interrupts),
         )
         with nullcontext() if interrupts is None else interrupts.held():
-            run_loop(watch, toolbox, rates)
+            run_loop(watch, toolbox, rates, steady_state=steady_state)
         if watch.stopped is not None:
             callback.on_message(f"the search ended early: {watch.stopped}")
         return _finish(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from deap import algorithms, tools
 
+from ecomp_deap.algorithms import eaSteadyState
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.checks import check_count, check_type
 from ecomp_deap.errors import argument_error, named
@@ -232,13 +233,16 @@ def _watched(watch: Watch) -> Iterator[Watch]:
         yield watch
 
 
-def run_loop(watch: Watch, toolbox: Toolbox, rates: tuple[float, float]) -> None:
+def run_loop(
+    watch: Watch, toolbox: Toolbox, rates: tuple[float, float], *, steady_state: bool = False
+) -> None:
     """Run DEAP's own algorithm for the fitness at hand, until its end or `StopSearch`.
 
     Args:
         watch: Has what the loop begins with, and then what it ended with.
         toolbox: Of the search.
         rates: Of crossover and mutation.
+        steady_state: Whether to run `eaSteadyState` instead.
     """
     crossover_rate, mutation_rate = rates
     # A list of its own, which eaSimple changes.
@@ -246,7 +250,16 @@ def run_loop(watch: Watch, toolbox: Toolbox, rates: tuple[float, float]) -> None
     left = watch.n_generations - max(len(watch.records) - 1, 0)
     options: dict[str, Any] = {"cxpb": crossover_rate, "mutpb": mutation_rate, "ngen": left}
     with suppress(StopSearch):
-        if toolbox.fitness.is_pareto:
+        if steady_state:
+            eaSteadyState(
+                individuals,
+                toolbox,
+                **options,
+                stats=watch,
+                halloffame=watch.archive,
+                verbose=False,
+            )
+        elif toolbox.fitness.is_pareto:
             algorithms.eaMuPlusLambda(
                 individuals,
                 toolbox,

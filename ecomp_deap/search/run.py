@@ -195,6 +195,7 @@ def _evolve(
         generations=config.generations or 0,
         crossover_rate=config.crossover_rate,
         mutation_rate=config.mutation_rate,
+        steady_state=config.steady_state,
         finalise_count=config.finalise_count,
         finalise_epochs=config.finalise_epochs,
         finalise_trials=config.finalise_trials,

@@ -5,7 +5,8 @@ generation boundary, whatever a user registers there, so that DEAP's own algorit
 on the same fresh batch and give the same result for the same seed.
 """
 
-from ecomp_deap.toolbox.boundary import Counters, Toolbox
+from ecomp_deap.toolbox.accounts import Counters
+from ecomp_deap.toolbox.boundary import Toolbox
 from ecomp_deap.toolbox.making import make_toolbox
 
 __all__ = ["Counters", "Toolbox", "make_toolbox"]

@@ -4,14 +4,14 @@ DEAP's loops know nothing of batches and seeds. So whatever is registered as ``m
 and ``clone`` is called from behind a boundary that does.
 """
 
-import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from functools import partial
-from typing import Any, Protocol
+from itertools import count
+from typing import Any
 
 import numpy as np
 from deap import base, tools
@@ -20,7 +20,7 @@ from torch import nn
 from ecomp_deap.errors import EvaluationError, SelectionError
 from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.evaluation.context import Outcome
-from ecomp_deap.evaluation.workers import Crew
+from ecomp_deap.evaluation.workers import Crew, Request
 from ecomp_deap.fitness import Fitness
 from ecomp_deap.genomes import Genome, MaskGenome, WeightGenome
 from ecomp_deap.measurement import Measurement
@@ -28,54 +28,12 @@ from ecomp_deap.operators import check_pairing, selNSGA2
 from ecomp_deap.operators.selection import bare
 from ecomp_deap.seeding import seed_stream, training_seed
 from ecomp_deap.threads import torch_threads
+from ecomp_deap.toolbox.accounts import Asked, Counters, Recorder
+from ecomp_deap.toolbox.individuals import first_equal, without_failed
 
-__all__ = ["Asked", "Counters", "Recorder", "Toolbox"]
+__all__ = ["Toolbox"]
 
 _BY_DOMINANCE = (selNSGA2, tools.selNSGA2, tools.selNSGA3, tools.selSPEA2)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a recorder is asked, and told of: the measuring of some genomes.
-
-    Attributes:
-        generation: On whose batch they are measured.
-        train: Whether they take their gradient steps.
-        keys: Of the genomes, see `Genome.key`, in hexadecimal; None where it was not computed.
-    """
-
-    generation: int
-    train: bool
-    keys: tuple[str | None, ...]
-
-
-class Recorder(Protocol):
-    """Keeps measurements, so that a search can be replayed to where it was."""
-
-    def recall(self, asked: Asked) -> Sequence[Measurement] | None:
-        """Return what was found for these genomes, in order; None where that is not known."""
-
-    def record(self, asked: Asked, found: Sequence[Measurement]) -> None:
-        """Keep what was found, or compare it with what was found before."""
-
-
-@dataclass
-class Counters:
-    """What a toolbox has done so far.
-
-    Attributes:
-        evaluations: Children measured, in all.
-        rescored: Of these, survivors measured again because the batch had changed.
-        duplicates: Individuals that got the measurement of an equal genome instead.
-        failed: Children that could not be measured.
-        training_samples: Samples of all gradient steps, counted for each child that takes them.
-    """
-
-    evaluations: int = 0
-    rescored: int = 0
-    duplicates: int = 0
-    failed: int = 0
-    training_samples: int = 0
 
 
 class Toolbox(base.Toolbox):
@@ -87,6 +45,9 @@ class Toolbox(base.Toolbox):
     - ``select`` first scores again whoever was scored on an earlier batch. It is given no child
       that failed, as long as there is a sound one.
     - ``clone`` invalidates the fitness, so that clones are scored anew.
+
+    A loop that does not wait for a whole generation takes `stream` in place of ``map``, and says
+    itself where one ends, by `begin`.
 
     Attributes:
         evaluator: The `Evaluator` behind ``evaluate``.
@@ -112,6 +73,7 @@ class Toolbox(base.Toolbox):
         self._ready: set[int] = set()
         self._n_measured = 0
         self._n_first = 0
+        self._failures: Counter[str] = Counter()
         self._permutations = 0
         super().__init__()
 
@@ -204,6 +166,73 @@ class Toolbox(base.Toolbox):
         genomes = [individual.plain() for individual in self.population(n=n)]
         self.evaluator.settle(genomes, time_threads=self.crew is None)
 
+    def begin(self) -> None:
+        """Begin the next generation: another batch, on which everyone from before is scored again.
+
+        ``map`` does so by itself.
+        """
+        self.generation += 1
+        self.n_mapped = self._n_measured = 0
+        self._failures.clear()
+        seed_stream(self.evaluator.seed, self.generation)
+
+    def is_stale(self, individual: Any) -> bool:
+        """Return whether an individual was scored on another batch than the current one."""
+        current: int = self.evaluator.batch_id(max(self.generation, 0))
+        return bool(individual.batch != current)
+
+    def stream(
+        self, blocks: Iterator[Sequence[Any] | None]
+    ) -> Generator[Sequence[Any], None, None]:
+        """Measure blocks of individuals, and yield each when that is done, in whatever order.
+
+        They are measured on the batch of the generation in which they were taken, and have their
+        ``measurement`` and their fitness values then. ``evaluate`` is called for them, ``map`` is
+        not.
+
+        Args:
+            blocks: Taken one by one when a worker has room for one (without workers, when the one
+                before is done); None where there is none before the next is done. In a block all
+                are new, or all have a measurement and are scored again.
+
+        Raises:
+            EvaluationError: More of a generation have failed than half of the first one.
+        """
+        flying: dict[int, tuple[Sequence[Any], Request]] = {}
+        numbers = count()
+
+        def requests() -> Iterator[Request | None]:
+            for block in blocks:
+                request = None if block is None else self._request(block)
+                if block is not None and request is not None:
+                    flying[next(numbers)] = block, request
+                yield request
+
+        with closing(self.evaluator.stream(requests(), crew=self.crew)) as found:
+            for index, outcomes in found:
+                individuals, request = flying.pop(index)
+                self._take(individuals, request, outcomes)
+                yield individuals
+
+    def _take(
+        self, individuals: Sequence[Any], request: Request, outcomes: Sequence[Outcome]
+    ) -> None:
+        """Give individuals what a request has found, and count it (in place)."""
+        n, task = len(individuals), self.evaluator.task
+        is_new = individuals[0].measurement is None
+        for individual, outcome in zip(individuals, outcomes, strict=True):
+            self._attach(individual, outcome, request.generation)
+            individual.fitness.values = self._values([individual])[0]
+        failed = [o.measurement.reason for o in outcomes if o.measurement.failed]
+        self.n_mapped += n if is_new else 0
+        self.counters.evaluations += n
+        self.counters.rescored += 0 if is_new else n
+        self.counters.training_samples += n * task.step_samples if request.train else 0
+        self.counters.failed += len(failed)
+        self._failures.update(failed if is_new else ())
+        if self._failures.total() > self._n_first // 2 > 0:
+            raise _too_many([*self._failures.elements()], self.n_mapped, self.generation)
+
     def _clone(self, function: Callable[..., Any], individual: Any) -> Any:
         clone = function(individual)
         if isinstance(clone, Genome):
@@ -246,8 +275,7 @@ class Toolbox(base.Toolbox):
         self, function: Callable[..., Any], individuals: Sequence[Any], k: int, **options: Any
     ) -> Any:
         self._refuse_permutation(function, len(individuals), k)
-        current = self.evaluator.batch_id(max(self.generation, 0))
-        stale = {id(i): i for i in individuals if i.batch != current and i.fitness.valid}
+        stale = {id(i): i for i in individuals if i.fitness.valid and self.is_stale(i)}
         if stale:
             survivors = list(stale.values())
             self.counters.rescored += len(survivors)
@@ -260,7 +288,7 @@ class Toolbox(base.Toolbox):
             # Mu + lambda's mere copies are the very same objects, and would crowd out the rest.
             distinct = list({id(i): i for i in individuals}.values())
             individuals = distinct if len(distinct) >= k else individuals
-        return function(_without_failed(individuals, k), k, **options)
+        return function(without_failed(individuals, k), k, **options)
 
     def _refuse_permutation(self, function: Callable[..., Any], n: int, k: int) -> None:
         """Refuse to select all of n again and again; once is how DEAP assigns crowding."""
@@ -285,7 +313,7 @@ class Toolbox(base.Toolbox):
         generation = max(self.generation, 0)
         task = self.evaluator.task
         genomes = [individual.plain() for individual in individuals]
-        first = _first_equal(genomes, by_content=task.train_steps > 0)
+        first = first_equal(genomes, by_content=task.train_steps > 0)
         unique = sorted(set(first))
         asked = Asked(
             generation, train, tuple(self._key(genomes[i]) for i in unique if self.recorder)
@@ -314,11 +342,7 @@ class Toolbox(base.Toolbox):
             outcomes = dict(zip(unique, found, strict=True))
         failed = [r.reason for i in first if (r := outcomes[i].measurement).failed]
         if n_failures is not None and len(failed) > n_failures:
-            reason, n = Counter(failed).most_common(1)[0]
-            raise EvaluationError(
-                f"generation {generation}: {len(failed)} of {len(individuals)} children failed, "
-                f"more than half; {n} of them: {reason}"
-            )
+            raise _too_many(failed, len(individuals), generation)
         if self.recorder is not None:
             self.recorder.record(asked, [outcomes[i].measurement for i in unique])
         self._n_measured += len(individuals)
@@ -327,11 +351,27 @@ class Toolbox(base.Toolbox):
         self.counters.duplicates += len(individuals) - len(unique)
         self.counters.failed += len(failed)
         for individual, index in zip(individuals, first, strict=True):
-            outcome = outcomes[index]
-            individual.measurement = outcome.measurement
-            individual.batch = self.evaluator.batch_id(generation)
-            if outcome.arrays is not None and isinstance(individual, MaskGenome):
-                individual.rebind(individual.masks, outcome.arrays)
+            self._attach(individual, outcomes[index], generation)
+
+    def _attach(self, individual: Any, outcome: Outcome, generation: int) -> None:
+        """Give an individual what was found on a generation's batch (in place)."""
+        individual.measurement = outcome.measurement
+        individual.batch = self.evaluator.batch_id(generation)
+        if outcome.arrays is not None and isinstance(individual, MaskGenome):
+            individual.rebind(individual.masks, outcome.arrays)
+
+    def _request(self, individuals: Sequence[Any]) -> Request:
+        """Return what is asked of the current generation; who has a measurement trains no more."""
+        generation, task = max(self.generation, 0), self.evaluator.task
+        train = individuals[0].measurement is None or not task.inherit
+        seeds = [
+            training_seed(self.evaluator.seed, generation, self._n_measured + i)
+            if task.train_steps
+            else 0
+            for i in range(len(individuals))
+        ]
+        self._n_measured += len(individuals)
+        return Request([i.plain() for i in individuals], seeds, generation, train)
 
     def _key(self, genome: Genome) -> str | None:
         """Return a genome's key as text; None where hashing would take longer than measuring."""
@@ -344,6 +384,15 @@ class Toolbox(base.Toolbox):
         if registered.func.function is map:
             return None
         return partial(registered.func.function, **registered.keywords)
+
+
+def _too_many(reasons: Sequence[str], n: int, generation: int) -> EvaluationError:
+    """Return the error of a generation of n of which too many have failed, for these reasons."""
+    reason, n_of_it = Counter(reasons).most_common(1)[0]
+    return EvaluationError(
+        f"generation {generation}: {len(reasons)} of {n} children failed, more than half; "
+        f"{n_of_it} of them: {reason}"
+    )
 
 
 class _Bounded:
@@ -366,28 +415,3 @@ def _kept_streams() -> Iterator[None]:
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
-
-
-def _without_failed(individuals: Sequence[Any], k: int) -> Sequence[Any]:
-    """Return what to select k from: no child that failed, as long as there is a sound one.
-
-    Where fewer than k are sound, each is there several times, as often as the others.
-    """
-    sound = [i for i in individuals if i.measurement is None or not i.measurement.failed]
-    if not sound or len(sound) == len(individuals):
-        return individuals
-    return sound * math.ceil(k / len(sound))
-
-
-def _first_equal(genomes: Sequence[Genome], *, by_content: bool) -> list[int]:
-    """Return for each genome the index of the first equal one.
-
-    Masks and widths are cheap to compare. Weights are hashed only if children train, which costs
-    far more.
-    """
-    seen: dict[bytes, int] = {}
-    first = []
-    for i, genome in enumerate(genomes):
-        cheap = not isinstance(genome, WeightGenome) and getattr(genome, "arrays", None) is None
-        first.append(seen.setdefault(genome.key(), i) if cheap or by_content else i)
-    return first

@@ -158,6 +158,7 @@ BAD = [
     *[("min_units", value) for value in ("1", 0, True)],
     *[("round_to", value) for value in ("8", 0, 8.0)],
     *[("prune_inputs", value) for value in (1, "no")],
+    *[("steady_state", value) for value in (1, "no", None)],
     *[("seed", value) for value in ("0", -1, 2**32, 0.5, None)],
     *[("selection", value) for value in (1, "nsga", ["nsga2"])],
     *[("objectives", value) for value in ("accuracy", ("accuracy",), ("accuracy", "size"))],
@@ -251,6 +252,10 @@ def test_fields_are_converted_and_frozen():
         ({"gpus_per_worker": 1}, "gpus_per_worker: expected 0 without a cluster"),
         ({"workers": 2, "gpus_per_worker": 1}, "gpus_per_worker: expected 0 without a cluster"),
         ({"block_timeout": 5}, "block_timeout: expected none without workers"),
+        (
+            {"steady_state": True, "selection": "roulette"},
+            "steady_state: expected False with a weighted selection, got 'roulette'",
+        ),
         ({"target_params": 5}, "target_accuracy and target_params: expected both or neither"),
         ({"target_accuracy": 0.5}, "target_accuracy and target_params: expected both or neither"),
         *[

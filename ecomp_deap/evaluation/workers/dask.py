@@ -149,6 +149,11 @@ class DaskWorkers(Workers):
             self._client.run(_kill, workers=[place], nanny=True, on_error="ignore")
         return Ended.ONE
 
+    def drop(self, future: "Future[Answer]") -> None:
+        own = self._flying.get(future)
+        if own is not None:
+            own.cancel()
+
     def tend(self) -> None:
         if self._cluster is None:
             return

@@ -102,6 +102,9 @@ class RayWorkers(Workers):
             self._idle.put(self._actor_type.remote())
         return Ended.ONE
 
+    def drop(self, future: "Future[Answer]") -> None:
+        """Let an actor come to its end, when it is free."""
+
     def restart(self) -> None:
         raise EvaluationError("workers: the Ray cluster is gone")
 

@@ -59,10 +59,12 @@ class Workers(ABC):
         n_workers: How many jobs are measured at a time.
         depth: Jobs that are sent for each worker: the one it works at, and such as it need not
             wait for.
+        has_answered: Whether any of them ever has.
     """
 
     n_workers: int
     depth: int = 2
+    has_answered: bool = False
 
     @abstractmethod
     def submit(self, job: Job, kit: Kit, *, needed: bool) -> "Future[Answer]":
@@ -89,6 +91,10 @@ class Workers(ABC):
         """End the worker of a job that takes too long, and start another; return what has ended."""
         self.restart()
         return Ended.ALL
+
+    def drop(self, future: "Future[Answer]") -> None:
+        """Forget a job that no one waits for any more; it need not be begun."""
+        future.cancel()
 
     def tend(self) -> None:  # noqa: B027, as most need nothing
         """Called now and then while answers are waited for: start what has ended for good."""

@@ -1,0 +1,191 @@
+"""Loops with the signature of DEAP's, for what its own do not do."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+from deap import algorithms, tools
+
+from ecomp_deap.checks import check_count, check_flag, check_number, check_sequence, check_type
+from ecomp_deap.errors import SelectionError, argument_error
+from ecomp_deap.toolbox import Toolbox
+
+__all__ = ["eaSteadyState"]
+
+
+def eaSteadyState(
+    population: list[Any],
+    toolbox: Toolbox,
+    cxpb: float,
+    mutpb: float,
+    ngen: int,
+    stats: Any = None,
+    halloffame: Any = None,
+    verbose: bool = __debug__,
+    *,
+    block_size: int | None = None,
+) -> tuple[list[Any], tools.Logbook]:
+    """Evolve without waiting for a whole generation: an asynchronous, (mu + 1) NSGA-II.
+
+    Whenever a worker has room, children are made from the population as it is then, and sent to it;
+    whenever they come back, the registered ``select`` chooses who stays of them and the population.
+    So no worker waits for a child that takes longer than others. A *generation* is over when as
+    many children have come back as the population has individuals; then the statistics are
+    compiled, and the next batch is taken. The population is scored again on that, beside the
+    children, and until then those that come back wait for it.
+
+    With workers it is **not reproducible to the last bit**: who is selected depends on who comes
+    back first. Without, children are measured one block after the other, and it is.
+
+    Args:
+        population: The first individuals (changed in place to the last ones).
+        toolbox: From `make_toolbox`, with a Pareto fitness.
+        cxpb: How often a child comes of crossover, against ``mutpb``. Copies, as DEAP's loops make
+            them in the remaining cases, would be nothing new, and are not made.
+        mutpb: How often it comes of mutation.
+        ngen: Generations after the first.
+        stats: See DEAP's loops, like the next two.
+        halloffame: See there.
+        verbose: See there.
+        block_size: Children sent together, by default up to the toolbox's own, and so few that all
+            that are on their way are at most half as many as the population.
+
+    Returns:
+        The population, and a logbook with a record for each generation.
+
+    Raises:
+        SelectionError: A fitness of one value, whose selections draw with replacement.
+        ArgumentError: An argument out of range, or a recorded toolbox, see `recorded`: this cannot
+            be replayed.
+        EvaluationError: See `Toolbox.stream`.
+
+    Source: Durillo, Nebro, Luna and Alba (2008), "A study of master-slave approaches to parallelize
+    NSGA-II", IPDPS: the asynchronous steady-state version.
+    """
+    check_type("toolbox", toolbox, Toolbox)
+    check_sequence("population", population, "individuals")
+    ngen = check_count("ngen", ngen, minimum=0)
+    for name, rate in (("cxpb", cxpb), ("mutpb", mutpb)):
+        check_number(name, rate, minimum=0.0, maximum=1.0)
+    check_number("cxpb + mutpb", cxpb + mutpb, above=0.0, maximum=1.0)
+    check_flag("verbose", verbose)
+    if not toolbox.fitness.is_pareto:
+        raise SelectionError(
+            "eaSteadyState needs a Pareto fitness, as it selects among all at every step: use "
+            "selection='nsga2', or eaSimple for a weighted fitness"
+        )
+    if toolbox.recorder is not None:
+        raise argument_error("toolbox", "one that is not recorded", "one that is")
+    if not population:
+        raise argument_error("population", "at least one individual", population)
+    if block_size is None:
+        block_size = _block_size(toolbox, len(population))
+    block_size = check_count("block_size", block_size, minimum=1)
+
+    logbook = tools.Logbook()
+    logbook.header = ["gen", "nevals", *(stats.fields if stats else [])]
+
+    def end_generation(n: int, n_measured: int) -> None:
+        if halloffame is not None:
+            halloffame.update(population)
+        logbook.record(gen=n, nevals=n_measured, **(stats.compile(population) if stats else {}))
+        if verbose:
+            print(logbook.stream)
+
+    unknown = [individual for individual in population if not individual.fitness.valid]
+    found = toolbox.map(toolbox.evaluate, unknown)
+    for individual, values in zip(unknown, found, strict=True):
+        individual.fitness.values = values
+    end_generation(0, len(unknown))
+    vary = partial(algorithms.varOr, toolbox=toolbox, cxpb=cxpb, mutpb=mutpb)
+    flow = _Flow(population, toolbox, vary, n_children=ngen * len(population), size=block_size)
+    with closing(toolbox.stream(flow.blocks())) as measured:
+        for generation in range(1, ngen + 1):
+            flow.begin()
+            while not flow.has_made(generation):
+                flow.take(next(measured))
+            end_generation(generation, toolbox.n_mapped)
+    return population, logbook
+
+
+def _block_size(toolbox: Toolbox, n: int) -> int:
+    """Return how many children are sent together."""
+    workers = toolbox.crew.workers if toolbox.crew is not None else None
+    n_blocks = workers.depth * workers.n_workers if workers is not None else 1
+    return max(1, min(toolbox.evaluator.block_size, n // (2 * n_blocks)))
+
+
+class _Flow:
+    """The children on their way, and those that wait for the population to be comparable.
+
+    Args:
+        population: Changed in place.
+        toolbox: Of the search.
+        vary: Makes so many children of a population.
+        n_children: To be made in all.
+        size: Individuals in a block.
+    """
+
+    def __init__(
+        self, population: list[Any], toolbox: Toolbox, vary: Any, *, n_children: int, size: int
+    ) -> None:
+        self._population, self._toolbox, self._vary = population, toolbox, vary
+        self._n_children, self._size = n_children, size
+        self._n_made = self._n_back = self._n_flying = 0
+        self._back: list[Any] = []
+        self._stale: deque[Any] = deque()
+
+    def begin(self) -> None:
+        """Begin a generation; whoever was scored on another batch is scored again first."""
+        self._toolbox.begin()
+        self._add_stale([*self._population, *self._back])
+
+    def blocks(self) -> Iterator[list[Any] | None]:
+        """Yield what is measured next; None if that depends on what comes back."""
+        while True:
+            if self._stale:
+                block = [self._stale.popleft() for _ in range(min(self._size, len(self._stale)))]
+            elif self._n_made < self._n_children:
+                block = self._make(min(self._size, self._n_children - self._n_made))
+            elif self._n_flying:
+                yield None
+                continue
+            else:
+                return
+            self._n_flying += 1
+            yield block
+
+    def _make(self, n: int) -> list[Any]:
+        """Return n children, none of which is a mere copy."""
+        children: list[Any] = []
+        while len(children) < n:
+            made = self._vary(self._population, lambda_=n - len(children))
+            children += [child for child in made if not child.fitness.valid]
+        self._n_made += n
+        return children
+
+    def take(self, block: Sequence[Any]) -> None:
+        """Take in a block that was measured."""
+        self._n_flying -= 1
+        known = {id(individual) for individual in (*self._population, *self._back)}
+        fresh = [individual for individual in block if id(individual) not in known]
+        self._n_back += len(fresh)
+        self._back += fresh
+        self._add_stale(block)
+        if self._back and self._is_comparable():
+            everyone = [*self._population, *self._back]
+            self._population[:] = self._toolbox.select(everyone, len(self._population))
+            self._back = []
+
+    def has_made(self, generation: int) -> bool:
+        """Return whether so many generations of children are back, and selected from."""
+        return self._n_back >= generation * len(self._population) and self._is_comparable()
+
+    def _is_comparable(self) -> bool:
+        """Return whether everyone was scored on the current batch."""
+        return not any(map(self._toolbox.is_stale, [*self._population, *self._back]))
+
+    def _add_stale(self, individuals: Sequence[Any]) -> None:
+        self._stale.extend(filter(self._toolbox.is_stale, individuals))
