@@ -11,8 +11,12 @@ from deap import algorithms, tools
 from ecomp_deap.checks import check_count, check_flag, check_number, check_sequence, check_type
 from ecomp_deap.errors import SelectionError, argument_error
 from ecomp_deap.toolbox import Toolbox
+from ecomp_deap.toolbox.individuals import is_cheap_to_compare
 
 __all__ = ["eaSteadyState"]
+
+# A child that is known is made anew so often; there may be no others.
+_TRIES = 10
 
 
 def eaSteadyState(
@@ -34,7 +38,8 @@ def eaSteadyState(
     So no worker waits for a child that takes longer than others. A *generation* is over when as
     many children have come back as the population has individuals; then the statistics are
     compiled, and the next batch is taken. The population is scored again on that, beside the
-    children, and until then those that come back wait for it.
+    children, and until then those that come back wait for it. A child that equals one of the
+    population, or another of its generation, is made anew, up to ten times.
 
     With workers it is **not reproducible to the last bit**: who is selected depends on who comes
     back first. Without, children are measured one block after the other, and it is.
@@ -136,11 +141,14 @@ class _Flow:
         self._n_made = self._n_back = self._n_flying = 0
         self._back: list[Any] = []
         self._stale: deque[Any] = deque()
+        self._seen: set[bytes] = set()
 
     def begin(self) -> None:
         """Begin a generation; whoever was scored on another batch is scored again first."""
         self._toolbox.begin()
         self._add_stale([*self._population, *self._back])
+        self._seen.clear()
+        self._see([*self._population, *self._back])
 
     def blocks(self) -> Iterator[list[Any] | None]:
         """Yield what is measured next; None if that depends on what comes back."""
@@ -158,13 +166,22 @@ class _Flow:
             yield block
 
     def _make(self, n: int) -> list[Any]:
-        """Return n children, none of which is a mere copy."""
+        """Return n children, none of which is a mere copy, and if possible all of new genomes."""
         children: list[Any] = []
+        tries = 0
         while len(children) < n:
             made = self._vary(self._population, lambda_=n - len(children))
-            children += [child for child in made if not child.fitness.valid]
+            tries += 1
+            for child in made:
+                is_known = is_cheap_to_compare(child) and child.key() in self._seen
+                if not child.fitness.valid and (not is_known or tries > _TRIES):
+                    children.append(child)
+                    self._see([child])
         self._n_made += n
         return children
+
+    def _see(self, individuals: Sequence[Any]) -> None:
+        self._seen.update(i.key() for i in individuals if is_cheap_to_compare(i))
 
     def take(self, block: Sequence[Any]) -> None:
         """Take in a block that was measured."""

@@ -268,8 +268,10 @@ class Evaluator:
 
     def context(self, generation: int) -> Context:
         """Return what the children of ``generation`` share; the latest is kept."""
-        if self._context is None or self._context[0] != generation:
-            self._context = (generation, self._make_context(generation))
+        # Without training, all that generations differ in is the scoring batch.
+        key = generation if self.task.train_steps else self.batch_id(generation)
+        if self._context is None or self._context[0] != key:
+            self._context = (key, self._make_context(generation))
         return self._context[1]
 
     def measure(

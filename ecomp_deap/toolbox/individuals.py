@@ -6,7 +6,7 @@ from typing import Any
 
 from ecomp_deap.genomes import Genome, WeightGenome
 
-__all__ = ["first_equal", "without_failed"]
+__all__ = ["first_equal", "is_cheap_to_compare", "without_failed"]
 
 
 def without_failed(individuals: Sequence[Any], k: int) -> Sequence[Any]:
@@ -29,6 +29,11 @@ def first_equal(genomes: Sequence[Genome], *, by_content: bool) -> list[int]:
     seen: dict[bytes, int] = {}
     first = []
     for i, genome in enumerate(genomes):
-        cheap = not isinstance(genome, WeightGenome) and getattr(genome, "arrays", None) is None
-        first.append(seen.setdefault(genome.key(), i) if cheap or by_content else i)
+        by_key = by_content or is_cheap_to_compare(genome)
+        first.append(seen.setdefault(genome.key(), i) if by_key else i)
     return first
+
+
+def is_cheap_to_compare(genome: Genome) -> bool:
+    """Return whether a genome's key takes no hash of weights."""
+    return not isinstance(genome, WeightGenome) and getattr(genome, "arrays", None) is None
