@@ -6,7 +6,7 @@ workers are at something when they are killed: one after the other by SIGKILL, a
 genomes must be the same, and as many children counted. At the end no process of a worker may be
 there, and nothing more in shared memory.
 
-Writes ``worker_kills.csv`` into OUT, one row a run.
+Writes ``worker_kills.csv`` into OUT, one row for each kind and number of workers.
 
     python experiments/reliability/worker_kills.py --kind dask --workers 32
 """
@@ -36,6 +36,7 @@ from ecomp_deap import (
     evolve,
     export_logbook,
     make_toolbox,
+    read_logbook,
 )
 
 # What makes them, and what the command line of a worker has in it.
@@ -111,7 +112,10 @@ def main() -> None:
         "left_in_shared_memory": len(in_shared_memory() - shared),
     }
     print(row)
-    export_logbook([row], options.out / "worker_kills.csv")
+    path = options.out / "worker_kills.csv"
+    before = read_logbook(path) if path.is_file() else []
+    others = [r for r in before if (r["kind"], r["workers"]) != (row["kind"], row["workers"])]
+    export_logbook([*others, row], path)
     sound = row["same"] and counters[0] == counters[1] and row["blamed"] == 0
     if not sound or row["processes_left"] or row["left_in_shared_memory"]:
         raise SystemExit("the search is another, or something was left behind")
