@@ -126,6 +126,7 @@ def _start_here(ray: Any, n_cores: int) -> None:
     os.environ[_NO_CLUSTERS], ray_constants.ENABLE_RAY_CLUSTER = "0", False
     try:
         ray.init(
+            address="local",  # and not one that runs here for someone else
             num_cpus=n_cores,
             include_dashboard=False,
             log_to_driver=False,

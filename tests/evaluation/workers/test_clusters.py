@@ -9,12 +9,11 @@ import threading
 import time
 from contextlib import suppress
 
-import psutil
 import pytest
 
 from ecomp_deap import ArgumentError, DaskWorkers, EvaluationError, RayWorkers, compress
 from ecomp_deap.evaluation.workers import workers as module
-from tests.evaluation.workers.running import processes
+from tests.evaluation.workers.running import listening, processes
 from tests.evaluation.workers.test_processes import measured
 
 SMALL = {"population": 12, "generations": 4, "finalise_count": 0, "seed": 7}
@@ -84,14 +83,16 @@ def test_a_child_that_never_ends_fails_alone(tiny_splits, cluster):
 
 
 def test_a_cluster_of_this_machine_listens_to_it_alone(cluster):
-    listening = set()
-    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
-        with suppress(psutil.Error):  # it may end in between
-            for connection in process.net_connections(kind="tcp"):
-                if connection.status == psutil.CONN_LISTEN:
-                    listening.add(connection.laddr.ip)
-    assert listening
-    assert all(ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1") for ip in listening)
+    found = listening(os.getpid())
+    assert found
+    assert found <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_a_cluster_of_this_machine_does_not_mind_another(cluster):
+    kind = type(cluster[0]).__name__
+    source = f"import ecomp_deap as ed; ed.{kind}(n_workers=1).close()"
+    done = subprocess.run([sys.executable, "-c", f"if __name__ == '__main__':\n    {source}"])
+    assert done.returncode == 0
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
@@ -104,7 +105,7 @@ def test_workers_of_a_scheduler_elsewhere_get_the_kit_by_the_network(tiny_task, 
     # Started apart, as a cluster is; large kits go by themselves.
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     scheduler = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"],
+        [*command, "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -115,7 +116,7 @@ def test_workers_of_a_scheduler_elsewhere_get_the_kit_by_the_network(tiny_task, 
             [
                 *(sys.executable, "-m", "distributed.cli.dask_worker", address),
                 *("--host", "127.0.0.1", "--nthreads", "1"),
-                *("--no-dashboard", "--resources", "GPU=1"),
+                *("--dashboard-address", "127.0.0.1:0", "--resources", "GPU=1"),
             ],
             stderr=subprocess.DEVNULL,
         )
@@ -126,6 +127,7 @@ def test_workers_of_a_scheduler_elsewhere_get_the_kit_by_the_network(tiny_task, 
                 assert workers.n_workers == 1
                 found = compress(tiny_task(), **SMALL, workers=workers).digest()
             assert found == expected
+        assert listening(scheduler.pid) | listening(worker.pid) == {"127.0.0.1"}
     finally:
         for process in (worker, scheduler):
             if process is not None:
