@@ -25,12 +25,14 @@ class DaskWorkers(Workers):
     """The workers of a Dask cluster, or of one of this machine that lasts as long as this.
 
     Args:
-        address: Of a scheduler, ``"tcp://host:8786"``; by default workers are started here, with
-            one thread each, reachable from this machine alone.
+        address: Of a scheduler, ``"tcp://host:8786"``, or ``"tls://host:8786"`` with the
+            certificates that Dask's configuration names; by default workers are started here,
+            with one thread each, reachable from this machine alone.
         n_workers: Of those that are started here, by default one a core.
         resources: That each job takes of its worker, as ``{"GPU": 1}``.
 
     Raises:
+        ArgumentError: Dask's configuration has no certificate for such an address, or wants one.
         EvaluationError: There is no scheduler.
 
     Example:
@@ -52,6 +54,8 @@ class DaskWorkers(Workers):
         if address is not None and not isinstance(address, str):
             raise argument_error("address", "that of a scheduler, a text", address)
         distributed = optional("distributed", "dask")
+        if address is not None:
+            _check_encryption(distributed, address)
         self._lost = (distributed.KilledWorker, distributed.client.FutureCancelledError, OSError)
         self._cluster: Any = None
         self._file: KitFile | None = None
@@ -177,6 +181,17 @@ class DaskWorkers(Workers):
                 part.close()
         if self._file is not None:
             self._file.remove()
+
+
+def _check_encryption(distributed: Any, address: str) -> None:
+    """Refuse what a client would fail at, and then wait for a minute for itself to close."""
+    security = distributed.Security()
+    is_encrypted = address.startswith(("tls://", "wss://"))
+    if is_encrypted and not (security.tls_ca_file and security.tls_client_cert):
+        expected = "with it distributed.comm.tls.ca-file and client.cert in Dask's configuration"
+        raise argument_error("address", expected, address)
+    if security.require_encryption and not is_encrypted:
+        raise argument_error("address", "tls://, as Dask's configuration has it", address)
 
 
 def _run(job: Job, content: bytes | None = None) -> Answer:
