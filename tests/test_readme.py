@@ -1,20 +1,13 @@
 """What the README shows must run, and what it names must exist."""
 
-import contextlib
-import io
 import re
-from pathlib import Path
 
 import pytest
 
-from ecomp_deap import cli, load_child, read_logbook
+from ecomp_deap import load_child, read_logbook
+from tests.markdown import ROOT, blocks, broken_links, missing_paths, run_python, unknown_options
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +15,8 @@ def shown(tmp_path_factory):
     """Everything that the README's Python blocks leave behind, run in order in one folder."""
     folder = tmp_path_factory.mktemp("readme")
     namespace: dict = {}
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.chdir(folder)
-        for block in blocks("python"):
-            exec(compile(block, "README.md", "exec"), namespace)
-    return folder, namespace, printed.getvalue()
+    printed = run_python(blocks(README, "python"), folder, namespace, "README.md")
+    return folder, namespace, printed
 
 
 def test_python_examples_run_and_do_what_they_say(shown):
@@ -45,39 +34,25 @@ def test_python_examples_run_and_do_what_they_say(shown):
 
 
 def test_first_example_has_twenty_lines_of_code():
-    lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    lines = [line for line in blocks(README, "python")[0].splitlines() if line.strip()]
     assert len(lines) <= 22
 
 
 def test_commands_are_single_lines():
-    commands = blocks("bash")
+    commands = blocks(README, "bash")
     assert len(commands) == 2
     assert all(command.count("\n") == 1 for command in commands)
 
 
 def test_linked_files_and_sections_exist():
-    sections = {
-        re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()).replace(" ", "-")
-        for line in README.splitlines()
-        if line.startswith("#")
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        if target.startswith("#"):
-            assert target[1:] in sections, target
-        elif not target.startswith("http"):
-            assert (ROOT / target).exists(), target
+    assert broken_links(ROOT / "README.md") == []
 
 
 def test_named_paths_exist():
-    for path in re.findall(r"`(experiments/[\w./]+|ecomp_deap/[\w./]+)`", README):
-        assert (ROOT / path).exists(), path
+    assert missing_paths(README) == []
 
 
 def test_named_options_exist():
-    text = " ".join(blocks("bash")) + " ".join(re.findall(r"`([^`\n]*--[^`\n]*)`", README))
-    out = io.StringIO()
-    for command in ("run", "inspect", "export"):
-        with contextlib.redirect_stdout(out), pytest.raises(SystemExit):
-            cli.main([command, "--help"])
-    for option in set(re.findall(r"--[a-z][a-z-]+", text)):
-        assert option in out.getvalue(), option
+    text = " ".join(blocks(README, "bash"))
+    text += " ".join(re.findall(r"`([^`\n]*--[^`\n]*)`", README))
+    assert unknown_options(text, ("run", "inspect", "export")) == []

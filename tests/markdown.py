@@ -1,0 +1,73 @@
+"""What a page in Markdown shows and names: its blocks of code, links and options."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from ecomp_deap import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def blocks(page, language):
+    """Return the blocks of a language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+
+
+def section(page, title):
+    """Return what stands below a title, up to the next one of its kind."""
+    return page.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def run_python(sources, folder, namespace, name):
+    """Run blocks in order in one folder and namespace; return what they print."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.chdir(folder)
+        for source in sources:
+            exec(compile(source, name, "exec"), namespace)
+    return printed.getvalue()
+
+
+def sections(page):
+    """Return the names by which links find the page's sections."""
+    return {
+        re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()).replace(" ", "-")
+        for line in page.splitlines()
+        if line.startswith("#")
+    }
+
+
+def broken_links(path):
+    """Return the links of a page to files and sections that are not there."""
+    page = path.read_text(encoding="utf-8")
+    broken = []
+    for target in re.findall(r"\]\(([^)]+)\)", page):
+        if target.startswith("http"):
+            continue
+        name, _, section = target.partition("#")
+        place = path.parent / name if name else path
+        if not place.exists() or (
+            section and section not in sections(place.read_text(encoding="utf-8"))
+        ):
+            broken.append(target)
+    return broken
+
+
+def missing_paths(page):
+    """Return the paths that a page names and that are not there."""
+    named = re.findall(r"`(experiments/[\w./]+|ecomp_deap/[\w./]+)`", page)
+    return [path for path in named if not (ROOT / path).exists()]
+
+
+def unknown_options(text, commands):
+    """Return the options in a text that none of our commands has."""
+    out = io.StringIO()
+    for command in commands:
+        with contextlib.redirect_stdout(out), pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+    known = set(re.findall(r"--[\w-]+", out.getvalue()))
+    return sorted(set(re.findall(r"--[a-z][a-z-]+", text)) - known)
