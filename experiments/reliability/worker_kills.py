@@ -1,14 +1,16 @@
-"""Is a search the same though its workers are killed, again and again? And is nothing left behind?
+r"""Is a search the same though its workers are killed, again and again? And is nothing left behind?
 
-Children of a tiny network are measured by many workers, each taking ``--seconds`` on top, so that
-workers are at something when they are killed: one after the other by SIGKILL, at random moments,
+Children of a tiny network are measured by workers, each taking some time on top, so that workers
+are at something when they are killed: one after the other by SIGKILL, at random moments,
 ``--kills`` in all. The search is then compared with one in a single process: logbook, front and
 genomes must be the same, and as many children counted. At the end no process of a worker may be
 there, and nothing more in shared memory.
 
 Writes ``worker_kills.csv`` into OUT, one row for each kind and number of workers.
 
-    python experiments/reliability/worker_kills.py --kind dask --workers 32
+    python experiments/reliability/worker_kills.py
+    python experiments/reliability/worker_kills.py --kinds dask --workers 32 --evaluations 6500 \
+        --kills 200 --every 2.5
 """
 
 import argparse
@@ -77,48 +79,61 @@ class Killer(threading.Thread):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--kind", choices=KINDS, default="dask")
-    parser.add_argument("--workers", type=int, default=32)
-    parser.add_argument("--evaluations", type=int, default=5000)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=2.0, help="that a child takes on top")
-    parser.add_argument("--every", type=float, default=1.8, help="seconds between two kills")
+    parser.add_argument("--kinds", choices=KINDS, nargs="+", default=list(KINDS))
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 3, 8])
+    parser.add_argument("--evaluations", type=int, default=400)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--every", type=float, default=3.5, help="seconds between two kills")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--out", type=Path, default=Path("results/reliability"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     expected = search(options.evaluations, 0.0)
-    make, mark = KINDS[options.kind]
+    unsound = 0
+    for kind in options.kinds:
+        for n_workers in options.workers:
+            row = killed(kind, n_workers, options, expected)
+            print(row, flush=True)
+            path = options.out / "worker_kills.csv"
+            before = read_logbook(path) if path.is_file() else []
+            others = [r for r in before if (r["kind"], r["workers"]) != (kind, n_workers)]
+            export_logbook([*others, row], path)
+            left = row["processes_left"] + row["left_in_shared_memory"]
+            counted = row["evaluations"] == row["evaluations_expected"]
+            unsound += not (row["same"] and counted and row["blamed"] == left == 0)
+    if unsound:
+        raise SystemExit(f"{unsound} searches are others, or something was left behind")
+
+
+def killed(
+    kind: str, n_workers: int, options: argparse.Namespace, expected: Result
+) -> dict[str, Any]:
+    """Search while workers are killed; return what came of it."""
+    make, mark = KINDS[kind]
     shared = in_shared_memory()
     killer = Killer(mark, options.kills, options.every, options.seed)
-    with make(options.workers) as workers:
+    # So that the search lasts somewhat longer than the killing.
+    seconds = 1.4 * options.kills * options.every * n_workers / options.evaluations
+    with make(n_workers) as workers:
         killer.start()
         started = time.perf_counter()
-        found = search(options.evaluations, options.seconds, workers)
-        seconds = time.perf_counter() - started
+        found = search(options.evaluations, seconds, workers)
+        taken = time.perf_counter() - started
         killer.ended.set()
         killer.join()
     counters = [result.toolbox.counters for result in (expected, found)]
-    row: dict[str, Any] = {
-        "kind": options.kind,
-        "workers": options.workers,
+    return {
+        "kind": kind,
+        "workers": n_workers,
         "evaluations": counters[1].evaluations,
         "evaluations_expected": counters[0].evaluations,
         "kills": killer.killed,
-        "same": found.digest() == expected.digest(),
+        "same": found.digest() == expected.digest() and counters[0] == counters[1],
         **found.incidents,
-        "seconds": round(seconds, 1),
+        "seconds": round(taken, 1),
         "processes_left": len(workers_alive(mark)),
         "left_in_shared_memory": len(in_shared_memory() - shared),
     }
-    print(row)
-    path = options.out / "worker_kills.csv"
-    before = read_logbook(path) if path.is_file() else []
-    others = [r for r in before if (r["kind"], r["workers"]) != (row["kind"], row["workers"])]
-    export_logbook([*others, row], path)
-    sound = row["same"] and counters[0] == counters[1] and row["blamed"] == 0
-    if not sound or row["processes_left"] or row["left_in_shared_memory"]:
-        raise SystemExit("the search is another, or something was left behind")
 
 
 def search(n_evaluations: int, seconds: float, workers: Workers | None = None) -> Result:

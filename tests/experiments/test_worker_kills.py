@@ -3,8 +3,8 @@ from tests.experiments.scripts import read_table, run_script
 
 def test_a_search_whose_workers_are_killed_leaves_nothing_and_is_the_same(tmp_path):
     done = run_script(
-        *("reliability/worker_kills", "--kind", "processes", "--workers", 2, "--evaluations", 60),
-        *("--kills", 2, "--seconds", 0.05, "--every", 1, "--out", tmp_path),
+        *("reliability/worker_kills", "--kinds", "processes", "--workers", 2, "--evaluations", 60),
+        *("--kills", 2, "--every", 2, "--out", tmp_path),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = read_table(tmp_path / "worker_kills.csv")
