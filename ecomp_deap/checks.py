@@ -4,12 +4,13 @@ import math
 import operator
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ecomp_deap.errors import ArgumentError, argument_error
+from ecomp_deap.errors import ArgumentError, argument_error, named
 from ecomp_deap.finite import finite
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "check_path",
     "check_sequence",
     "check_type",
+    "installed",
 ]
 
 
@@ -192,3 +194,18 @@ def check_indices(name: str, value: Any, n_samples: int, *, empty: bool = False)
         outside = low if low < 0 else high
         raise argument_error(name, f"indices from 0 to {n_samples - 1}", outside)
     return indices.astype(np.int64, copy=False)
+
+
+def installed(module: str, *, extra: str, what: str) -> Any:
+    """Return a module that comes with one of the package's extras; ``what`` needs it.
+
+    Raises:
+        ArgumentError: It is not installed, with what would install it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ArgumentError(
+            f"{what}: expected {module} to be installed (pip install 'ecomp-deap[{extra}]'), "
+            f"got {named(error)}"
+        ) from error

@@ -226,6 +226,22 @@ def _baselines(words: Mapping[str, Any], rest: Sequence[str]) -> str:
     return "" if words["quiet"] else text
 
 
+def _page(words: Mapping[str, Any], rest: Sequence[str]) -> str:
+    _refuse(rest, ["--out", "--figures"], "folders of runs")
+    runs = [Location().parse("RUN", word) for word in words["runs"]]
+    out, figures = (
+        None if words[name] is None else Location().parse(f"--{name}", words[name])
+        for name in ("out", "figures")
+    )
+
+    from ecomp_deap.report import write_figures, write_report
+
+    text = f"{write_report(runs, out=out)}\n"
+    if figures is not None:
+        text += "".join(f"{path}\n" for path in write_figures(runs, figures))
+    return text
+
+
 _COMMANDS: dict[str, Callable[[dict[str, Any], list[str]], str]] = {
     "run": _run,
     "resume": _resume,
@@ -233,6 +249,7 @@ _COMMANDS: dict[str, Callable[[dict[str, Any], list[str]], str]] = {
     "inspect": _inspect,
     "export": _export,
     "baselines": _baselines,
+    "report": _page,
 }
 
 

@@ -32,6 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_export(commands)
     _add_baselines(commands)
+    _add_report(commands)
     return parser
 
 
@@ -202,6 +203,30 @@ def _add_baselines(commands: Any) -> None:
         "module or a file, my_models.py:LeNet5; its code is run (default: none)",
     )
     _add_quiet(baselines)
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="write a page that shows what a run found, or several",
+        usage="ecomp-deap report RUN... [options]",
+        description="Write one HTML file that shows the front of a finished run, each of its "
+        "children, and how the search went; or what several runs found, with the spread between "
+        "them. It needs no network, and no file beside it. This takes pip install "
+        "'ecomp-deap[report]'.",
+        allow_abbrev=False,
+    )
+    report.add_argument(
+        "runs", nargs="+", metavar="RUN", help="the folders that finished runs left behind"
+    )
+    report.add_argument(
+        "--out", metavar="FILE", help="where to (default: report.html in the first RUN)"
+    )
+    report.add_argument(
+        "--figures",
+        metavar="FOLDER",
+        help="also write each figure as PNG and SVG, for papers, into this folder (default: none)",
+    )
 
 
 def _add(group: Any, option: Option) -> None:

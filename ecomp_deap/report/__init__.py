@@ -1,10 +1,13 @@
 """A report shows what a run, or a set of runs, has found: plots of the front of children and of
-the generations, and comparisons of runs with others. It reads the plain rows of front.csv and
-logbook.csv, writes PNG files, and leaves no trace in matplotlib's global state.
+the generations, comparisons of runs with others, and a page with all of it. It reads the plain rows
+of front.csv and logbook.csv, writes PNG, SVG and HTML files, and leaves no trace in matplotlib's
+global state.
 """
 
 from ecomp_deap.report.attainment import attainment_surface, plot_attainment
 from ecomp_deap.report.comparison import plot_boxes, plot_fronts, plot_trajectories
+from ecomp_deap.report.figures import write_figures
+from ecomp_deap.report.page import write_report
 from ecomp_deap.report.plots import plot_front, plot_history, write_plots
 from ecomp_deap.report.run import plot_baselines, plot_run
 from ecomp_deap.report.table import run_table
@@ -20,5 +23,7 @@ __all__ = [
     "plot_run",
     "plot_trajectories",
     "run_table",
+    "write_figures",
     "write_plots",
+    "write_report",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -49,21 +50,28 @@ def new_figure(width: float = 8.0, height: float = 16 / 3) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write ``figure`` as a PNG in one step, byte for byte the same each time.
+    """Write ``figure`` as PNG or SVG in one step, byte for byte the same each time.
 
     Raises:
         ArgumentError: The path has another suffix.
         DataError: It cannot be written.
     """
     path = Path(path)
-    if path.suffix != ".png":
-        raise argument_error("path", "a file name that ends in .png", str(path))
+    if path.suffix not in (".png", ".svg"):
+        raise argument_error("path", "a file name that ends in .png or .svg", str(path))
     make_folder(path.parent)
     buffer = io.BytesIO()
     for text in figure.findobj(Text):
         text.set_text(plain(text.get_text()))
         text.set_parse_math(False)  # names are no TeX, whatever they hold
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    png = path.suffix == ".png"
+    with rc_context({"svg.hashsalt": "ecomp_deap"}):  # else names in it are drawn by chance
+        figure.savefig(
+            buffer,
+            format=path.suffix[1:],
+            dpi=DPI,
+            metadata={"Software": None} if png else {"Date": None, "Creator": None},
+        )
     write_atomically(path, buffer.getvalue())
     return path
 

@@ -74,7 +74,7 @@ def plot_attainment(
     depth: float = 0.15,
     title: str | None = None,
 ) -> Path:
-    """Draw each method's median attainment surface and return ``path`` (a PNG).
+    """Draw each method's median attainment surface and return ``path`` (PNG or SVG).
 
     The first method is drawn as a thick line, with a band from what any of its runs attains to what
     all do, where there are several. Methods whose names differ by ``_inputs`` alone have one

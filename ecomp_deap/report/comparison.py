@@ -35,7 +35,7 @@ def plot_boxes(
     overlay_label: str = "original",
     percent: bool = False,
 ) -> Path:
-    """Draw a box with its single points for each group, and return ``path`` (a PNG).
+    """Draw a box with its single points for each group, and return ``path`` (PNG or SVG).
 
     ``overlay`` holds other values of the same groups (some may be missing), drawn beside them in
     another colour; ``label`` and ``overlay_label`` name the two in the legend. Boxes span the
@@ -87,7 +87,7 @@ def plot_trajectories(
     overlay: Series | None = None,
     overlay_label: str = "original",
 ) -> Path:
-    """Draw runs over their generations in a grid, and return ``path`` (a PNG).
+    """Draw runs over their generations in a grid, and return ``path`` (PNG or SVG).
 
     ``series`` maps each name (a weighting, say) to its runs, each a list of rows as
     `read_logbook` gives. The grid has one row of panels per name and one column per entry of
@@ -153,7 +153,7 @@ def plot_fronts(
     columns: int = 4,
     title: str | None = None,
 ) -> Path:
-    """Draw the fronts of several modes, a panel and a colour each, and return ``path`` (a PNG).
+    """Draw the fronts of several modes, a panel each, and return ``path`` (PNG or SVG).
 
     ``fronts`` maps each name to its fronts, one a run, of rows with ``param_count`` and
     ``quantity``. A front is a line from its smallest child to its largest; all children of the

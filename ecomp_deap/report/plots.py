@@ -29,7 +29,7 @@ def plot_front(
     title: str | None = None,
     picks: Mapping[str, str | None] | None = None,
 ) -> Path:
-    """Draw the children of a front, accuracy against parameters, and return ``path`` (a PNG).
+    """Draw the children of a front, accuracy against parameters, and return ``path`` (PNG or SVG).
 
     ``front`` holds rows of front.csv: ``param_count``, ``similarity_loss`` (the colour) and
     ``test_METRIC``, or ``validation_METRIC`` where some child has no test value. ``parent``, a
@@ -145,7 +145,7 @@ def plot_history(
     metric: str = "accuracy",
     title: str | None = None,
 ) -> Path:
-    """Draw one quantity over the generations and return ``path`` (a PNG).
+    """Draw one quantity over the generations and return ``path`` (PNG or SVG).
 
     ``rows`` are those of `logbook_to_rows`. ``quantity`` is ``accuracy`` (drawn from the columns
     of ``metric``), ``size`` (relative width above parameters) or ``similarity_loss``. The line is
@@ -196,17 +196,19 @@ def write_plots(
     rows: Sequence[Row],
     metric: str = "accuracy",
     picks: Mapping[str, str | None] | None = None,
+    suffix: str = ".png",
 ) -> list[Path]:
     """Write ``front.png``, ``METRIC.png``, ``size.png`` and ``similarity_loss.png``.
 
-    Arguments are those of `plot_front` and `plot_history`; returns the paths in that order.
+    Arguments are those of `plot_front` and `plot_history`, and ``suffix``, which may be ``.svg``;
+    returns the paths in that order.
     """
     folder = Path(folder)
     names = {"accuracy": metric, "size": "size", "similarity_loss": "similarity_loss"}
     return [
-        plot_front(front, parent, folder / "front.png", metric=metric, picks=picks),
+        plot_front(front, parent, folder / f"front{suffix}", metric=metric, picks=picks),
         *(
-            plot_history(rows, folder / f"{name}.png", quantity=quantity, metric=metric)
+            plot_history(rows, folder / f"{name}{suffix}", quantity=quantity, metric=metric)
             for quantity, name in names.items()
         ),
     ]

@@ -12,7 +12,7 @@ from ecomp_deap.report.attainment import plot_attainment
 from ecomp_deap.report.plots import write_plots
 from ecomp_deap.runs.directory import RunDirectory, read_front
 
-__all__ = ["plot_baselines", "plot_run"]
+__all__ = ["drawing", "plot_baselines", "plot_run"]
 
 # Of the summary's picks those that the front shows by name.
 _MARKED = ("best", "knee")
@@ -29,7 +29,7 @@ def plot_run(directory: str | Path) -> list[Path]:
     """
     run = RunDirectory(check_path("directory", directory))
     summary = run.summary()
-    with _drawing(run):
+    with drawing(run.path):
         return write_plots(
             run.folder("plots"),
             front=run.front(),
@@ -56,15 +56,19 @@ def plot_baselines(directory: str | Path) -> Path:
         if "method" not in row:
             raise DataError(f"{source}: expected a front of each method, but it has no 'method'")
         fronts.setdefault(row["method"], [[]])[0].append(row)
-    with _drawing(run):
+    with drawing(run.path):
         path = run.folder("plots") / "baselines.png"
         return plot_attainment(fronts, parent, path, title="The same budget for each method")
 
 
 @contextmanager
-def _drawing(run: RunDirectory) -> Iterator[None]:
-    """Give errors the name of the run, whose files hold what cannot be drawn."""
+def drawing(path: Path) -> Iterator[None]:
+    """Give errors the name of a run's folder, whose files hold what cannot be drawn.
+
+    Raises:
+        DataError: In place of an `ArgumentError`.
+    """
     try:
         yield
     except ArgumentError as error:
-        raise DataError(f"{run.path}: its files hold what cannot be drawn: {error}") from error
+        raise DataError(f"{path}: its files hold what cannot be drawn: {error}") from error

@@ -1,0 +1,362 @@
+"""The interactive figures of a page, by Bokeh.
+
+Text, axes and grids take their colours from the page's style sheet (``--bk-…``), so that they
+follow its light and dark schemes; marks have tones that are legible in both. Nothing here needs
+scripts beyond Bokeh's own core.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ecomp_deap.checks import installed
+
+# Okabe and Ito's, at least 3 : 1 against the page's light and dark grounds.
+BLUE, VERMILION, GREEN, GREY = "#1F7FBF", "#D55E00", "#009E73", "#858A91"
+SEVERAL = (BLUE, VERMILION, GREEN, "#B8860B", "#C2659A", "#858A91")
+MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex")
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+# Where Bokeh finds the data of the children, for the page's script.
+CHILDREN = "children"
+
+_NEEDS = "the page of a run"
+
+
+def bokeh(module: str) -> Any:
+    """Return a module of Bokeh's.
+
+    Raises:
+        ArgumentError: Bokeh is not installed.
+    """
+    return installed(f"bokeh.{module}", extra="report", what=_NEEDS)
+
+
+def embedded(plots: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
+    """Return Bokeh's own script, and as HTML the one that draws plots and an element for each."""
+    resources = bokeh("resources").Resources(mode="inline", components=["bokeh"])
+    # Setting the level by its own function writes to the console that it has done so.
+    scripts = [s for s in resources.js_raw if not s.startswith("Bokeh.set_log_level")]
+    script, divs = bokeh("embed").components(dict(plots))
+    library = "\n".join([*scripts, 'Bokeh.logger.set_level("error");'])
+    return library, script, divs
+
+
+def children_source(columns: Mapping[str, Sequence[Any]]) -> Any:
+    """Return the data of the children, which their plots share, and so a selection too."""
+    return bokeh("models").ColumnDataSource(dict(columns), name=CHILDREN)
+
+
+def new_plot(*, height: int, x_log: bool = False, **options: Any) -> Any:
+    """Return an empty plot in the common look: faint horizontal lines, no frame, no tools."""
+    plot = bokeh("plotting").figure(
+        height=height,
+        sizing_mode="stretch_width",
+        toolbar_location=None,
+        tools="",
+        x_axis_type="log" if x_log else "linear",
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+        min_border_left=4,
+        min_border_right=10,
+        **options,
+    )
+    plot.toolbar.visible = plot.xgrid.visible = False
+    for axis in (*plot.xaxis, *plot.yaxis):
+        axis.minor_tick_line_color = None
+        axis.major_tick_in = 0
+        axis.axis_label_text_font = axis.major_label_text_font = FONT
+        axis.axis_label_text_font_size = axis.major_label_text_font_size = "13px"
+        axis.axis_label_text_font_style = "normal"
+    plot.yaxis.axis_line_color = plot.yaxis.major_tick_line_color = None
+    return plot
+
+
+def front_plot(
+    source: Any,
+    *,
+    groups: Mapping[str, Sequence[int]],
+    parent: tuple[float, str],
+    before: tuple[Sequence[float], Sequence[float], Sequence[float]],
+    labels: Sequence[tuple[float, float, str]],
+    y_label: str,
+) -> Any:
+    """Draw accuracy against the share of the parent's parameters.
+
+    Args:
+        source: With ``x``, ``y``, ``tip``, ``card``; see `children_source`.
+        groups: Places of the children that are ``front`` (the best of their size or smaller),
+            ``others`` and ``picks``, each in one of them.
+        parent: Its accuracy, and what its line says.
+        before: Shares, accuracies before and after the final training of those that had one.
+        labels: Of picks: place and text.
+        y_label: Of the axis.
+    """
+    xs, ys = source.data["x"], source.data["y"]
+    plot = new_plot(height=460, x_log=True, y_axis_label=y_label)
+    plot.xaxis.axis_label = "Parameters, share of the parent’s"
+    _share_axis(plot, [*xs, 1.0])
+    _value_axis(plot, [*ys, *before[1], parent[0]], "accuracy")
+    _parent_line(plot, parent)
+    if before[0]:
+        plot.segment(before[0], before[1], before[0], before[2], color=GREY, line_alpha=0.5)
+        plot.scatter(before[0], before[1], size=5, fill_color=None, line_color=GREY, alpha=0.8)
+    steps = [i for i in np.lexsort((ys, xs)) if i in {*groups["front"], *groups["picks"]}]
+    if len(steps) > 1:
+        best = np.maximum.accumulate([ys[i] for i in steps])
+        plot.step(
+            [xs[i] for i in steps], best, mode="after", color=BLUE, line_width=1.2, alpha=0.55
+        )
+    looks: dict[str, dict[str, Any]] = {
+        "others": {"size": 7, "fill_color": None, "line_color": GREY, "line_width": 1.3},
+        "front": {"size": 9, "fill_color": BLUE, "line_color": None},
+        "picks": {"size": 13, "fill_color": VERMILION, "line_color": None},
+    }
+    drawn = [
+        _marks(plot, "scatter", source, groups[name], x="x", y="y", **look)
+        for name, look in looks.items()
+        if groups[name]
+    ]
+    _text(plot, labels, x_offset=-9, y_offset=9, align="right", bold=True)
+    _let_choose(plot, drawn)
+    return plot
+
+
+def parallel_plot(
+    source: Any,
+    *,
+    groups: Mapping[str, Sequence[int]],
+    axes: Sequence[tuple[str, str, str]],
+) -> Any:
+    """Draw each child as a line through its figures.
+
+    Args:
+        source: As for `front_plot`, with ``px`` and ``py``, each child's points; heights from 0 to
+            1.
+        groups: As there.
+        axes: Name, and texts of the lowest and the highest value, of each.
+    """
+    plot = new_plot(height=380, x_range=(-0.5, len(axes) - 0.5), y_range=(-0.12, 1.1))
+    models = bokeh("models")
+    plot.yaxis.visible = plot.ygrid.visible = False
+    plot.xaxis.ticker = models.FixedTicker(ticks=list(range(len(axes))))
+    plot.xaxis.major_label_overrides = {i: name for i, (name, _, _) in enumerate(axes)}
+    plot.xaxis.major_tick_line_color = plot.xaxis.axis_line_color = None
+    for i in range(len(axes)):
+        plot.add_layout(
+            models.Span(location=i, dimension="height", line_color=GREY, line_alpha=0.45)
+        )
+    looks: dict[str, dict[str, Any]] = {
+        "others": {"line_color": GREY, "line_alpha": 0.35, "line_width": 1},
+        "front": {"line_color": BLUE, "line_alpha": 0.5, "line_width": 1.3},
+        "picks": {"line_color": VERMILION, "line_alpha": 0.95, "line_width": 2.5},
+    }
+    drawn = [
+        _marks(plot, "multi_line", source, groups[name], xs="px", ys="py", **look)
+        for name, look in looks.items()
+        if groups[name]
+    ]
+    for height, place, baseline, offset in ((1, 2, "bottom", 4), (0, 1, "top", -4)):
+        ends = [(i, height, axis[place]) for i, axis in enumerate(axes)]
+        _text(plot, ends, y_offset=offset, align="center", baseline=baseline)
+    _let_choose(plot, drawn, line_policy="nearest")
+    return plot
+
+
+def band_plot(
+    generations: Sequence[int],
+    bands: Mapping[str, Sequence[float]],
+    *,
+    tips: Sequence[str],
+    of: str,
+) -> Any:
+    """Draw a quantity over the generations: a line, and a band about it where there is one.
+
+    Args:
+        generations: Of each row.
+        bands: ``mean`` alone, or with ``min`` and ``max``; NaN where there is none.
+        tips: HTML for each row.
+        of: ``accuracy``, ``counts`` or ``numbers``.
+    """
+    models = bokeh("models")
+    source = models.ColumnDataSource({"gen": generations, "tip": tips, **bands})
+    plot = new_plot(height=210)
+    _generation_axis(plot, generations)
+    _value_axis(plot, [v for values in bands.values() for v in values], of)
+    if "min" in bands:
+        plot.varea("gen", "min", "max", source=source, fill_color=BLUE, fill_alpha=0.2)
+    line = plot.line("gen", "mean", source=source, color=BLUE, line_width=2.2)
+    # A line of one generation, or between two gaps, would not be seen.
+    dots = plot.scatter("gen", "mean", source=source, size=4, color=BLUE)
+    dots.visible = len(generations) < 12
+    plot.add_tools(
+        models.HoverTool(
+            renderers=[line], tooltips="@tip{safe}", mode="vline", point_policy="snap_to_data"
+        )
+    )
+    return plot
+
+
+def fronts_plot(
+    fronts: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[str]]],
+    *,
+    parent: tuple[float, str],
+    y_label: str,
+) -> Any:
+    """Draw the fronts of several runs, a colour and a shape each: shares, accuracies and tips."""
+    models = bokeh("models")
+    plot = new_plot(height=460, x_log=True, y_axis_label=y_label)
+    plot.xaxis.axis_label = "Parameters, share of the parent’s"
+    _share_axis(plot, [1.0, *(x for xs, _, _ in fronts.values() for x in xs)])
+    _value_axis(plot, [parent[0], *(y for _, ys, _ in fronts.values() for y in ys)], "accuracy")
+    _parent_line(plot, parent)
+    drawn = []
+    for i, (xs, ys, tips) in enumerate(fronts.values()):
+        source = models.ColumnDataSource({"x": xs, "y": ys, "tip": tips})
+        color = SEVERAL[i % len(SEVERAL)]
+        marker = MARKERS[i % len(MARKERS)]
+        drawn.append(
+            plot.scatter("x", "y", source=source, marker=marker, size=8, color=color, alpha=0.75)
+        )
+    plot.add_tools(models.HoverTool(renderers=drawn, tooltips="@tip{safe}"))
+    return plot
+
+
+def attainment_plot(
+    shares: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    *,
+    parent: tuple[float, str],
+    tips: Sequence[str],
+    y_label: str,
+) -> Any:
+    """Draw what half of the runs attain at each size, between what all do and what any does.
+
+    Args:
+        shares: Ends of the steps.
+        lines: ``low``, ``median`` and ``high`` at each; NaN where so many runs attain nothing.
+        parent: See `front_plot`.
+        tips: HTML for each share.
+        y_label: Of the axis.
+    """
+    models = bokeh("models")
+    plot = new_plot(height=400, x_log=True, y_axis_label=y_label)
+    plot.xaxis.axis_label = "Parameters, at most this share of the parent’s"
+    _share_axis(plot, [*shares, 1.0])
+    _value_axis(plot, [parent[0], *(v for values in lines.values() for v in values)], "accuracy")
+    _parent_line(plot, parent)
+    known = [i for i, low in enumerate(lines["low"]) if math.isfinite(low)]
+    if known:
+        plot.varea_step(
+            x=[shares[i] for i in known],
+            y1=[lines["low"][i] for i in known],
+            y2=[lines["high"][i] for i in known],
+            step_mode="after",
+            fill_color=BLUE,
+            fill_alpha=0.2,
+        )
+    source = models.ColumnDataSource({"x": shares, "y": lines["median"], "tip": tips})
+    plot.step("x", "y", source=source, mode="after", color=BLUE, line_width=2.4)
+    dots = plot.scatter("x", "y", source=source, size=5, color=BLUE)
+    plot.add_tools(models.HoverTool(renderers=[dots], tooltips="@tip{safe}", mode="vline"))
+    return plot
+
+
+def _marks(plot: Any, kind: str, source: Any, places: Sequence[int], **look: Any) -> Any:
+    """Draw some of the children; the one whose card is open is larger, the others do not fade."""
+    models = bokeh("models")
+    view = models.CDSView(filter=models.IndexFilter(indices=list(places)))
+    drawn = getattr(plot, kind)(source=source, view=view, **look)
+    drawn.nonselection_glyph = None
+    selected = drawn.glyph.clone()
+    if kind == "scatter":
+        selected.size, selected.line_width, selected.line_color = 17, 4, VERMILION
+    else:
+        selected.line_width, selected.line_alpha, selected.line_color = 5, 1, VERMILION
+    drawn.selection_glyph = selected
+    return drawn
+
+
+def _let_choose(plot: Any, drawn: Sequence[Any], **options: Any) -> None:
+    """Show a child's figures where the pointer is, and open its card by a click."""
+    models = bokeh("models")
+    plot.add_tools(models.HoverTool(renderers=list(drawn), tooltips="@tip{safe}", **options))
+    opens = models.OpenURL(url="#@card", same_tab=True)
+    plot.add_tools(models.TapTool(renderers=list(drawn), callback=opens))
+
+
+def _parent_line(plot: Any, parent: tuple[float, str]) -> None:
+    value, text = parent
+    plot.line([plot.x_range.start, 1], [value, value], color=GREY, line_dash=[5, 4], line_width=1.5)
+    plot.scatter([1.0], [value], marker="star", size=20, color=GREY, line_color=None)
+    _text(plot, [(1.0, value, text)], y_offset=12, align="right")
+
+
+def _text(
+    plot: Any,
+    labels: Sequence[tuple[float, float, str]],
+    *,
+    align: str,
+    bold: bool = False,
+    x_offset: int = 0,
+    y_offset: int = 0,
+    baseline: str = "bottom",
+) -> None:
+    """Write into a plot; annotations, unlike glyphs, take their colour from the style sheet."""
+    models = bokeh("models")
+    for x, y, text in labels:
+        plot.add_layout(
+            models.Label(
+                x=x,
+                y=y,
+                text=text,
+                x_offset=x_offset,
+                y_offset=y_offset,
+                text_align=align,
+                text_baseline=baseline,
+                text_font=FONT,
+                text_font_size="13px",
+                text_font_style="bold" if bold else "normal",
+            )
+        )
+
+
+def _share_axis(plot: Any, shares: Sequence[float]) -> None:
+    low, high = min(shares), max(shares)
+    margin = (high / low) ** 0.04 if high > low else 1.5
+    plot.x_range = bokeh("models").Range1d(low / margin, high * margin)
+    steps = (1, 3) if high / low > 8 else (1, 2, 3, 5, 7)
+    first, last = math.floor(math.log10(low / margin)), math.ceil(math.log10(high * margin))
+    ticks = [s * 10.0**e for e in range(first, last + 1) for s in steps]
+    ticks = [t for t in ticks if low / margin <= t <= high * margin]
+    if len(ticks) > 9:  # more would overlap on a phone
+        ticks = [10.0**e for e in range(first, last + 1)]
+    plot.xaxis.ticker = bokeh("models").FixedTicker(ticks=ticks)
+    plot.xaxis.major_label_overrides = {t: f"{float(f'{100 * t:.3g}'):g} %" for t in ticks}
+
+
+def _value_axis(plot: Any, values: Sequence[float], of: str) -> None:
+    found = [v for v in values if v is not None and math.isfinite(v)]
+    low, high = (min(found), max(found)) if found else (0.0, 1.0)
+    margin = 0.07 * (high - low) or 0.05 * abs(high) or 0.5
+    start = 0.0 if 0 <= low < 0.25 * high and of != "accuracy" else low - margin
+    plot.y_range = bokeh("models").Range1d(start, high + margin)
+    models = bokeh("models")
+    plot.yaxis.ticker = models.BasicTicker(desired_num_ticks=5)
+    if of == "accuracy":
+        wide = high - low > 0.05
+        plot.yaxis.formatter = models.NumeralTickFormatter(format="0 %" if wide else "0.0 %")
+    elif of == "counts":
+        plot.yaxis.formatter = models.NumeralTickFormatter(format="0.[0]a")
+
+
+def _generation_axis(plot: Any, generations: Sequence[int]) -> None:
+    first, last = generations[0], generations[-1]
+    margin = 0.02 * (last - first) or 0.5
+    plot.x_range = bokeh("models").Range1d(first - margin, last + margin)
+    plot.xaxis.ticker = bokeh("models").BasicTicker(
+        desired_num_ticks=5, mantissas=[1, 2, 5], min_interval=1
+    )
+    plot.xaxis.formatter = bokeh("models").NumeralTickFormatter(format="0")

@@ -1,0 +1,188 @@
+"""What a run's folder tells to a page."""
+
+import csv
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecomp_deap.checks import check_path
+from ecomp_deap.errors import DataError
+from ecomp_deap.files import read_json
+from ecomp_deap.logbook import read_logbook
+from ecomp_deap.runs.directory import RunDirectory, read_front
+
+Row = Mapping[str, Any]
+
+# Generations of a longer search that are drawn, evenly: more are no more to the eye.
+_MOST_GENERATIONS = 500
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finished run.
+
+    Attributes:
+        name: Of its folder.
+        path: Its folder, as it was given.
+        front: The rows of its children, from the smallest to the largest.
+        parent: The parent's row.
+        picks: Ids of children worth a look by their word, None where there is no such child.
+        summary: The content of its ``summary.json``.
+        config: What it was asked, by option; None where the folder does not tell.
+        generations: Rows of the logbook, some of a long one; none where the folder has none.
+        timings: What was timed of the same generations, likewise.
+        samples: What accuracies are of, ``test`` or, where a child has none there, ``validation``.
+        groups: Names of the groups of units.
+        factory: What makes a network of the parent's class, None where that is known.
+    """
+
+    name: str
+    path: Path
+    front: list[dict[str, Any]]
+    parent: dict[str, Any]
+    picks: dict[str, str | None]
+    summary: dict[str, Any]
+    config: dict[str, Any] | None
+    generations: list[dict[str, Any]]
+    timings: list[dict[str, Any]]
+    samples: str
+    groups: list[str]
+    factory: str | None
+
+    @property
+    def quantity(self) -> str:
+        """The column of the accuracy that is shown."""
+        return f"{self.samples}_accuracy"
+
+    def child(self, identifier: str | None) -> dict[str, Any] | None:
+        """Return a child's row, None for one that is not there."""
+        return next((row for row in self.front if row["id"] == identifier), None)
+
+    def share(self, row: Row) -> float:
+        """Return a row's parameters in units of the parent's."""
+        return float(row["param_count"]) / float(self.parent["param_count"])
+
+
+def found_in(directory: str | os.PathLike[str]) -> Found:
+    """Read a finished run.
+
+    Front and summary must be there; what an older version did not write may be missing.
+
+    Raises:
+        DataError: It is not finished, or a file is damaged, or holds what cannot be shown.
+    """
+    path = check_path("run", directory)
+    run = RunDirectory(path)
+    if not run.is_finished and os.path.isfile(path / "config.json"):
+        raise DataError(f"{path}: the run is not finished; to go on: ecomp-deap resume {path}")
+    summary = RunDirectory.open(path).summary()
+    front, parent = run.front(), summary["parent"]
+    samples = "test" if _all_have("test_accuracy", [*front, parent]) else "validation"
+    _check_shown(path, [*front, parent], f"{samples}_accuracy")
+    config = _config(run)
+    rows = _optional(path / "logbook.csv", read_logbook)
+    timings = _optional(path / "timings.csv", read_front)
+    front.sort(key=lambda row: row["param_count"])
+    return Found(
+        name=Path(os.path.abspath(path)).name,
+        path=path,
+        front=front,
+        parent=parent,
+        picks=dict(summary["picks"]),
+        summary=summary,
+        config=config,
+        generations=_some(rows),
+        timings=_some(timings),
+        samples=samples,
+        groups=_groups(run, front),
+        factory=(config or {}).get("factory"),
+    )
+
+
+def widths(row: Row) -> list[int]:
+    """Return the units that a row keeps in each group, none where it does not tell.
+
+    >>> widths({"widths": "122-230"})
+    [122, 230]
+    """
+    parts = str(row.get("widths") or "").split("-")
+    if not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
+        return []
+    return [int(part) for part in parts]
+
+
+def _check_shown(path: Path, rows: Sequence[Row], quantity: str) -> None:
+    """Check that there are children, each with what no page goes without."""
+    if len(rows) < 2:
+        raise DataError(f"{path}: expected children in front.csv, but it has none")
+    for row in rows:
+        of = f"{path}: {row.get('id') or 'a row'!r}"
+        if not row.get("param_count"):
+            raise DataError(f"{of}: expected a number of parameters, got {row.get('param_count')}")
+        if row.get(quantity) is None:
+            raise DataError(f"{of}: expected a {quantity}, got none")
+    names = [row["id"] for row in rows[:-1]]
+    if len(set(names)) != len(names):
+        raise DataError(f"{path}: expected an id of its own for each child in front.csv")
+
+
+def _all_have(name: str, rows: Sequence[Row]) -> bool:
+    return all(row.get(name) is not None for row in rows)
+
+
+def _optional(path: Path, read: Any) -> list[dict[str, Any]]:
+    """Return the rows of a table, none where the file is missing."""
+    if not os.path.lexists(path):
+        return []
+    try:
+        return list(read(path))
+    except csv.Error as error:
+        raise DataError(f"{path}: expected a table, but {error}") from error
+
+
+def _some(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows at even distances, both ends among them, each with its generation."""
+    found = [{**row, "generation": i} for i, row in enumerate(rows)]
+    if len(found) <= _MOST_GENERATIONS:
+        return found
+    step = (len(found) - 1) / (_MOST_GENERATIONS - 1)
+    return [found[round(i * step)] for i in range(_MOST_GENERATIONS)]
+
+
+def _config(run: RunDirectory) -> dict[str, Any] | None:
+    """Return the options as they stand in the file, which may be an older version's."""
+    path = run.path / "config.json"
+    if not os.path.lexists(path):
+        return None
+    content = read_json(path, what="a run's configuration")
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a run's configuration, but it is no object")
+    return content
+
+
+def _groups(run: RunDirectory, front: Sequence[Row]) -> list[str]:
+    """Return the names of the groups, from a child's manifest where there is one."""
+    n = len(widths(front[0]))
+    path = run.child(front[0]["id"]).with_suffix(".json") if _is_safe(run, front[0]) else None
+    if path is not None and os.path.isfile(path):
+        manifest = read_json(path, what="a child's manifest")
+        kept = manifest.get("kept") if isinstance(manifest, dict) else None
+        if isinstance(kept, dict) and len(kept) == n:
+            return list(kept)
+    return [f"group {i}" for i in range(1, n + 1)]
+
+
+def _is_safe(run: RunDirectory, row: Row) -> bool:
+    try:
+        run.child(row["id"])
+    except DataError:
+        return False
+    return True
+
+
+def finite(value: Any) -> bool:
+    """Return whether a value is a number that can be drawn."""
+    return isinstance(value, (int, float)) and math.isfinite(value)

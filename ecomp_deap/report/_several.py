@@ -1,0 +1,137 @@
+"""The page of several runs: their fronts, and what they attain, with the spread between them."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from ecomp_deap.errors import DataError
+from ecomp_deap.report import _charts as charts
+from ecomp_deap.report import _words as words
+from ecomp_deap.report._cards import card_of, tip_of
+from ecomp_deap.report._found import Found
+from ecomp_deap.report.attainment import attainment_surface
+
+
+def several_context(runs: Sequence[Found]) -> dict[str, Any]:
+    """Return what the template of several runs is filled with.
+
+    Raises:
+        DataError: Some have test data and others have none.
+    """
+    samples = runs[0].samples
+    for run in runs[1:]:
+        if run.samples != samples:
+            raise DataError(f"{run.path}: expected {samples} accuracies, as of {runs[0].path}")
+    names = _names(runs)
+    y_label = f"{samples.capitalize()} accuracy"
+    accuracies = [run.parent[run.quantity] for run in runs]
+    middle = float(np.median(accuracies))
+    parent = (middle, f"parent, {words.percent(middle)}")
+    fronts = {
+        name: (
+            [run.share(row) for row in run.front],
+            [row[run.quantity] for row in run.front],
+            [f"<b>{escape(name)}</b><br>{tip_of(run, row, [])}" for row in run.front],
+        )
+        for name, run in zip(names, runs, strict=True)
+    }
+    shares, lines = _attained(runs)
+    tips = [
+        f"<b>{escape(words.share(share))} of the parameters or less</b><br>"
+        f"{words.percent(middle)} by half of the runs<br>"
+        f"{words.percent(low)} to {words.percent(high)}"
+        for share, low, middle, high in zip(
+            shares, *(map(_known, lines[name]) for name in ("low", "median", "high")), strict=True
+        )
+    ]
+    return {
+        "title": f"{len(runs)} runs",
+        "lead": _lead(runs),
+        "facts": "",
+        "plots": {
+            "fronts": charts.fronts_plot(fronts, parent=parent, y_label=y_label),
+            "attained": charts.attainment_plot(
+                shares, lines, parent=parent, tips=tips, y_label=y_label
+            ),
+        },
+        "runs": [_row(name, run, i) for i, (name, run) in enumerate(zip(names, runs, strict=True))],
+        "samples": samples,
+        "tables": [
+            (name, [card_of(run, i, []) for i in range(len(run.front))])
+            for name, run in zip(names, runs, strict=True)
+        ],
+    }
+
+
+def _names(runs: Sequence[Found]) -> list[str]:
+    """Return a name for each run, its path where the folder's is another's too."""
+    own = [run.name for run in runs]
+    return [str(run.path) if own.count(run.name) > 1 else run.name for run in runs]
+
+
+def _lead(runs: Sequence[Found]) -> dict[str, str]:
+    best = [(run, row) for run in runs if (row := run.child(run.picks.get("best"))) is not None]
+    if not best:
+        return {"heading": f"{len(runs)} runs beside each other", "sentence": ""}
+    shares = [run.share(row) for run, row in best]
+    values = [row[run.quantity] for run, row in best]
+    middle = (float(np.median(values)), float(np.median(shares)))
+    heading = (
+        f"{words.percent(middle[0])} accuracy with {words.share(middle[1])} of the parameters, "
+        f"the median of {len(best)} runs"
+    )
+    sentence = (
+        f"The best children of the runs have from {words.percent(min(values))} to "
+        f"{words.percent(max(values))} {runs[0].samples} accuracy, with "
+        f"{words.share(min(shares))} to {words.share(max(shares))} of their parents’ parameters."
+    )
+    return {"heading": heading, "sentence": sentence}
+
+
+def _attained(runs: Sequence[Found]) -> tuple[list[float], dict[str, list[float]]]:
+    """Return shares of the parameters, and what all, half and any of the runs attain at each."""
+    fronts = [
+        [{"param_count": run.share(row), "value": row[run.quantity]} for row in run.front]
+        for run in runs
+    ]
+    surfaces = {
+        name: attainment_surface(fronts, quantity="value", percentile=percentile)
+        for name, percentile in (("low", 100), ("median", 50), ("high", 100 / len(fronts)))
+    }
+    shares = np.unique(np.concatenate([[1.0], *(surface[0] for surface in surfaces.values())]))
+    lines = {}
+    for name, surface in surfaces.items():
+        places = np.searchsorted(surface[0], shares, side="right")
+        lines[name] = np.concatenate([[np.nan], surface[1]])[places].tolist()
+    return shares.tolist(), lines
+
+
+def _row(name: str, run: Found, index: int) -> dict[str, Any]:
+    """Return a run's line in the table."""
+    best = run.child(run.picks.get("best"))
+    color = charts.SEVERAL[index % len(charts.SEVERAL)]
+    row = {
+        "name": name,
+        "color": color,
+        "marker": charts.MARKERS[index % len(charts.MARKERS)],
+        "parent": words.percent(run.parent[run.quantity]),
+        "children": words.count(len(run.front)),
+        "best": "",
+        "accuracy": words.NOTHING,
+        "share": words.NOTHING,
+        "seed": str(run.summary.get("seed", words.NOTHING)),
+        "seconds": words.seconds((run.summary.get("seconds") or {}).get("search")),
+    }
+    if best is not None:
+        row |= {
+            "best": best["id"],
+            "accuracy": words.percent(best[run.quantity]),
+            "share": words.share(run.share(best)),
+        }
+    return row
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
