@@ -219,6 +219,11 @@ class Evaluator:
         return self.limits.judge(found, self.structure.widths, lambda: self.task.parent)
 
     @property
+    def n_classes(self) -> int:
+        """Classes that the metric counts hits among, 0 where it is no accuracy."""
+        return self._soundness.scored_classes
+
+    @property
     def torch_threads(self) -> int:
         """Torch threads of everything but blocks: 1 where threads must not change the result."""
         return 1 if self.engine == "batched" else self.threads

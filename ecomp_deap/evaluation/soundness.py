@@ -130,6 +130,11 @@ class Soundness:
         found += [gradient for gradient in gradients if gradient is not None]
         return all(bool(tensor.isfinite().all()) for tensor in found)
 
+    @property
+    def scored_classes(self) -> int:
+        """Classes that the metric counts hits among, 0 where it is no accuracy."""
+        return self._n_classes if self._labelled else 0
+
     @cached_property
     def _n_classes(self) -> int:
         """Classes that outputs tell apart, 0 where they tell none."""

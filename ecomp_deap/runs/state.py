@@ -56,6 +56,8 @@ class State:
         seconds: Of each generation.
         latency_ms: Of each generation, where latency is measured.
         hypervolumes: Of each generation, where a rule may stop the search.
+        front_hypervolumes: Of each generation's population in error and size, where there are
+            classes; none in a save of an older version.
         worst: What they refer to, a number an objective; None where that is not known yet.
         random: States of `random` and `numpy.random`, as they give them.
         toolbox: Counters and numbers of the generation boundary.
@@ -69,6 +71,7 @@ class State:
     seconds: list[float]
     latency_ms: list[dict[str, float | None]]
     hypervolumes: list[float]
+    front_hypervolumes: list[float]
     worst: list[float] | None
     random: tuple[Any, Any]
     toolbox: dict[str, Any]
@@ -104,6 +107,7 @@ def pack(state: State) -> dict[str, bytes]:
         "seconds": state.seconds,
         "latency_ms": state.latency_ms,
         "hypervolumes": state.hypervolumes,
+        "front_hypervolumes": state.front_hypervolumes,
         "worst": state.worst,
         "random": [version, list(words), gauss],
         "numpy_random": [name, keys.tolist(), *rest],
@@ -126,6 +130,8 @@ def unpack(files: Mapping[str, bytes], toolbox: Toolbox) -> State:
     """
     try:
         content = parse_json(files[_STATE])
+        if isinstance(content, dict):  # as an older version has it
+            content.setdefault("front_hypervolumes", [])
         check_shape(content, _SHAPE)
         arrays = load_arrays(files[_ARRAYS])
         evaluator = toolbox.evaluator
@@ -143,6 +149,7 @@ def unpack(files: Mapping[str, bytes], toolbox: Toolbox) -> State:
             seconds=content["seconds"],
             latency_ms=content["latency_ms"],
             hypervolumes=content["hypervolumes"],
+            front_hypervolumes=content["front_hypervolumes"],
             worst=content["worst"],
             random=(
                 (version, tuple(words), gauss),
@@ -172,6 +179,7 @@ _SHAPE = {
     "seconds": [is_number],
     "latency_ms": [dict.fromkeys(("min", "mean", "max"), optional(is_number))],
     "hypervolumes": [is_number],
+    "front_hypervolumes": [is_number],
     "worst": optional([is_number]),
     "random": lambda value: isinstance(value, list) and len(value) == 3,
     "numpy_random": lambda value: isinstance(value, list) and len(value) == 5,
@@ -188,8 +196,9 @@ _SHAPE = {
 def _check(state: State, toolbox: Toolbox) -> None:
     """Check that the parts of a state belong together, and to the search."""
     n = state.generation + 1
-    timed, ruled = len(state.latency_ms) or n, len(state.hypervolumes) or n
-    if {len(state.records), len(state.seconds), timed, ruled} != {n}:
+    optional_ones = (state.latency_ms, state.hypervolumes, state.front_hypervolumes)
+    lengths = {len(state.records), len(state.seconds), *(len(o) or n for o in optional_ones)}
+    if lengths != {n}:
         raise ValueError(f"it has not {n} records")
     if state.toolbox["generation"] != state.generation:
         raise ValueError("its generations differ")

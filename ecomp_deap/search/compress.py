@@ -64,6 +64,8 @@ class Result:
         generation_seconds: Wall-clock time of each generation.
         generation_latency_ms: ``min``, ``mean`` and ``max`` of the latency of each generation's
             children that did not fail; empty where latency was not measured.
+        generation_hypervolumes: Of each generation's population in error and size, see
+            `ecomp_deap.search.front.hypervolume`; empty where no classes are told apart.
         stopped: What the rule said that ended the search; None if none did.
         incidents: What happened to workers, and how often, see `Incidents`; empty without any.
     """
@@ -78,6 +80,7 @@ class Result:
     seconds: Mapping[str, float]
     generation_seconds: Sequence[float] = field(repr=False)
     generation_latency_ms: Sequence[Mapping[str, float | None]] = field(repr=False, default=())
+    generation_hypervolumes: Sequence[float] = field(repr=False, default=())
     stopped: str | None = None
     incidents: Mapping[str, int] = field(default_factory=dict)
 
@@ -459,6 +462,7 @@ def _finish(
         seconds={"search": searched - started, "finalise": time.perf_counter() - searched},
         generation_seconds=watch.seconds,
         generation_latency_ms=watch.latency_ms,
+        generation_hypervolumes=watch.front_hypervolumes,
         stopped=watch.stopped,
         incidents={} if toolbox.crew is None else asdict(toolbox.crew.incidents),
     )

@@ -20,6 +20,7 @@ from ecomp_deap.errors import argument_error, named
 from ecomp_deap.logbook import logbook_to_rows, statistics
 from ecomp_deap.runs.state import State, streams
 from ecomp_deap.search.archive import Archive
+from ecomp_deap.search.front import hypervolume
 from ecomp_deap.search.stopping import Progress, StopRule, objective_hypervolume
 from ecomp_deap.toolbox import Toolbox
 
@@ -53,6 +54,8 @@ class Watch:
         latency_ms: ``min``, ``mean`` and ``max`` of each generation's latencies, where measured.
         hypervolumes: Of the archive after each generation (of the population where there is none),
             if there are rules; the reference is the worst of the first population.
+        front_hypervolumes: Of the population after each generation in error and size, as the
+            figures of its batch are, see `hypervolume`; empty where no classes are told apart.
         stopped: What the rule said that ended the search, None if none did.
     """
 
@@ -72,6 +75,11 @@ class Watch:
         self._rules = tuple(stop)
         self.stopped: str | None = None
         self.hypervolumes: list[float] = [] if state is None else list(state.hypervolumes)
+        self.front_hypervolumes = [] if state is None else list(state.front_hypervolumes)
+        # Those of an older version's save would be too few.
+        self._sized = toolbox.evaluator.n_classes > 1 and (
+            state is None or bool(state.front_hypervolumes)
+        )
         self._worst: list[float] | None = None if state is None else state.worst
         self._statistics = statistics(metric=toolbox.evaluator.task.metric.name)
         self._timed = toolbox.evaluator.limits.times
@@ -101,6 +109,8 @@ class Watch:
         found = [i.measurement.latency_ms for i in population if not i.measurement.failed]
         if self._timed:
             self.latency_ms.append(_range_of(found))
+        if self._sized:
+            self._add_front_hypervolume()
         if self._rules:
             self._add_hypervolume()
         generation = len(self.records) - 1
@@ -122,10 +132,21 @@ class Watch:
         worst = self._worst
         self.hypervolumes.append(0.0 if worst is None else objective_hypervolume(costs, worst))
 
+    def _add_front_hypervolume(self) -> None:
+        found = [i.measurement for i in self.population if _counts(i)]
+        evaluator = self._toolbox.evaluator
+        volume = hypervolume(
+            [measurement.metric for measurement in found],
+            [measurement.param_count for measurement in found],
+            parent_param_count=evaluator.cost_model(evaluator.structure.widths).param_count,
+            n_classes=evaluator.n_classes,
+        )
+        self.front_hypervolumes.append(volume)
+
     def _best(self) -> list[Any]:
         """Return the archive's individuals, or the population's, those that count."""
         found = list(self.archive) or self.population
-        return [i for i in found if not i.measurement.failed and i.measurement.violation == 0]
+        return [i for i in found if _counts(i)]
 
     def _reason_to_stop(self) -> str | None:
         """Return what the first rule says that has enough; None for none."""
@@ -152,6 +173,7 @@ class Watch:
             seconds=self.seconds,
             latency_ms=self.latency_ms,
             hypervolumes=self.hypervolumes,
+            front_hypervolumes=self.front_hypervolumes,
             worst=self._worst,
             random=streams(),
             toolbox=self._toolbox.state(),
@@ -298,6 +320,11 @@ def _asked(rule: StopRule, progress: Progress) -> str | None:
     if reason is not None and not isinstance(reason, str):
         raise argument_error("stop", expected, reason)
     return reason
+
+
+def _counts(individual: Any) -> bool:
+    """Return whether an individual did not fail and keeps the limits."""
+    return not individual.measurement.failed and individual.measurement.violation == 0
 
 
 def _range_of(figures: Sequence[float]) -> dict[str, float | None]:

@@ -61,10 +61,12 @@ def write_result(
 
 
 def _timings(result: Result) -> list[dict[str, Any]]:
-    """Return what was timed of each generation."""
+    """Return what was recorded of each generation beside the logbook."""
     rows: list[dict[str, Any]] = [
         {"generation": i, "seconds": seconds} for i, seconds in enumerate(result.generation_seconds)
     ]
+    for row, volume in zip(rows, result.generation_hypervolumes, strict=False):
+        row["hypervolume"] = volume
     if result.generation_latency_ms:
         for row, latency in zip(rows, result.generation_latency_ms, strict=True):
             row |= {f"latency_ms_{name}": figure for name, figure in latency.items()}

@@ -14,6 +14,7 @@ from ecomp_deap.logbook import logbook_to_rows
 from ecomp_deap.network import size_bytes
 from ecomp_deap.recipe import Recipe
 from ecomp_deap.search import Finisher, compress, evolve
+from ecomp_deap.search.front import hypervolume
 from ecomp_deap.similarity import SIMILARITIES as MEASURES
 from ecomp_deap.task import Metric, Task
 from ecomp_deap.toolbox import make_toolbox
@@ -52,6 +53,25 @@ def test_the_front_goes_from_the_smallest_to_the_largest(tiny_task):
     counts = [child.validation["param_count"] for child in result.front]
     assert counts == sorted(counts)
     assert [child.id for child in result.front] == [f"{i:03d}" for i in range(1, len(counts) + 1)]
+
+
+def test_each_generation_has_its_hypervolume(tiny_task):
+    result = compress(tiny_task(), **SMALL)
+    found = [i.measurement for i in result.population]
+    last = hypervolume(
+        [m.metric for m in found],
+        [m.param_count for m in found],
+        parent_param_count=result.parent.validation.param_count,
+        n_classes=3,
+    )
+    assert len(result.generation_hypervolumes) == SMALL["generations"] + 1
+    assert result.generation_hypervolumes[-1] == last > 0
+
+
+def test_another_metric_than_accuracy_has_no_hypervolume(tiny_task):
+    metric = Metric(lambda outputs, targets: float(outputs.abs().mean()), "size", worst=0.0)
+    result = compress(tiny_task(metric=metric), **SMALL)
+    assert list(result.generation_hypervolumes) == []
 
 
 def test_children_are_what_the_front_says(tiny_task):
