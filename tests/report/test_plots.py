@@ -2,6 +2,7 @@ import math
 import struct
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -215,9 +216,15 @@ def test_a_failed_replacement_leaves_nothing_behind(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["front.png"]
 
 
-def test_only_png_is_written(tmp_path):
-    with pytest.raises(ArgumentError, match=r"path: expected a file name that ends in \.png"):
-        plot_front(make_front(), PARENT, tmp_path / "front.svg")
+def test_svg_is_written_the_same_each_time(tmp_path):
+    paths = [plot_front(make_front(), PARENT, tmp_path / name / "front.svg") for name in "ab"]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert ElementTree.fromstring(paths[0].read_bytes()).tag.endswith("svg")
+
+
+def test_other_formats_are_refused(tmp_path):
+    with pytest.raises(ArgumentError, match=r"path: expected a file name that ends in \.png or"):
+        plot_front(make_front(), PARENT, tmp_path / "front.pdf")
 
 
 # --- history --------------------------------------------------------------------------------
