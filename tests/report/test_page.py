@@ -1,0 +1,349 @@
+import json
+import re
+import shlex
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from ecomp_deap import report
+from ecomp_deap.errors import ArgumentError, DataError
+from ecomp_deap.report import write_report
+from tests.report.made_runs import HOSTILE, Page, front_of, make_run, row_of
+
+CSS = (Path(report.__file__).parent / "page.css").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path)
+
+
+def page_of(*runs, **options):
+    return Page(write_report(runs, **options))
+
+
+def change(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_the_page_lies_in_the_first_run_and_nothing_else_changes(run, tmp_path):
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    assert write_report([run]) == run / "report.html"
+    assert write_report([str(run)], out=tmp_path / "a" / "b.html") == tmp_path / "a" / "b.html"
+    assert {p: p.read_bytes() for p in before} == before
+    assert {p for p in run.rglob("*") if p.is_file()} - set(before) == {run / "report.html"}
+
+
+def test_the_first_sentences_say_what_was_found(run):
+    page = page_of(run)
+    assert page.text("h1") == "89.5 % accuracy with 90 % of the parameters".replace(
+        "90 %", "90.0 %"
+    )
+    assert page.text("p", cls="lede") == (
+        "The parent network has 100,000 parameters and classifies 90.5 % of new test images "
+        "correctly. The best child keeps 90,000 of them, 90.0 %, and classifies 89.5 % correctly: "
+        "1.0 point less than the parent."
+    )
+    assert page.text("p", cls="aside") == (
+        "The search measured 1,200 children in 3.0 seconds; the final training of some took 1.0 "
+        "seconds."
+    )
+
+
+def test_every_child_has_a_row_that_leads_to_its_card(run):
+    page = page_of(run)
+    links = {e["text"]: e["href"] for e in page.all("a") if "th" in e["in"]}
+    assert links == {f"00{i}": f"#child-00{i}" for i in (1, 2, 3)}
+    names = [e["id"] for e in page.all("article", cls="card")]
+    assert names == [f"child-00{i}" for i in (1, 2, 3)]
+    cards = dict(zip(names, page.texts("article"), strict=True))
+    assert "Child 002 Knee 69.50 % test accuracy with 9.5 %" in cards["child-002"]
+    assert "one 5 of 40" in cards["child-002"]
+    assert "two 6 of 50" in cards["child-002"]
+    assert "Parameters 9,487 100,000" in cards["child-002"]
+    assert "Before the final training" not in cards["child-002"]
+    assert "Before the final training 20.00 %" in cards["child-001"]
+
+
+def test_picks_are_marked(tmp_path):
+    picks = {"best": "003", "within:0.01": "003", "knee": "002", "under:900": None}
+    page = page_of(make_run(tmp_path, picks=picks))
+    shown = [text for text in page.texts("li") if "Best" in text]
+    assert len(shown) == 1
+    assert shown[0].startswith("Best and smallest within 1 point 89.5 % with 90.0 %")
+    assert "no child is" in page.text("ul", cls="picks")
+    tags = page.texts("span", cls="tag")
+    assert tags == ["knee", "best", "within 1 point"]
+    assert "best and within 1 point" in (tmp_path / "first_1" / "report.html").read_text()
+
+
+def test_what_is_typed_takes_the_child_along(tmp_path):
+    folder = make_run(tmp_path / "two words", config={"factory": "nets/my models.py:Zoo.small"})
+    page = page_of(folder)
+    code = [e["text"] for e in page.all("code") if "pre" in e["in"]]
+    assert shlex.split(code[0]) == [
+        *("ecomp-deap", "export", str(folder), "--child", "001", "--format", "onnx"),
+        *("--factory", "nets/my models.py:Zoo.small"),
+    ]
+    assert code[1].endswith(f"load_child({str(folder / 'children' / '001.safetensors')!r}, ...)")
+    change(folder / "config.json", factory="nets/my_models.py:Zoo.small")
+    code = [e["text"] for e in page_of(folder).all("code") if "pre" in e["in"]]
+    lines = code[1].splitlines()
+    assert lines[:2] == ["import ecomp_deap as ed", "from my_models import Zoo"]
+    assert lines[2].endswith("001.safetensors', Zoo.small)")
+    change(folder / "config.json", factory=None)
+    code = [e["text"] for e in page_of(folder).all("code") if "pre" in e["in"]]
+    assert "--factory" not in code[0]
+    assert code[1].endswith("001.safetensors')")
+
+
+def check_sound(page):
+    """Check what holds for every page: structure, links within it, and nothing from elsewhere."""
+    assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
+    levels = [int(e["tag"][1]) for e in page.elements if re.fullmatch(r"h[1-6]", e["tag"])]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert len(set(page.ids)) == len(page.ids)
+    targets = [e["href"] for e in page.all("a")]
+    assert targets
+    assert {t for t in targets if not t.startswith("#")} == set()
+    assert {t[1:] for t in targets} <= set(page.ids)
+    named = {i for e in page.elements for i in e.get("aria-labelledby", "").split()}
+    assert named <= set(page.ids)
+    # All attributes that load something, or run something.
+    loads = {e[name] for e in page.elements for name in ("src", "srcset", "data") if name in e}
+    assert loads == set()
+    assert [e["href"] for e in page.all("link")] == ["data:,"]
+    assert not any(name.startswith("on") for e in page.elements for name in e)
+    policy = next(e["content"] for e in page.all("meta") if "http-equiv" in e)
+    assert policy.startswith("default-src 'none'; ")
+    assert "http" not in policy
+    assert {e["tag"] for e in page.elements} & {"img", "iframe", "object", "embed", "base"} == set()
+
+
+def test_the_page_is_sound_and_loads_nothing(run):
+    check_sound(page_of(run))
+
+
+def test_the_style_loads_nothing():
+    assert not re.search(r"url\(|@import|@font-face", CSS)
+
+
+def test_all_that_comes_from_files_is_escaped(tmp_path):
+    front = [
+        row_of(HOSTILE, 0.1, 0.8, widths="20-30"),
+        row_of("b c", 0.2, 0.85, widths="21-30"),
+        row_of("003", 0.3, 0.9, widths="22-30"),
+    ]
+    folder = make_run(
+        tmp_path,
+        front=front,
+        groups=(HOSTILE, "two"),
+        picks={"best": HOSTILE, HOSTILE: "b c", "knee": "003"},
+        config={HOSTILE: HOSTILE, "factory": HOSTILE},
+    )
+    change(folder / "summary.json", versions={HOSTILE: HOSTILE}, parent_source=HOSTILE)
+    (folder / "children" / "001.json").write_text("{}")
+    page = page_of(folder)
+    check_sound(page)
+    assert len(page.all("script")) == 3
+    assert HOSTILE in [e["text"] for e in page.all("a")]
+    assert [e["id"] for e in page.all("article")] == ["card-1", "card-2", "child-003"]
+    several = page_of(folder, folder, out=tmp_path / "two.html")
+    check_sound(several)
+    assert len(several.all("script")) == 3
+
+
+def test_names_of_layers_and_of_folders_are_escaped(tmp_path):
+    folder = make_run(tmp_path, groups=(HOSTILE, "two"))
+    folder = folder.rename(tmp_path / HOSTILE.replace("/", "∕"))
+    page = page_of(folder)
+    check_sound(page)
+    assert len(page.all("script")) == 3
+    assert HOSTILE in [e["text"] for e in page.all("span")]
+    check_sound(page_of(folder, folder, out=tmp_path / "two.html"))
+
+
+def test_the_page_of_a_long_search_is_small(tmp_path):
+    folder = make_run(tmp_path, front=front_of(200), generations=101)
+    assert write_report([folder]).stat().st_size < 2.5e6
+    long = make_run(tmp_path, front=front_of(200), generations=5000)
+    assert write_report([long]).stat().st_size < 2.7e6
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_few_children_and_one_generation_are_enough(tmp_path, n):
+    folder = make_run(tmp_path, front=front_of(n), generations=1)
+    page = page_of(folder)
+    check_sound(page)
+    assert len(page.all("article")) == n
+
+
+def test_what_an_older_run_lacks_is_left_out(run):
+    for name in ("logbook.csv", "timings.csv", "config.json"):
+        (run / name).unlink()
+    for path in (run / "children").iterdir():
+        path.unlink()
+    summary = json.loads((run / "summary.json").read_text())
+    for name in ("picks", "seconds", "evaluations", "versions"):
+        del summary[name]
+    (run / "summary.json").write_text(json.dumps(summary))
+    page = page_of(run)
+    check_sound(page)
+    assert "How the search went" not in page.texts("h2")
+    assert "group 1" in page.texts("article")[0]
+    assert page.all("p", cls="aside") == []
+
+
+def test_quantities_over_the_generations_have_a_figure_each(run):
+    headings = [e["text"] for e in page_of(run).all("h3") if "figure" in e["in"]]
+    assert headings == [
+        *("Accuracy", "Parameters", "Similarity loss", "Hypervolume", "Seconds per generation")
+    ]
+
+
+def test_without_test_data_accuracies_are_those_of_validation(tmp_path):
+    folder = make_run(tmp_path, front=[{**row, "test_accuracy": None} for row in front_of(3)])
+    page = page_of(folder)
+    assert page.text("h1").startswith("90.0 % accuracy")
+    assert "of validation images" in page.text("p", cls="lede")
+
+
+def test_latency_is_shown_where_it_was_measured(tmp_path):
+    folder = make_run(tmp_path, front=[row_of("001", 0.1, 0.8, latency=0.25)])
+    page = page_of(folder)
+    assert "Latency, ms 0.25" in page.texts("article")[0]
+    assert "ms" in page.texts("th")
+
+
+def test_networks_of_many_groups_are_shown(tmp_path):
+    wide = "-".join(map(str, range(1, 61)))
+    groups = [f"stage.{i}" for i in range(60)]
+    folder = make_run(
+        tmp_path, front=[row_of(f"{i:03d}", 0.1 + i / 500, 0.8, widths=wide) for i in range(200)]
+    )
+    for path in (folder / "children").iterdir():
+        change(path, kept={group: [0] for group in groups})
+    summary = json.loads((folder / "summary.json").read_text())
+    change(folder / "summary.json", parent={**summary["parent"], "widths": "-".join(["64"] * 60)})
+    path = write_report([folder])
+    page = Page(path)
+    assert "stage.59" in page.texts("article")[0]
+    assert path.stat().st_size < 5e6
+
+
+def test_several_runs_are_compared(tmp_path):
+    folders = [make_run(tmp_path, front=front_of(n)) for n in (3, 5, 4)]
+    page = page_of(*folders)
+    check_sound(page)
+    assert page.text("h1") == (
+        "89.5 % accuracy with 90.0 % of the parameters, the median of 3 runs"
+    )
+    assert "from 89.5 % to 89.5 % test accuracy" in page.text("p", cls="lede")
+    names = [e["text"] for e in page.all("a") if "th" in e["in"]]
+    assert names == ["first_1", "first_2", "first_3"]
+    assert page.texts("summary") == [
+        "first_1: 3 children",
+        "first_2: 5 children",
+        "first_3: 4 children",
+    ]
+
+
+def test_runs_of_other_samples_are_not_compared(tmp_path):
+    folder = make_run(tmp_path)
+    other = make_run(tmp_path, front=[{**row, "test_accuracy": None} for row in front_of(3)])
+    with pytest.raises(DataError, match=r"first_2: expected test accuracies, as of .*first_1"):
+        write_report([folder, other])
+
+
+def test_a_run_that_is_not_finished_says_how_to_go_on(run):
+    (run / "summary.json").unlink()
+    with pytest.raises(DataError, match=rf"not finished; to go on: ecomp-deap resume {run}"):
+        write_report([run])
+
+
+def test_no_run_is_refused(tmp_path):
+    with pytest.raises(ArgumentError, match=r"runs: expected at least one, got \[\]"):
+        write_report([])
+    with pytest.raises(ArgumentError, match=r"runs: expected .*folders of runs, got 'first_1'"):
+        write_report("first_1")
+    with pytest.raises(DataError, match=r"nothing: expected the folder of a finished run"):
+        write_report([tmp_path / "nothing"])
+
+
+@pytest.mark.parametrize("name", ["logbook.csv", "timings.csv", "config.json", "front.csv"])
+def test_a_damaged_file_is_named(run, name):
+    (run / name).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=re.escape(name)):
+        write_report([run])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"param_count": None}, "'002': expected a number of parameters, got None"),
+        ({"param_count": 0}, "'002': expected a number of parameters, got 0"),
+        ({"validation_accuracy": None, "test_accuracy": None}, "'002': expected a validation_acc"),
+        ({"id": "001"}, "expected an id of its own for each child"),
+    ],
+)
+def test_a_front_that_cannot_be_shown_is_named(tmp_path, row, message):
+    first, second, third = front_of(3)
+    folder = make_run(tmp_path, front=[first, {**second, **row}, third])
+    with pytest.raises(DataError, match=message):
+        write_report([folder])
+
+
+def test_a_front_without_children_is_named(run):
+    header, *_ = (run / "front.csv").read_text().splitlines()
+    (run / "front.csv").write_text(f"{header}\n")
+    with pytest.raises(DataError, match=r"first_1: expected children in front\.csv"):
+        write_report([run])
+
+
+@pytest.mark.parametrize("module", ["bokeh.plotting", "jinja2"])
+def test_what_is_not_installed_is_named(run, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    message = rf"expected {module} to be installed \(pip install 'ecomp-deap\[report\]'\)"
+    with pytest.raises(ArgumentError, match=message):
+        write_report([run])
+    assert not (run / "report.html").exists()
+
+
+def luminance(color):
+    found = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in found]
+    return sum(v * weight for v, weight in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def schemes():
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", block))
+        for block in re.findall(r":root \{(.*?)\}", CSS, flags=re.DOTALL)[:2]
+    )
+    return {"light": light, "dark": {**light, **dark}}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("ground", ["ground", "raised"])
+def test_texts_and_marks_can_be_told_from_the_ground(scheme, ground):
+    colors = schemes()[scheme]
+    for text in ("ink", "soft", "link", "pick-ink"):
+        assert contrast(colors[text], colors[ground]) >= 4.5, text
+    for mark in ("blue", "pick", "grey"):
+        assert contrast(colors[mark], colors[ground]) >= 3, mark
+    assert contrast(colors["blue"], colors["line"]) >= 2.5  # what stays of a layer, in its bar
+
+
+def test_figures_have_the_colours_of_their_legend(run):
+    text = write_report([run]).read_text()
+    for color in ("blue", "pick", "grey"):
+        assert text.count(schemes()["light"][color].upper()) > 0, color

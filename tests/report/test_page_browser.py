@@ -1,0 +1,288 @@
+"""The page in a browser: headless Chromium, which Debian's chromium and chromium-driver bring."""
+
+import shutil
+import statistics
+
+import pytest
+
+from ecomp_deap.report import write_report
+from tests.report.made_runs import HOSTILE, front_of, make_run, row_of
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="no Chromium is installed (Debian: apt-get install chromium chromium-driver)",
+)
+
+# Where a child's point is in the window, and the element that has the focus, in whatever shadow.
+POINT = """
+const [i, plot] = arguments, view = Bokeh.index.roots[plot], {data} = view.model.document
+  .get_model_by_name("children");
+view.el.scrollIntoView({block: "center", behavior: "instant"});
+const box = view.canvas_view.el.getBoundingClientRect();
+const x = plot == 0 ? data.x[i] : data.px[i][0], y = plot == 0 ? data.y[i] : data.py[i][0];
+return [box.x + view.frame.x_scale.compute(x), box.y + view.frame.y_scale.compute(y)];
+"""
+FOCUSED = """
+let found = document.activeElement;
+while (found.shadowRoot && found.shadowRoot.activeElement) found = found.shadowRoot.activeElement;
+return found;
+"""
+CONTROLS = """
+return [...document.querySelectorAll("a[href], summary, [tabindex='0']")]
+  .filter((e) => e.checkVisibility());
+"""
+SELECTED = "return Bokeh.documents[0].get_model_by_name('children').selected.indices[0]"
+PICTURE = """
+return Bokeh.index.roots[0].canvas_view.primary.canvas.toDataURL();
+"""
+
+
+class Browser:
+    """A window of its own user, with a page in it."""
+
+    def __init__(self, folder):
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = CHROMIUM
+        for flag in (*FLAGS, f"--user-data-dir={folder}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+
+    def open(self, path, *, width=1280, height=900, scheme="light", motion="no-preference", at=""):
+        """Show a page, and wait until it can be used; return the milliseconds that took."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
+                  deviceScaleFactor=1, mobile=width < 500)  # fmt: skip
+        self.prefer(scheme, motion)
+        self.driver.get("about:blank")
+        self.driver.get(path.as_uri() + at)
+        return self.until("return document.documentElement.dataset.ready")
+
+    def prefer(self, scheme, motion="no-preference"):
+        wanted = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
+        features = [{"name": name, "value": value} for name, value in wanted.items()]
+        self.call("Emulation.setEmulatedMedia", features=features)
+
+    def call(self, command, **arguments):
+        return self.driver.execute_cdp_cmd(command, arguments)
+
+    def run(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def until(self, script, *arguments):
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        return WebDriverWait(self.driver, 30).until(lambda _: self.run(script, *arguments))
+
+    def mouse(self, x, y, *, click=False):
+        kinds = ("mouseMoved", "mousePressed", "mouseReleased") if click else ("mouseMoved",)
+        for kind in kinds:
+            button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
+
+    def press(self, key, *, shift=False):
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27}
+        for kind in ("keyDown", "keyUp"):
+            text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key,
+                      windowsVirtualKeyCode=codes[key], modifiers=8 * shift, **text)  # fmt: skip
+
+    @property
+    def card(self):
+        """The id of the child whose card can be seen, None where there is none."""
+        return self.run(
+            "const c = [...document.querySelectorAll('.card')].filter((c) => c.checkVisibility());"
+            "return c.length == 1 ? c[0].id : null"
+        )
+
+    def until_card(self, name):
+        self.until("const c = document.querySelector('.card:target'); return c?.id == arguments[0]",
+                   name)  # fmt: skip
+        assert self.card == name
+
+    @property
+    def messages(self):
+        return self.driver.get_log("browser")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.driver.quit()
+
+
+@pytest.fixture(autouse=True)
+def silent(request):
+    """Every test ends without a message in the console, whatever it did."""
+    browser = request.getfixturevalue("browser")
+    assert browser.messages == []
+    yield
+    assert browser.messages == []
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = make_run(tmp_path_factory.mktemp("runs"), front=front_of(9))
+    return write_report([folder])
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """The page of a search of 100 generations with 200 children."""
+    folder = make_run(tmp_path_factory.mktemp("runs"), front=front_of(200), generations=101)
+    return write_report([folder])
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    folders = [make_run(out, front=front_of(n)) for n in (3, 5, 9)]
+    return write_report(folders, out=out / "several.html")
+
+
+def test_all_figures_are_drawn(browser, page):
+    browser.open(page)
+    sizes = browser.run(
+        "return Bokeh.index.roots.filter((v) => v.canvas_view).map((v) => v.el.clientWidth)"
+    )
+    assert len(sizes) == 7
+    assert all(size > 200 for size in sizes)
+    assert browser.card is None
+
+
+@pytest.mark.parametrize("plot", [0, 1])
+@pytest.mark.parametrize("child", [0, 4, 8])
+def test_a_click_on_a_child_opens_its_card(browser, page, plot, child):
+    browser.open(page, motion="reduce")
+    browser.mouse(*browser.run(POINT, child, plot), click=True)
+    browser.until_card(f"child-00{child + 1}")
+    # And marks it in both figures, which share their data.
+    browser.until(f"{SELECTED} == arguments[0]", child)
+
+
+def test_a_link_in_the_table_opens_a_card_which_escape_closes(browser, page):
+    browser.open(page, motion="reduce")
+    browser.run("document.querySelector('tbody a[href=\"#child-004\"]').focus()")
+    browser.press("Enter")
+    browser.until_card("child-004")
+    browser.until(f"{SELECTED} == 3")
+    browser.press("Tab")
+    assert browser.run(FOCUSED).text == "← smaller"
+    browser.press("Enter")
+    browser.until_card("child-003")
+    top = browser.run("return scrollY")
+    browser.press("Escape")
+    browser.until("return !document.querySelector('.card:target')")
+    assert browser.card is None
+    assert browser.run("return scrollY") == top
+
+
+def test_an_address_can_name_a_child(browser, page):
+    browser.open(page, at="#child-007")
+    browser.until_card("child-007")
+
+
+def test_what_is_shown_at_the_pointer_is_text(browser, tmp_path):
+    front = [row_of("001", 0.1, 0.6), row_of(HOSTILE, 0.3, 0.8), row_of("003", 0.9, 0.9)]
+    folder = make_run(tmp_path, front=front, picks={"best": HOSTILE}, groups=(HOSTILE, "two"))
+    browser.open(write_report([folder]))
+    browser.mouse(*browser.run(POINT, 1, 0))
+    deep = """
+    const all = (e) => [e, ...[...(e.shadowRoot || e).querySelectorAll("*")]
+      .flatMap((c) => c.shadowRoot ? all(c.shadowRoot) : [c])];
+    const found = all(document.body);
+    """
+    text = browser.until(
+        deep + "return found.find((e) => e.className == 'bk-tooltip-content' || "
+        "(e.tagName == 'B' && e.textContent.startsWith('Child ')))?.textContent"
+    )
+    assert HOSTILE in text
+    assert browser.run(deep + "return found.filter((e) => e.tagName == 'IMG').length") == 0
+    browser.mouse(*browser.run(POINT, 1, 0), click=True)
+    browser.until_card("card-2")
+
+
+@pytest.mark.parametrize("name", ["page", "several"])
+def test_every_control_is_reached_by_tab(browser, request, name):
+    browser.open(request.getfixturevalue(name))
+    wanted = browser.run(CONTROLS)
+    assert len(wanted) >= 8
+    reached = []
+    for _ in wanted:
+        browser.press("Tab")
+        reached.append(browser.run(FOCUSED))
+    assert reached == wanted
+    # In order of the page, each is seen when it has the focus.
+    browser.run("arguments[0].focus()", wanted[-1])
+    assert browser.run("return getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["page", "several"])
+def test_a_phone_scrolls_one_way(browser, request, name, scheme):
+    browser.open(request.getfixturevalue(name), width=360, height=740, scheme=scheme,
+                 motion="reduce")  # fmt: skip
+    assert browser.run("return document.documentElement.scrollWidth") == 360
+    if name == "page":
+        browser.run("location.hash = 'child-005'")
+        browser.until_card("child-005")
+        assert browser.run("return document.documentElement.scrollWidth") == 360
+        box = browser.run("return document.querySelector('.card:target').getBoundingClientRect()")
+        assert box["left"] >= 0
+        assert box["right"] <= 360
+        assert box["bottom"] <= 740
+        inside = "return document.querySelector('.card:target').scrollWidth <= 360"
+        assert browser.run(inside)
+
+
+def test_the_page_follows_the_colour_scheme(browser, page):
+    grounds, pictures = {}, {}
+    for scheme in ("light", "dark"):
+        browser.open(page, scheme=scheme)
+        grounds[scheme] = browser.run("return getComputedStyle(document.body).backgroundColor")
+        pictures[scheme] = browser.run(PICTURE)
+    assert grounds == {"light": "rgb(253, 252, 250)", "dark": "rgb(21, 24, 27)"}
+    assert pictures["light"] != pictures["dark"]
+    # Also while it is open.
+    browser.prefer("light")
+    browser.until(f"{PICTURE.replace('return', 'const now =')} return now == arguments[0]",
+                  pictures["light"])  # fmt: skip
+
+
+def test_nothing_moves_for_those_who_ask_for_it(browser, page):
+    moving = "return [getComputedStyle(document.documentElement).scrollBehavior, " \
+        "getComputedStyle(document.querySelector('.card:target')).animationName]"  # fmt: skip
+    browser.open(page, at="#child-001")
+    assert browser.run(moving) == ["smooth", "in"]
+    browser.open(page, at="#child-001", motion="reduce")
+    assert browser.run(moving) == ["auto", "none"]
+
+
+def test_nothing_is_loaded(browser, page):
+    browser.open(page)
+    loaded = browser.run("return performance.getEntriesByType('resource').map((e) => e.name)")
+    assert [name for name in loaded if not name.startswith("data:")] == []
+
+
+def test_the_largest_page_is_ready_in_two_seconds(browser, large):
+    assert statistics.median(float(browser.open(large)) for _ in range(3)) < 2000
+
+
+def test_a_page_works_without_scripts_of_ours(browser, page):
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.driver.get("about:blank")
+        browser.driver.get(f"{page.as_uri()}#child-002")
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert browser.card == "child-002"
