@@ -31,7 +31,15 @@ FRONT = [
 BEFORE = ["validation_accuracy_before", "test_accuracy_before"]
 FINALISED_FRONT = [*FRONT[:3], *BEFORE, *FRONT[3:]]
 FILES = {
-    *("config.json", "front.csv", "logbook.csv", "logbook.json", "summary.json", "timings.csv"),
+    *(
+        "config.json",
+        "front.csv",
+        "logbook.csv",
+        "logbook.json",
+        "summary.json",
+        "timings.csv",
+        "embeddings.json",
+    ),
     *("parent.json", "parent.safetensors", "children", "plots"),
 }
 SMALL = ["--population", "8", "--generations", "2", "--threads", "1", "--quiet"]

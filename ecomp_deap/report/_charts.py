@@ -16,6 +16,11 @@ from ecomp_deap.checks import installed
 # Okabe and Ito's, at least 3 : 1 against the page's light and dark grounds.
 BLUE, VERMILION, GREEN, GREY = "#1F7FBF", "#D55E00", "#009E73", "#858A91"
 SEVERAL = (BLUE, VERMILION, GREEN, "#B8860B", "#C2659A", "#858A91")
+# Ten classes, drawn as digits, so that colour is not all that tells them apart.
+CLASSES = (
+    *("#1F7FBF", "#D55E00", "#009E73", "#C2659A", "#B8860B"),
+    *("#7A68C9", "#858A91", "#C44E52", "#3F9292", "#94754C"),
+)
 MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 # Where Bokeh finds the data of the children, for the page's script.
@@ -195,6 +200,41 @@ def band_plot(
         models.HoverTool(
             renderers=[line], tooltips="@tip{safe}", mode="vline", point_policy="snap_to_data"
         )
+    )
+    return plot
+
+
+def plane_plot(
+    points: Sequence[Sequence[float]], labels: Sequence[int] | None, *, reach: float
+) -> Any:
+    """Draw where a network puts samples; each is the digit of its label where ten are enough.
+
+    Args:
+        points: x and y of each.
+        labels: Of each; None where they have none.
+        reach: How far from the centre the plane is shown.
+    """
+    models = bokeh("models")
+    xs, ys = ([point[i] for point in points] for i in (0, 1))
+    plot = new_plot(height=260, aspect_ratio=1)
+    plot.xaxis.visible = plot.yaxis.visible = plot.ygrid.visible = False
+    plot.x_range, plot.y_range = (models.Range1d(-reach, reach) for _ in range(2))
+    if labels is None or max(labels, default=0) >= len(CLASSES):
+        plot.scatter(xs, ys, size=4, color=BLUE, alpha=0.7)
+        return plot
+    source = models.ColumnDataSource(
+        {"x": xs, "y": ys, "text": list(map(str, labels)), "color": [CLASSES[i] for i in labels]}
+    )
+    plot.text(
+        "x",
+        "y",
+        "text",
+        source=source,
+        text_color="color",
+        text_font={"value": FONT},
+        text_font_size="11px",
+        text_align="center",
+        text_baseline="middle",
     )
     return plot
 

@@ -13,11 +13,27 @@ from ecomp_deap.errors import DataError
 from ecomp_deap.files import read_json
 from ecomp_deap.logbook import read_logbook
 from ecomp_deap.runs.directory import RunDirectory, read_front
+from ecomp_deap.runs.shapes import check_shape, is_count, is_number, is_object, optional
 
 Row = Mapping[str, Any]
 
 # Generations of a longer search that are drawn, evenly: more are no more to the eye.
 _MOST_GENERATIONS = 500
+
+
+@dataclass(frozen=True)
+class Planes:
+    """How networks lay out the same samples on a plane.
+
+    Attributes:
+        layer: Of which they are the embeddings.
+        labels: Of the samples; None where they have none.
+        points: By ``parent`` or a child's id, x and y of each sample.
+    """
+
+    layer: str
+    labels: list[int] | None
+    points: dict[str, list[list[float]]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,7 @@ class Found:
         timings: What was timed of the same generations, likewise.
         samples: What accuracies are of, ``test`` or, where a child has none there, ``validation``.
         groups: Names of the groups of units.
+        planes: How parent and picks lay out samples, see `Planes`; None where that is not known.
         factory: What makes a network of the parent's class, None where that is known.
     """
 
@@ -50,6 +67,7 @@ class Found:
     timings: list[dict[str, Any]]
     samples: str
     groups: list[str]
+    planes: "Planes | None"
     factory: str | None
 
     @property
@@ -98,6 +116,7 @@ def found_in(directory: str | os.PathLike[str]) -> Found:
         timings=_some(timings),
         samples=samples,
         groups=_groups(run, front),
+        planes=_planes(path / "embeddings.json"),
         factory=(config or {}).get("factory"),
     )
 
@@ -161,6 +180,33 @@ def _config(run: RunDirectory) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a run's configuration, but it is no object")
     return content
+
+
+def _planes(path: Path) -> Planes | None:
+    """Return what is in ``embeddings.json``, None where there is none."""
+    if not os.path.lexists(path):
+        return None
+    content = read_json(path, what="embeddings")
+    try:
+        check_shape(
+            content, {"layer": _is_text, "labels": optional([is_count]), "points": is_object}
+        )
+        check_shape(list(content["points"].values()), [[[is_number]]])
+        found = Planes(**content)
+        lengths = {len(points) for points in found.points.values()}
+        if found.labels is not None:
+            lengths.add(len(found.labels))
+        if len(lengths) != 1 or "parent" not in found.points:
+            raise ValueError("its points are not of the same samples, or none are the parent's")
+        if any(len(point) != 2 for points in found.points.values() for point in points):
+            raise ValueError("it has a point that has not x and y")
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{path}: expected embeddings, but {error}") from error
+    return found
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _groups(run: RunDirectory, front: Sequence[Row]) -> list[str]:

@@ -11,8 +11,9 @@ from ecomp_deap.checks import check_path, check_sequence
 from ecomp_deap.errors import argument_error
 from ecomp_deap.files import make_folder
 from ecomp_deap.report import _figure as fig
+from ecomp_deap.report._charts import CLASSES
 from ecomp_deap.report._children import axes_of, groups_of, picked_in
-from ecomp_deap.report._found import Found, found_in
+from ecomp_deap.report._found import Found, Planes, found_in
 from ecomp_deap.report.attainment import plot_attainment
 from ecomp_deap.report.comparison import plot_fronts
 from ecomp_deap.report.plots import plot_front, write_plots
@@ -65,6 +66,8 @@ def _of_one(runs: Sequence[Found], folder: Path, suffix: str) -> list[Path]:
     else:
         paths = [plot_front(run.front, run.parent, folder / f"front{suffix}", picks=marked)]
     paths.append(_draw_parallel(run, folder / f"parallel{suffix}"))
+    if run.planes is not None:
+        paths.append(_draw_planes(run.planes, folder / f"embeddings{suffix}"))
     for column, title in _TIMED:
         if any(row.get(column) is not None for row in run.timings):
             paths.append(_draw_line(run, column, title, folder / f"{column}{suffix}"))
@@ -113,6 +116,38 @@ def _draw_parallel(run: Found, path: Path) -> Path:
     for i, (_, low, high) in enumerate(axes_found):
         for height, text, side in ((1.02, high, "bottom"), (-0.02, low, "top")):
             axes.text(i, height, text, ha="center", va=side, fontsize=fig.TICK_SIZE, color=fig.INK)
+    return fig.save_figure(figure, path)
+
+
+def _draw_planes(planes: Planes, path: Path) -> Path:
+    """Draw how networks lay out the same samples, a panel each."""
+    n = len(planes.points)
+    figure = fig.new_figure(width=max(8.0, 3.2 * n), height=max(8.0, 3.2 * n) / n + 0.4)
+    labels = planes.labels
+    digits = labels is not None and max(labels, default=0) < len(CLASSES)
+    reach = max(
+        (abs(v) for points in planes.points.values() for xy in points for v in xy), default=1
+    )
+    for axes, (name, points) in zip(
+        figure.subplots(1, n, squeeze=False)[0], planes.points.items(), strict=True
+    ):
+        axes.set_title(fig.plain(name), fontsize=fig.LABEL_SIZE, color=fig.INK, loc="left")
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
+        axes.spines[:].set_visible(False)
+        xs, ys = zip(*points, strict=True) if points else ((), ())
+        if not digits or labels is None:
+            axes.scatter(xs, ys, s=6, color=fig.BLUE, alpha=0.7, linewidths=0)
+            continue
+        for label in sorted(set(labels)):
+            own = [i for i, found in enumerate(labels) if found == label]
+            axes.scatter(
+                [xs[i] for i in own],
+                [ys[i] for i in own],
+                marker=f"${label}$",
+                s=22,
+                color=CLASSES[label],
+                linewidths=0,
+            )
     return fig.save_figure(figure, path)
 
 

@@ -83,7 +83,9 @@ def _run_context(run: Found) -> dict[str, Any]:
     plots: dict[str, Any] = {}
     plots["front"], plots["parallel"] = _children_plots(run, picked)
     history = _history(run)
+    planes = _planes(run, picked)
     plots |= {key: plot for key, _, plot in history}
+    plots |= {key: plot for key, _, _, plot in planes}
     return {
         "run": run,
         "title": run.name,
@@ -92,6 +94,8 @@ def _run_context(run: Found) -> dict[str, Any]:
         "cards": cards,
         "picks": _pick_list(run),
         "history": [(key, heading) for key, heading, _ in history],
+        "planes": [entry[:-1] for entry in planes],
+        "layer": None if run.planes is None else run.planes.layer,
         "has_latency": any(row.get("latency_ms") is not None for row in run.front),
         "has_before": any(row.get(f"{run.quantity}_before") is not None for row in run.front),
         "parent": card_of(run, None, []),
@@ -192,6 +196,28 @@ def _children_plots(run: Found, picked: Mapping[str, Sequence[str]]) -> tuple[An
         y_label=f"{run.samples.capitalize()} accuracy",
     )
     return plot, charts.parallel_plot(source, groups=groups, axes=axes)
+
+
+def _planes(
+    run: Found, picked: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str, str | None, Any]]:
+    """Return key, heading, card and plot of how parent and picks lay out the same samples."""
+    if run.planes is None:
+        return []
+    found: list[tuple[str, str, str | None, Any]] = []
+    everywhere = [abs(v) for points in run.planes.points.values() for xy in points for v in xy]
+    reach = 1.06 * max(everywhere, default=1.0) or 1.0
+    for i, (name, points) in enumerate(run.planes.points.items()):
+        row, heading, card = run.child(name), "Parent", None
+        if row is not None:
+            labels = [words.pick_label(word) for word in picked.get(name, [])]
+            heading = f"Child {name}" + (f", {words.listed(labels)}" if labels else "")
+            card = name_of(run.front.index(row), row)
+        elif name != "parent":
+            continue
+        plot = charts.plane_plot(points, run.planes.labels, reach=reach)
+        found.append((f"plane_{i}", heading, card, plot))
+    return found
 
 
 def _history(run: Found) -> list[tuple[str, str, Any]]:

@@ -250,6 +250,11 @@ class RunDirectory:
         text = json.dumps(content, indent=2, allow_nan=False) + "\n"
         write_atomically(self.path / name, text)
 
+    def write_compact_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write what is read by programs alone, in one line, as `write_atomically`."""
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n"
+        write_atomically(self.path / name, text)
+
     def write_rows(
         self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
     ) -> None:

@@ -11,12 +11,14 @@ from ecomp_deap.runs.description import versions
 from ecomp_deap.runs.directory import RunDirectory
 from ecomp_deap.search.choosing import choose, words
 from ecomp_deap.search.compress import Result
+from ecomp_deap.search.embeddings import laid_out
 from ecomp_deap.search.finish import Child
+from ecomp_deap.threads import torch_threads
 
 __all__ = ["check_places", "write_result"]
 
 _LOGBOOKS, _FRONT, _TIMINGS = ("logbook.csv", "logbook.json"), "front.csv", "timings.csv"
-_SUMMARY = "summary.json"
+_SUMMARY, _EMBEDDINGS = "summary.json", "embeddings.json"
 _CHILDREN, _OTHERS = "children", ("checkpoints", "plots")
 
 
@@ -27,7 +29,7 @@ def check_places(directory: RunDirectory) -> None:
         DataError: As `RunDirectory.check_places`.
     """
     directory.check_places(
-        (*_LOGBOOKS, _FRONT, _TIMINGS, _SUMMARY),
+        (*_LOGBOOKS, _FRONT, _TIMINGS, _EMBEDDINGS, _SUMMARY),
         (_CHILDREN, *_OTHERS),
     )
 
@@ -35,7 +37,7 @@ def check_places(directory: RunDirectory) -> None:
 def write_result(
     result: Result, directory: RunDirectory, inputs: Any, config: RunConfig, parent_source: str
 ) -> dict[str, Any]:
-    """Write logbook, front, timings, children and, last, the summary, which is returned.
+    """Write logbook, front, timings, children, embeddings and, last, the summary; return that.
 
     Args:
         result: Of the search.
@@ -56,6 +58,13 @@ def write_result(
     for child, row in zip(result.front, rows, strict=True):
         export(child, directory.child(child.id), example=inputs, metadata=row)
     summary = _summary(result, config, parent_source)
+    picked = {name for name in summary["picks"].values() if name is not None}
+    with torch_threads(result.toolbox.evaluator.torch_threads):
+        laid = laid_out(
+            result.toolbox.evaluator, {c.id: c.module for c in result.front if c.id in picked}
+        )
+    if laid is not None:
+        directory.write_compact_json(_EMBEDDINGS, laid)
     directory.write_json(_SUMMARY, summary)
     return summary
 

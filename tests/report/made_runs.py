@@ -84,6 +84,10 @@ def make_run(
         for i in range(generations)
     ]
     directory.write_rows("timings.csv", list(timings[0]), timings)
+    planes = {name: [[0.1 * i, 0.2 - 0.1 * i] for i in range(5)] for name in ("parent", ids[-1])}
+    directory.write_compact_json(
+        "embeddings.json", {"layer": "act", "labels": [0, 1, 2, 9, 9], "points": planes}
+    )
     manifest = {"kept": {group: [0, 1] for group in groups}}
     for identifier in ids:
         if identifier.isalnum():

@@ -9,7 +9,7 @@ from tests.report.made_runs import HOSTILE, front_of, make_run, row_of
 
 OF_ONE = {
     *("front", "accuracy", "size", "similarity_loss"),
-    *("parallel", "hypervolume", "seconds"),
+    *("parallel", "embeddings", "hypervolume", "seconds"),
 }
 
 
@@ -45,7 +45,7 @@ def test_several_runs_have_figures_of_their_own(tmp_path):
 
 def test_what_an_older_run_lacks_is_left_out(tmp_path):
     run = make_run(tmp_path)
-    for name in ("logbook.csv", "timings.csv"):
+    for name in ("logbook.csv", "timings.csv", "embeddings.json"):
         (run / name).unlink()
     paths = write_figures([run], tmp_path / "figures")
     check_figures(paths, tmp_path / "figures", {"front", "parallel"})

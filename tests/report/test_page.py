@@ -9,6 +9,7 @@ import pytest
 
 from ecomp_deap import report
 from ecomp_deap.errors import ArgumentError, DataError
+from ecomp_deap.report import _charts as charts
 from ecomp_deap.report import write_report
 from tests.report.made_runs import HOSTILE, Page, front_of, make_run, row_of
 
@@ -183,7 +184,7 @@ def test_few_children_and_one_generation_are_enough(tmp_path, n):
 
 
 def test_what_an_older_run_lacks_is_left_out(run):
-    for name in ("logbook.csv", "timings.csv", "config.json"):
+    for name in ("logbook.csv", "timings.csv", "config.json", "embeddings.json"):
         (run / name).unlink()
     for path in (run / "children").iterdir():
         path.unlink()
@@ -199,10 +200,41 @@ def test_what_an_older_run_lacks_is_left_out(run):
 
 
 def test_quantities_over_the_generations_have_a_figure_each(run):
-    headings = [e["text"] for e in page_of(run).all("h3") if "figure" in e["in"]]
-    assert headings == [
+    headings = page_of(run).texts("h3")
+    assert headings[headings.index("Accuracy") :][:5] == [
         *("Accuracy", "Parameters", "Similarity loss", "Hypervolume", "Seconds per generation")
     ]
+
+
+def test_embeddings_lie_side_by_side(run):
+    page = page_of(run)
+    links = {e["text"]: e["href"] for e in page.all("a") if "h3" in e["in"]}
+    assert links == {"Child 003, best": "#child-003"}
+    assert "of their embeddings at act" in page.text("main")
+    change(run / "embeddings.json", labels=None)
+    assert len(page_of(run).all("figure")) == len(page.all("figure"))
+    change(run / "embeddings.json", labels=[0, 1, 2, 3, 10])
+    assert len(page_of(run).all("figure")) == len(page.all("figure"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"labels": [1]}, "its points are not of the same samples"),
+        ({"labels": "x"}, "it is no list"),
+        ({"labels": [-1] * 5}, r"\[0\] is -1"),
+        ({"points": {"003": [[0, 0]] * 5}}, "or none are the parent's"),
+        ({"points": {"parent": [[0, 0, 0]] * 5}}, "it has a point that has not x and y"),
+        ({"points": {"parent": [[0, "<b>"]] * 5}}, r"\[0\]\[0\]\[1\] is '<b>'"),
+        ({"points": [[0, 0]]}, "points is a list"),
+        ({"layer": 3}, "layer is 3"),
+        ({"more": 3}, "it has not just layer, labels, points"),
+    ],
+)
+def test_damaged_embeddings_are_named(run, values, message):
+    change(run / "embeddings.json", **values)
+    with pytest.raises(DataError, match=rf"embeddings\.json: expected embeddings, but .*{message}"):
+        write_report([run])
 
 
 def test_without_test_data_accuracies_are_those_of_validation(tmp_path):
@@ -274,7 +306,9 @@ def test_no_run_is_refused(tmp_path):
         write_report([tmp_path / "nothing"])
 
 
-@pytest.mark.parametrize("name", ["logbook.csv", "timings.csv", "config.json", "front.csv"])
+@pytest.mark.parametrize(
+    "name", ["logbook.csv", "timings.csv", "config.json", "front.csv", "embeddings.json"]
+)
 def test_a_damaged_file_is_named(run, name):
     (run / name).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=re.escape(name)):
@@ -340,6 +374,8 @@ def test_texts_and_marks_can_be_told_from_the_ground(scheme, ground):
         assert contrast(colors[text], colors[ground]) >= 4.5, text
     for mark in ("blue", "pick", "grey"):
         assert contrast(colors[mark], colors[ground]) >= 3, mark
+    for color in charts.CLASSES:  # texts, but their colours are not needed
+        assert contrast(color, colors[ground]) >= 3, color
     assert contrast(colors["blue"], colors["line"]) >= 2.5  # what stays of a layer, in its bar
 
 

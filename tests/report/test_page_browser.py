@@ -155,7 +155,7 @@ def test_all_figures_are_drawn(browser, page):
     sizes = browser.run(
         "return Bokeh.index.roots.filter((v) => v.canvas_view).map((v) => v.el.clientWidth)"
     )
-    assert len(sizes) == 7
+    assert len(sizes) == 9
     assert all(size > 200 for size in sizes)
     assert browser.card is None
 
