@@ -39,6 +39,7 @@ FILES = {
         "summary.json",
         "timings.csv",
         "embeddings.json",
+        "lineage.json",
     ),
     *("parent.json", "parent.safetensors", "children", "plots"),
 }

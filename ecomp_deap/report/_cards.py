@@ -9,6 +9,8 @@ from typing import Any
 from ecomp_deap.report import _words as words
 from ecomp_deap.report._found import Found, Row, widths
 
+# Steps of a long lineage that are shown, the first one among them.
+_MOST_BIRTHS = 12
 # What an address can end in without being quoted.
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
@@ -48,6 +50,7 @@ def card_of(run: Found, index: int | None, picks: Sequence[str]) -> dict[str, An
         "before": _before(run, row),
         "compared": words.compared(row[run.quantity] - run.parent[run.quantity]),
         "bars": _bars(run, row),
+        "births": _births(run, row),
         "smaller": _neighbour(run, index - 1),
         "larger": _neighbour(run, index + 1),
         "command": _command(run, row),
@@ -99,6 +102,37 @@ def _bars(run: Found, row: Row) -> list[dict[str, Any]]:
         }
         for name, units, all_units in zip(run.groups, own, whole, strict=True)
     ]
+
+
+def _births(run: Found, row: Row) -> list[dict[str, str]]:
+    """Return what is told of each step by which a child came about."""
+    parts = run.births.get(row["id"], [])
+    known = [part for part in parts if part is not None]
+    if not known:
+        return []
+    gap = len(known) > _MOST_BIRTHS or len(known) < len(parts)
+    shown = [known[0], *known[-(_MOST_BIRTHS - 1) :]] if len(known) > _MOST_BIRTHS else known
+    found = []
+    for i, birth in enumerate(shown):
+        found.append(
+            {
+                "when": f"Generation {birth.generation}",
+                "how": words.listed([words.event(event) for event in birth.events])
+                if birth.events
+                else "pruned from the parent",
+                "what": f"{words.count(birth.param_count)} parameters, "
+                f"{words.percent(birth.metric, 0)} of its batch",
+            }
+        )
+        if i == 0 and gap:
+            found.append({"when": "…", "how": "generations in between", "what": ""})
+    if shown[-1].param_count != row["param_count"]:
+        resized = f"{words.count(row['param_count'])} parameters"
+        found.append({"when": "At the end", "how": "resized", "what": resized})
+    if row.get(f"{run.quantity}_before") is not None:
+        trained = f"{words.percent(row[run.quantity])} of all {run.samples} samples"
+        found.append({"when": "At the end", "how": "trained for longer", "what": trained})
+    return found
 
 
 def _neighbour(run: Found, index: int) -> str | None:

@@ -37,6 +37,24 @@ class Planes:
 
 
 @dataclass(frozen=True)
+class Birth:
+    """A generation in which a child, or whom it was copied from, was varied and measured.
+
+    Attributes:
+        generation: Its number.
+        events: Names of operators; of a crossover with the generation of the mate's birth,
+            ``cxUniformUnits@3``.
+        param_count: Parameters it then had.
+        metric: What was measured then, on the generation's batch.
+    """
+
+    generation: int
+    events: list[str]
+    param_count: int
+    metric: float
+
+
+@dataclass(frozen=True)
 class Found:
     """A finished run.
 
@@ -53,6 +71,7 @@ class Found:
         samples: What accuracies are of, ``test`` or, where a child has none there, ``validation``.
         groups: Names of the groups of units.
         planes: How parent and picks lay out samples, see `Planes`; None where that is not known.
+        births: By id, how each child came about, see `Birth`; empty where that is not known.
         factory: What makes a network of the parent's class, None where that is known.
     """
 
@@ -68,6 +87,7 @@ class Found:
     samples: str
     groups: list[str]
     planes: "Planes | None"
+    births: "dict[str, list[Birth | None]]"
     factory: str | None
 
     @property
@@ -117,6 +137,7 @@ def found_in(directory: str | os.PathLike[str]) -> Found:
         samples=samples,
         groups=_groups(run, front),
         planes=_planes(path / "embeddings.json"),
+        births=_births(path / "lineage.json"),
         factory=(config or {}).get("factory"),
     )
 
@@ -203,6 +224,29 @@ def _planes(path: Path) -> Planes | None:
     except (ValueError, AttributeError) as error:
         raise DataError(f"{path}: expected embeddings, but {error}") from error
     return found
+
+
+def _births(path: Path) -> dict[str, list[Birth | None]]:
+    """Return what is in ``lineage.json``, None in place of births that are left out."""
+    if not os.path.lexists(path):
+        return {}
+    content = read_json(path, what="a lineage")
+    try:
+        check_shape(content, is_object)
+        return {
+            name: [Birth(*_birth(part)) if part else None for part in parts]
+            for name, parts in content.items()
+        }
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: expected a lineage, but {error}") from error
+
+
+def _birth(part: Any) -> list[Any]:
+    generation, events, param_count, metric = part
+    check_shape([generation, param_count], [is_count])
+    check_shape(metric, is_number)
+    check_shape(events, [_is_text])
+    return list(part)
 
 
 def _is_text(value: Any) -> bool:

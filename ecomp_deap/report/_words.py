@@ -152,6 +152,18 @@ def pick_label(word: str) -> str:
     return word
 
 
+def event(text: str) -> str:
+    """Return what happened to an individual as a phrase.
+
+    >>> event("cxUniformUnits@3"), event("mutResizeGroup")
+    ('crossed with one of generation 3 (cxUniformUnits)', 'mutated (mutResizeGroup)')
+    """
+    name, crossed, generation = text.partition("@")
+    if crossed:
+        return f"crossed with one of generation {generation} ({name})"
+    return f"{'crossed' if name.startswith('cx') else 'mutated'} ({name})"
+
+
 def _limit(text: str) -> float | None:
     try:
         found = float(text)

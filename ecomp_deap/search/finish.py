@@ -44,6 +44,7 @@ class Child:
         kept: For each group, by name, the indices of the units kept; None for the parent, and
             where weights evolve, whose units are none of the parent's.
         parent: The network that it was cut from; None for the parent.
+        births: How its individual came about, see `parse_births`.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Child:
     test_before: float | None = None
     kept: Mapping[str, tuple[int, ...]] | None = field(default=None, repr=False)
     parent: nn.Module | None = field(default=None, repr=False)
+    births: str | None = field(default=None, repr=False)
 
     def as_row(self) -> dict[str, Any]:
         """Return the child's row of ``front.csv``."""
@@ -144,6 +146,7 @@ class Finisher:
                 found,
                 kept=_kept(individual, self.evaluator),
                 parent=self.task.parent,
+                births=getattr(individual, "births", None),
             )
             for (individual, module), found in zip(pairs, measurements, strict=True)
             if not found.failed

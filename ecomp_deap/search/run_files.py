@@ -14,11 +14,13 @@ from ecomp_deap.search.compress import Result
 from ecomp_deap.search.embeddings import laid_out
 from ecomp_deap.search.finish import Child
 from ecomp_deap.threads import torch_threads
+from ecomp_deap.toolbox.births import parse_births
 
 __all__ = ["check_places", "write_result"]
 
 _LOGBOOKS, _FRONT, _TIMINGS = ("logbook.csv", "logbook.json"), "front.csv", "timings.csv"
 _SUMMARY, _EMBEDDINGS = "summary.json", "embeddings.json"
+_LINEAGE = "lineage.json"
 _CHILDREN, _OTHERS = "children", ("checkpoints", "plots")
 
 
@@ -29,7 +31,7 @@ def check_places(directory: RunDirectory) -> None:
         DataError: As `RunDirectory.check_places`.
     """
     directory.check_places(
-        (*_LOGBOOKS, _FRONT, _TIMINGS, _EMBEDDINGS, _SUMMARY),
+        (*_LOGBOOKS, _FRONT, _TIMINGS, _EMBEDDINGS, _LINEAGE, _SUMMARY),
         (_CHILDREN, *_OTHERS),
     )
 
@@ -37,7 +39,7 @@ def check_places(directory: RunDirectory) -> None:
 def write_result(
     result: Result, directory: RunDirectory, inputs: Any, config: RunConfig, parent_source: str
 ) -> dict[str, Any]:
-    """Write logbook, front, timings, children, embeddings and, last, the summary; return that.
+    """Write logbook, front, timings, children and more, at last the summary, and return that.
 
     Args:
         result: Of the search.
@@ -63,6 +65,8 @@ def write_result(
         laid = laid_out(
             result.toolbox.evaluator, {c.id: c.module for c in result.front if c.id in picked}
         )
+    lineage = {child.id: parse_births(child.births) for child in result.front}
+    directory.write_compact_json(_LINEAGE, lineage)
     if laid is not None:
         directory.write_compact_json(_EMBEDDINGS, laid)
     directory.write_json(_SUMMARY, summary)

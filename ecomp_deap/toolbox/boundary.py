@@ -29,10 +29,13 @@ from ecomp_deap.operators.selection import bare
 from ecomp_deap.seeding import seed_stream, training_seed
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox.accounts import Asked, Counters, Recorder
+from ecomp_deap.toolbox.births import Births, Varying
 from ecomp_deap.toolbox.individuals import first_equal, without_failed
 
 __all__ = ["Toolbox"]
 
+# Operators that tell of what they do, and how many individuals they are given.
+_VARIED = {"mate": 2, "mutate": 1}
 _BY_DOMINANCE = (selNSGA2, tools.selNSGA2, tools.selNSGA3, tools.selSPEA2)
 
 
@@ -45,6 +48,7 @@ class Toolbox(base.Toolbox):
     - ``select`` first scores again whoever was scored on an earlier batch. It is given no child
       that failed, as long as there is a sound one.
     - ``clone`` invalidates the fitness, so that clones are scored anew.
+    - ``mate`` and ``mutate`` tell of what they do, for each individual's ``births``.
 
     A loop that does not wait for a whole generation takes `stream` in place of ``map``, and says
     itself where one ends, by `begin`.
@@ -69,6 +73,7 @@ class Toolbox(base.Toolbox):
         self.counters = Counters()
         self.crew: Crew | None = None
         self.recorder: Recorder | None = None
+        self._births = Births()
         self._resumed = False
         self._ready: set[int] = set()
         self._n_measured = 0
@@ -88,6 +93,8 @@ class Toolbox(base.Toolbox):
             "select": self._select,
             "clone": self._clone,
         }
+        if alias in _VARIED and not isinstance(function, Varying):
+            function = Varying(function, self._births, _VARIED[alias])
         boundary = boundaries.get(alias)
         if boundary is None or isinstance(function, _Bounded):
             super().register(alias, function, *args, **kargs)
@@ -101,6 +108,12 @@ class Toolbox(base.Toolbox):
     def decorate(self, alias: str, *decorators: Callable[..., Any]) -> None:
         """Decorate as DEAP does; behind a boundary the registered function is decorated."""
         registered = getattr(self, alias)
+        if isinstance(registered.func, Varying):
+            function = registered.func.function
+            for decorator in decorators:
+                function = decorator(function)
+            self.register(alias, function, *registered.args, **registered.keywords)
+            return
         if not isinstance(registered.func, _Bounded):
             super().decorate(alias, *decorators)
             return
@@ -222,6 +235,8 @@ class Toolbox(base.Toolbox):
         is_new = individuals[0].measurement is None
         for individual, outcome in zip(individuals, outcomes, strict=True):
             self._attach(individual, outcome, request.generation)
+            if is_new:
+                self._births.write(individual, request.generation)
             individual.fitness.values = self._values([individual])[0]
         failed = [o.measurement.reason for o in outcomes if o.measurement.failed]
         self.n_mapped += n if is_new else 0
@@ -238,6 +253,7 @@ class Toolbox(base.Toolbox):
         if isinstance(clone, Genome):
             del clone.fitness.values  # type: ignore[attr-defined]
             clone.measurement = clone.batch = None  # type: ignore[attr-defined]
+            self._births.begin(clone)
         return clone
 
     def _map(
@@ -259,6 +275,8 @@ class Toolbox(base.Toolbox):
         self._n_first = self._n_first or len(individuals)
         # A loop may vary a few individuals only, of whom one or two may fail.
         self._measure(individuals, n_failures=max(self._n_first, len(individuals)) // 2)
+        for individual in individuals:
+            self._births.write(individual, self.generation)
         values = self._values(individuals)
         seed_stream(self.evaluator.seed, self.generation + 1)
         return values

@@ -88,6 +88,8 @@ def make_run(
     directory.write_compact_json(
         "embeddings.json", {"layer": "act", "labels": [0, 1, 2, 9, 9], "points": planes}
     )
+    step = [1, ["cxUniformUnits@0", "mutResizeGroup"], front[-1]["param_count"], 0.75]
+    directory.write_compact_json("lineage.json", {ids[-1]: [[0, [], 70_000, 0.5], step]})
     manifest = {"kept": {group: [0, 1] for group in groups}}
     for identifier in ids:
         if identifier.isalnum():

@@ -184,7 +184,7 @@ def test_few_children_and_one_generation_are_enough(tmp_path, n):
 
 
 def test_what_an_older_run_lacks_is_left_out(run):
-    for name in ("logbook.csv", "timings.csv", "config.json", "embeddings.json"):
+    for name in ("logbook.csv", "timings.csv", "config.json", "embeddings.json", "lineage.json"):
         (run / name).unlink()
     for path in (run / "children").iterdir():
         path.unlink()
@@ -215,6 +215,37 @@ def test_embeddings_lie_side_by_side(run):
     assert len(page_of(run).all("figure")) == len(page.all("figure"))
     change(run / "embeddings.json", labels=[0, 1, 2, 3, 10])
     assert len(page_of(run).all("figure")) == len(page.all("figure"))
+
+
+def test_a_card_tells_how_its_child_came_about(tmp_path):
+    folder = make_run(tmp_path, front=front_of(4))
+    page = page_of(folder)
+    assert page.texts("li")[-3:] == [
+        "Generation 0 pruned from the parent 70,000 parameters, 50 % of its batch",
+        "Generation 1 crossed with one of generation 0 (cxUniformUnits) and mutated "
+        "(mutResizeGroup) 90,000 parameters, 75 % of its batch",
+        "At the end trained for longer 89.5 % of all test samples",
+    ]
+    steps = [[i, ["mutResizeGroup"], 500, 0.5] for i in range(40)]
+    (folder / "lineage.json").write_text(json.dumps({"003": [steps[0], [], *steps[1:]]}))
+    steps = [text for text in page_of(folder).texts("li") if "Gen" in text or "…" in text]
+    assert [" ".join(text.split()[:2]) for text in steps] == [
+        *("Generation 0", "… generations", *(f"Generation {i}" for i in range(29, 40))),
+    ]
+    assert "At the end resized 20,083 parameters" in page_of(folder).texts("li")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *([1], {"003": 3}, {"003": [3]}, {"003": [[1, 2, 3]]}, {"003": [[-1, [], 3, 0.5]]}),
+        *({"003": [[1, "x", 3, 0.5]]}, {"003": [[1, [2], 3, 0.5]]}, {"003": [[1, [], 3, "x"]]}),
+    ],
+)
+def test_a_damaged_lineage_is_named(run, content):
+    (run / "lineage.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"lineage\.json: expected a lineage, but "):
+        write_report([run])
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ def test_a_resumed_search_is_the_same_to_the_last_bit(search, kind, tmp_path, sh
         assert resumed.training_samples == untouched.training_samples
         assert resumed.toolbox.counters == untouched.toolbox.counters
         assert len(resumed.generation_seconds) == GENERATIONS + 1
+        assert [c.births for c in resumed.front] == [c.births for c in untouched.front]
         assert resumed.generation_hypervolumes == untouched.generation_hypervolumes
 
 
