@@ -55,4 +55,4 @@ def test_named_paths_exist():
 def test_named_options_exist():
     text = " ".join(blocks(README, "bash"))
     text += " ".join(re.findall(r"`([^`\n]*--[^`\n]*)`", README))
-    assert unknown_options(text, ("run", "inspect", "export")) == []
+    assert unknown_options(text, ("run", "inspect", "export", "report")) == []
