@@ -283,7 +283,7 @@ def attainment_plot(
     """
     models = bokeh("models")
     plot = new_plot(height=400, x_log=True, y_axis_label=y_label)
-    plot.xaxis.axis_label = "Parameters, at most this share of the parent’s"
+    plot.xaxis.axis_label = "Parameters, share of the parent’s"
     _share_axis(plot, [*shares, 1.0])
     _value_axis(plot, [parent[0], *(v for values in lines.values() for v in values)], "accuracy")
     _parent_line(plot, parent)
