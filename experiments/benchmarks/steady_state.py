@@ -138,7 +138,8 @@ def plot(rows: list[Row], path: Any) -> None:
                 label=loop,
                 alpha=0.8,
             )
-        panel.set(title=f"Population {population}", xlabel="Seconds", xscale="log")
+        panel.set(title=f"Population {population}", xlabel="Seconds")
+        panel.set_xlim(left=0)
     axes[0].set_ylabel("Hypervolume")
     axes[0].legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
