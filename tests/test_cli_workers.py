@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ecomp_deap.cli import main
+from ecomp_deap.runs.directory import read_front
 
 
 @pytest.fixture
@@ -32,6 +33,10 @@ def test_a_run_with_workers_is_the_same_and_says_what_happened_to_them(words, tm
     digests = [json.loads((run / "summary.json").read_text()) for run in (alone, spread)]
     assert digests[0]["digest"] == digests[1]["digest"]
     assert "workers" not in digests[0]
+    counted = ("lost", "hung", "resubmitted", "dropped", "blamed")
+    timings = [read_front(run / "timings.csv") for run in (alone, spread)]
+    assert not any(name.startswith("workers") for name in timings[0][0])
+    assert [[row[f"workers_{name}"] for name in counted] for row in timings[1]] == 4 * [5 * [0]]
     assert digests[1]["workers"]["blamed"] == 0
     assert json.loads((spread / "config.json").read_text())["workers"] == 2
 

@@ -66,6 +66,8 @@ class Result:
             children that did not fail; empty where latency was not measured.
         generation_hypervolumes: Of each generation's population in error and size, see
             `ecomp_deap.search.front.hypervolume`; empty where no classes are told apart.
+        generation_incidents: What happened to workers in each generation, see `Incidents`; None
+            where that is not known, as the search was gone on with, and empty without workers.
         stopped: What the rule said that ended the search; None if none did.
         incidents: What happened to workers, and how often, see `Incidents`; empty without any.
     """
@@ -81,6 +83,7 @@ class Result:
     generation_seconds: Sequence[float] = field(repr=False)
     generation_latency_ms: Sequence[Mapping[str, float | None]] = field(repr=False, default=())
     generation_hypervolumes: Sequence[float] = field(repr=False, default=())
+    generation_incidents: Sequence[Mapping[str, int] | None] = field(repr=False, default=())
     stopped: str | None = None
     incidents: Mapping[str, int] = field(default_factory=dict)
 
@@ -463,6 +466,7 @@ def _finish(
         generation_seconds=watch.seconds,
         generation_latency_ms=watch.latency_ms,
         generation_hypervolumes=watch.front_hypervolumes,
+        generation_incidents=() if toolbox.crew is None else watch.incidents,
         stopped=watch.stopped,
         incidents={} if toolbox.crew is None else asdict(toolbox.crew.incidents),
     )

@@ -7,6 +7,7 @@ ours.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
@@ -56,6 +57,8 @@ class Watch:
             if there are rules; the reference is the worst of the first population.
         front_hypervolumes: Of the population after each generation in error and size, as the
             figures of its batch are, see `hypervolume`; empty where no classes are told apart.
+        incidents: What happened to workers in each generation, see `Incidents`, if there are any;
+            None for a generation before the one that was gone on from.
         stopped: What the rule said that ended the search, None if none did.
     """
 
@@ -93,6 +96,9 @@ class Watch:
         self.latency_ms: list[dict[str, float | None]] = (
             [] if state is None else list(state.latency_ms)
         )
+        # Of a search that is gone on with, what happened before is not known.
+        self.incidents: list[dict[str, int] | None] = [None for _ in self.records]
+        self._incidents_before: dict[str, int] = {}
         self._last = time.perf_counter()
 
     def compile(self, population: Sequence[Any]) -> dict[str, Any]:
@@ -109,6 +115,8 @@ class Watch:
         found = [i.measurement.latency_ms for i in population if not i.measurement.failed]
         if self._timed:
             self.latency_ms.append(_range_of(found))
+        if self._toolbox.crew is not None:
+            self._add_incidents(asdict(self._toolbox.crew.incidents))
         if self._sized:
             self._add_front_hypervolume()
         if self._rules:
@@ -131,6 +139,11 @@ class Watch:
             self._worst = costs.max(axis=0).tolist()
         worst = self._worst
         self.hypervolumes.append(0.0 if worst is None else objective_hypervolume(costs, worst))
+
+    def _add_incidents(self, counts: dict[str, int]) -> None:
+        before = self._incidents_before
+        self.incidents.append({name: n - before.get(name, 0) for name, n in counts.items()})
+        self._incidents_before = counts
 
     def _add_front_hypervolume(self) -> None:
         found = [i.measurement for i in self.population if _counts(i)]

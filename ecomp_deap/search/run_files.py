@@ -83,6 +83,8 @@ def _timings(result: Result) -> list[dict[str, Any]]:
     if result.generation_latency_ms:
         for row, latency in zip(rows, result.generation_latency_ms, strict=True):
             row |= {f"latency_ms_{name}": figure for name, figure in latency.items()}
+    for row, counts in zip(rows, result.generation_incidents, strict=False):
+        row |= {f"workers_{name}": (counts or {}).get(name) for name in result.incidents}
     return rows
 
 

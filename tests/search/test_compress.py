@@ -19,6 +19,7 @@ from ecomp_deap.similarity import SIMILARITIES as MEASURES
 from ecomp_deap.task import Metric, Task
 from ecomp_deap.toolbox import make_toolbox
 from tests.architectures import equal_states, state_of
+from tests.evaluation.workers.scripted import Scripted
 
 SMALL = {"population": 8, "generations": 2, "finalise_count": 0}
 
@@ -472,3 +473,14 @@ def test_sizes_beyond_the_limits_or_of_weights_are_refused(tiny_task):
     weights = make_toolbox(tiny_task(), genome="weights", loss_weights=(1, 2, 1))
     with pytest.raises(ArgumentError, match="finalise_sizes: expected none with genome='weights'"):
         evolve(weights, finalise_sizes=[100])
+
+
+def test_what_happens_to_workers_is_counted_by_generation(tiny_task):
+    # Blocks 0 to 3 are the first population's, four more each generation's.
+    workers = Scripted(lambda n, genomes: "alone" if n in (9, 10) else "answer")
+    toolbox = make_toolbox(tiny_task(), workers=workers, block_size=2)
+    result = evolve(toolbox, population=8, generations=2, finalise_count=0)
+    lost = [counts["lost"] for counts in result.generation_incidents]
+    assert sum(lost) == result.incidents["lost"] == 2
+    assert (lost[0], len(lost)) == (0, 3)
+    assert evolve(make_toolbox(tiny_task()), population=8, generations=1).generation_incidents == ()
