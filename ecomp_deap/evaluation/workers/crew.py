@@ -108,7 +108,7 @@ class Crew:
 
     def _settle(self, piece: Piece, post: Post, failed: Callable[[str], Outcome]) -> None:
         """Measure a suspect by itself; if that fails, each of its children by itself."""
-        piece.breaks = 0
+        piece.breaks = piece.false_starts = 0
         for _ in post.send(iter([piece]), [], breaks=_BREAKS_ALONE, at_once=1):
             pass
         if piece.outcomes is not None:

@@ -17,6 +17,8 @@ __all__ = ["Incidents", "Piece", "Post", "Request"]
 
 # Seconds after which workers are looked after again.
 _TENDED_S = 5.0
+# How often workers may end before they begin with a piece, until it is taken to be at fault.
+_FALSE_STARTS = 8
 # Where no worker has ever answered, something is wrong with all of them.
 _BREAKS_AT_START = 8
 
@@ -65,6 +67,7 @@ class Piece:
         index: Among the requests.
         request: What is asked.
         breaks: How often what measured it ended, or took too long.
+        false_starts: How often what was to measure it ended before.
         reason: Why, the last time.
         needs_kit: Whether a worker has said so.
         outcomes: None until there is an answer.
@@ -73,6 +76,7 @@ class Piece:
     index: int
     request: Request
     breaks: int = 0
+    false_starts: int = 0
     reason: str = ""
     needs_kit: bool = False
     outcomes: list[Outcome] | None = None
@@ -137,9 +141,9 @@ class Post:
                 if lost is not None:
                     broken += self._lose_all(lost)
                 for piece in broken:
-                    piece.breaks += 1
-                    (self._waiting if piece.breaks < breaks else given_up).append(piece)
-                    self._incidents.resubmitted += piece.breaks < breaks
+                    go_on = piece.breaks < breaks and piece.false_starts < _FALSE_STARTS
+                    (self._waiting if go_on else given_up).append(piece)
+                    self._incidents.resubmitted += go_on
                 # At the end, as whoever takes them may need no more.
                 yield from answered
         finally:
@@ -161,10 +165,17 @@ class Post:
             try:
                 self._flying[self._submit(piece)] = piece
             except Lost as error:
-                piece.reason = str(error)
-                broken.append(piece)
+                broken.append(self._broken(piece, None, error))
                 return error
         return None
+
+    def _broken(self, piece: Piece, future: "Future[Answer] | None", lost: Lost) -> Piece:
+        """Return a piece whose worker has ended."""
+        piece.reason = str(lost)
+        begun = future is not None and self._workers.had_begun(future)
+        piece.breaks += begun
+        piece.false_starts += not begun
+        return piece
 
     def _submit(self, piece: Piece) -> "Future[Answer]":
         asked, packed = piece.request, pack_genomes(piece.request.genomes)
@@ -185,8 +196,7 @@ class Post:
                 elif is_first:
                     answered.append(piece)
             except Lost as error:
-                piece.reason = str(error)
-                broken.append(piece)
+                broken.append(self._broken(piece, future, error))
                 self._incidents.lost += error.alone
                 lost = lost if error.alone else error
         return lost
@@ -247,7 +257,7 @@ class Post:
             return []
         piece = self._flying.pop(future)
         piece.reason = f"it took longer than {self._timeout_s:g} s"
-        piece.breaks += further_breaks
+        piece.breaks += 1 + further_breaks
         self._incidents.hung += 1
         ended = self._workers.end(future)
         if ended is Ended.ALL:  # the others did nothing wrong
@@ -269,9 +279,7 @@ class Post:
     def _lose_all(self, lost: Lost) -> list[Piece]:
         """Start the workers anew; return the pieces that were on their way."""
         self._incidents.lost += 1
-        pieces = [*self._flying.values()]
-        for piece in pieces:
-            piece.reason = str(lost)
+        pieces = [self._broken(piece, future, lost) for future, piece in self._flying.items()]
         self._flying.clear()
         if not self._workers.has_answered and self._incidents.lost >= _BREAKS_AT_START:
             raise EvaluationError(f"workers: each one ended before it answered anything: {lost}")

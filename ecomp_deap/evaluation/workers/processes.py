@@ -5,11 +5,14 @@ import shutil
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ecomp_deap.checks import check_count
 from ecomp_deap.errors import named
@@ -41,6 +44,8 @@ class ProcessWorkers(Workers):
     def __init__(self, n_workers: int) -> None:
         self.n_workers = check_count("n_workers", n_workers, minimum=1, maximum=_MOST)
         self._file = KitFile()
+        # By job: a file that is there while it is being measured, and that killed processes leave.
+        self._marks: WeakKeyDictionary[Future[Answer], Path] = WeakKeyDictionary()
         self._executor = self._start()
 
     def _start(self) -> Any:
@@ -58,19 +63,35 @@ class ProcessWorkers(Workers):
 
     def submit(self, job: Job, kit: Kit, *, needed: bool) -> "Future[Answer]":
         job = replace(job, source=self._file.path_of(kit))
+        mark = Path(self._file.folder, f"{uuid.uuid4().hex}.begun")
         try:
-            future: Future[Answer] = self._executor.submit(run, job)
+            future: Future[Answer] = self._executor.submit(_run, job, str(mark))
         except (BrokenExecutor, RuntimeError) as error:
             raise Lost(named(error), alone=False) from error
+        self._marks[future] = mark
         return future
+
+    def had_begun(self, future: "Future[Answer]") -> bool:
+        return self._marks[future].exists()
 
     def restart(self) -> None:
         self._executor.shutdown(wait=True, kill_workers=True)
+        for mark in Path(self._file.folder).glob("*.begun"):
+            mark.unlink()
         self._executor = self._start()
 
     def close(self) -> None:
         self._executor.shutdown(wait=True, kill_workers=True)
         self._file.remove()
+
+
+def _run(job: Job, mark: str) -> Answer:
+    path = Path(mark)
+    path.touch()
+    try:
+        return run(job)
+    finally:
+        path.unlink()
 
 
 def _begin(driver: int, folder: str) -> None:

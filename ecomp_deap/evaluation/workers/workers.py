@@ -92,6 +92,10 @@ class Workers(ABC):
         self.restart()
         return Ended.ALL
 
+    def had_begun(self, future: "Future[Answer]") -> bool:
+        """Return whether a job whose worker has ended may be to blame for it, as it was begun."""
+        return True
+
     def drop(self, future: "Future[Answer]") -> None:
         """Forget a job that no one waits for any more; it need not be begun."""
         future.cancel()
@@ -177,7 +181,7 @@ class KitFile:
         """Return the path of a file with the kit; that of the one before is removed."""
         path = Path(self._folder.name, f"{kit.key}.kit")
         if kit.key != self._key:
-            for old in path.parent.iterdir():
+            for old in path.parent.glob("*.kit"):
                 old.unlink()
             path.write_bytes(kit.content)
             self._key = kit.key

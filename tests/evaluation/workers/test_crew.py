@@ -130,6 +130,36 @@ def test_a_child_that_ends_its_workers_fails_alone(measure, fate):
     assert [n for _, n, _, f in workers.sent if f == fate][-1] == 1
 
 
+class Unbegun(Scripted):
+    """Workers that end before they begin with what they were sent."""
+
+    def had_begun(self, future):
+        return False
+
+
+@pytest.mark.parametrize(("kind", "blamed"), [(Unbegun, 0), (Scripted, 1)])
+def test_who_was_not_begun_with_is_not_blamed(measure, kind, blamed):
+    times = iter(range(8))
+
+    def by(n, genomes):
+        unlucky = any(is_culprit(g, measure) for g in genomes)
+        return "alone" if unlucky and next(times, None) is not None else "answer"
+
+    found, incidents = measure(kind(by))
+    assert (found == measure.expected) is (blamed == 0)
+    assert (incidents.lost, incidents.blamed) == (8, blamed)
+
+
+def test_who_is_never_begun_with_fails_in_the_end(measure):
+    def by(n, genomes):
+        return "alone" if any(is_culprit(g, measure) for g in genomes) else "answer"
+
+    found, incidents = measure(Unbegun(by))
+    assert found[CULPRIT].measurement.failed
+    assert others(found) == others(measure.expected)
+    assert incidents.blamed == 1
+
+
 def test_a_child_that_never_ends_fails_alone(measure):
     def by(n, genomes):
         return "hang" if any(is_culprit(g, measure) for g in genomes) else "answer"
