@@ -51,22 +51,26 @@ _POPULATION = 500
 
 
 class Killer(threading.Thread):
-    """Kills a worker at random moments.
+    """Kills a worker at random moments, after the first one has answered.
 
     Args:
+        workers: Who is killed.
         mark: In the command line of workers.
         most: How many.
         every_s: Seconds between two, on average.
     """
 
-    def __init__(self, mark: str, most: int, every_s: float, seed: int) -> None:
+    def __init__(self, workers: Workers, mark: str, most: int, every_s: float, seed: int) -> None:
         super().__init__(daemon=True)
-        self.mark, self.most, self.every_s = mark, most, every_s
+        self.workers, self.mark, self.most, self.every_s = workers, mark, most, every_s
         self.killed = 0
         self.ended = threading.Event()
         self._rng = random.Random(seed)
 
     def run(self) -> None:
+        while not self.workers.has_answered:
+            if self.ended.wait(0.2):
+                return
         while self.killed < self.most:
             if self.ended.wait(self._rng.uniform(0.2, 1.8) * self.every_s):
                 return
@@ -111,10 +115,10 @@ def killed(
     """Search while workers are killed; return what came of it."""
     make, mark = KINDS[kind]
     shared = in_shared_memory()
-    killer = Killer(mark, options.kills, options.every, options.seed)
     # So that the search lasts somewhat longer than the killing.
     seconds = 1.4 * options.kills * options.every * n_workers / options.evaluations
     with make(n_workers) as workers:
+        killer = Killer(workers, mark, options.kills, options.every, options.seed)
         killer.start()
         started = time.perf_counter()
         found = search(options.evaluations, seconds, workers)

@@ -18,7 +18,7 @@ from ecomp_deap.checks import check_count
 from ecomp_deap.errors import named
 from ecomp_deap.evaluation.workers.job import Answer, Job, run
 from ecomp_deap.evaluation.workers.kit import Kit
-from ecomp_deap.evaluation.workers.workers import PINNED, KitFile, Lost, Workers
+from ecomp_deap.evaluation.workers.workers import PINNED, Ended, KitFile, Lost, Workers
 
 __all__ = ["ProcessWorkers", "opened"]
 
@@ -31,7 +31,8 @@ _LOOKS_S = 1.0
 class ProcessWorkers(Workers):
     """So many processes, started anew (not forked), one torch thread each.
 
-    They map the parent and the data from one file, so that these are in memory once.
+    They map the parent and the data from one file, so that these are in memory once. Each is an
+    executor of its own, so that one that ends takes no other along.
 
     Args:
         n_workers: At least 1.
@@ -46,6 +47,55 @@ class ProcessWorkers(Workers):
         self._file = KitFile()
         # By job: a file that is there while it is being measured, and that killed processes leave.
         self._marks: WeakKeyDictionary[Future[Answer], Path] = WeakKeyDictionary()
+        self._seats = [_Seat(self._file.folder) for _ in range(self.n_workers)]
+
+    def submit(self, job: Job, kit: Kit, *, needed: bool) -> "Future[Answer]":
+        job = replace(job, source=self._file.path_of(kit))
+        mark = Path(self._file.folder, f"{uuid.uuid4().hex}.begun")
+        seat = min(self._seats, key=lambda seat: seat.n_waiting)
+        future = seat.submit(job, mark)
+        self._marks[future] = mark
+        return future
+
+    def had_begun(self, future: "Future[Answer]") -> bool:
+        mark = self._marks[future]
+        begun = mark.exists()
+        mark.unlink(missing_ok=True)
+        return begun
+
+    def as_lost(self, error: BaseException) -> Lost | None:
+        from loky.process_executor import ShutdownExecutorError
+
+        # The latter, of those that waited behind one that was ended.
+        ended = isinstance(error, (BrokenExecutor, ShutdownExecutorError))
+        return Lost(named(error), alone=True) if ended else None
+
+    def end(self, future: "Future[Answer]") -> Ended:
+        for seat in self._seats:
+            if seat.has(future):
+                seat.restart()
+        return Ended.ONE
+
+    def restart(self) -> None:
+        for seat in self._seats:
+            seat.restart()
+
+    def close(self) -> None:
+        for seat in self._seats:
+            seat.close()
+        self._file.remove()
+
+
+class _Seat:
+    """One process, by an executor that is replaced when it ends.
+
+    Args:
+        folder: Of the kit, which a process removes when the driver has gone.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._sent: set[Future[Answer]] = set()
         self._executor = self._start()
 
     def _start(self) -> Any:
@@ -54,35 +104,39 @@ class ProcessWorkers(Workers):
         from loky.backend import get_context
 
         return ProcessPoolExecutor(
-            self.n_workers,
+            1,
             context=get_context("loky"),
             initializer=_begin,
-            initargs=(os.getpid(), self._file.folder),
+            initargs=(os.getpid(), self._folder),
             env=PINNED,
         )
 
-    def submit(self, job: Job, kit: Kit, *, needed: bool) -> "Future[Answer]":
-        job = replace(job, source=self._file.path_of(kit))
-        mark = Path(self._file.folder, f"{uuid.uuid4().hex}.begun")
+    @property
+    def n_waiting(self) -> int:
+        """How many jobs it was sent and has not answered."""
+        self._sent = {future for future in self._sent if not future.done()}
+        return len(self._sent)
+
+    def has(self, future: "Future[Answer]") -> bool:
+        """Return whether it was sent a job and has not answered it."""
+        return future in self._sent
+
+    def submit(self, job: Job, mark: Path) -> "Future[Answer]":
         try:
             future: Future[Answer] = self._executor.submit(_run, job, str(mark))
-        except (BrokenExecutor, RuntimeError) as error:
-            raise Lost(named(error), alone=False) from error
-        self._marks[future] = mark
+        except (BrokenExecutor, RuntimeError):  # its process has ended
+            self.restart()
+            future = self._executor.submit(_run, job, str(mark))
+        self._sent.add(future)
         return future
 
-    def had_begun(self, future: "Future[Answer]") -> bool:
-        return self._marks[future].exists()
-
     def restart(self) -> None:
-        self._executor.shutdown(wait=True, kill_workers=True)
-        for mark in Path(self._file.folder).glob("*.begun"):
-            mark.unlink()
+        self.close()
         self._executor = self._start()
 
     def close(self) -> None:
         self._executor.shutdown(wait=True, kill_workers=True)
-        self._file.remove()
+        self._sent.clear()
 
 
 def _run(job: Job, mark: str) -> Answer:
