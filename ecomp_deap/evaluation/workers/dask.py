@@ -1,13 +1,17 @@
 """Workers of a Dask cluster."""
 
+import asyncio
 import os
 import signal
+import threading
+import time
 import uuid
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from ecomp_deap.checks import check_count, check_type
+from ecomp_deap.checks import check_count, check_number, check_type
 from ecomp_deap.errors import EvaluationError, argument_error, named
 from ecomp_deap.evaluation.workers.job import Answer, Job, run
 from ecomp_deap.evaluation.workers.kit import Kit
@@ -18,11 +22,15 @@ __all__ = ["DaskWorkers"]
 
 # Larger kits go to the workers by themselves, and not in a job through the scheduler.
 _SCATTERED_BYTES = 2**23
-_CONNECT_SECONDS = 30
+# What a worker of this machine may take to start, and a client to say that it leaves.
+_START_S, _CLOSE_S = 60.0, 5.0
 
 
 class DaskWorkers(Workers):
     """The workers of a Dask cluster, or of one of this machine that lasts as long as this.
+
+    Workers may come and go. A scheduler that is lost, and started again at its address, is sent
+    once more what it had not answered.
 
     Args:
         address: Of a scheduler, ``"tcp://host:8786"``, or ``"tls://host:8786"`` with the
@@ -30,10 +38,15 @@ class DaskWorkers(Workers):
             with one thread each, reachable from this machine alone.
         n_workers: Of those that are started here, by default one a core.
         resources: That each job takes of its worker, as ``{"GPU": 1}``.
+        patience_s: Seconds that are waited for the scheduler, and for a worker, at the start and
+            whenever there are none.
+
+    Attributes:
+        patience_s: As it was given.
 
     Raises:
         ArgumentError: Dask's configuration has no certificate for such an address, or wants one.
-        EvaluationError: There is no scheduler.
+        EvaluationError: There is no scheduler, or it has no workers.
 
     Example:
         with ed.DaskWorkers("tcp://10.0.0.5:8786") as workers:
@@ -46,6 +59,7 @@ class DaskWorkers(Workers):
         *,
         n_workers: int | None = None,
         resources: dict[str, float] | None = None,
+        patience_s: float = 60.0,
     ) -> None:
         if n_workers is not None:
             n_workers = check_count("n_workers", n_workers, minimum=1)
@@ -53,58 +67,88 @@ class DaskWorkers(Workers):
             check_type("resources", resources, dict)
         if address is not None and not isinstance(address, str):
             raise argument_error("address", "that of a scheduler, a text", address)
-        distributed = optional("distributed", "dask")
+        self.patience_s = check_number("patience_s", patience_s, above=0.0)
+        self._distributed = optional("distributed", "dask")
         if address is not None:
-            _check_encryption(distributed, address)
-        self._lost = (distributed.KilledWorker, distributed.client.FutureCancelledError, OSError)
-        self._cluster: Any = None
-        self._file: KitFile | None = None
-        if address is None:
-            self._file = KitFile()
-            self._cluster = distributed.LocalCluster(
-                n_workers=0,
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                env=PINNED,
-            )
+            _check_encryption(self._distributed, address)
         self._resources = resources
         self._scattered: tuple[str, Any] = ("", None)
         self._flying: dict[Future[Answer], Any] = {}
         self._client: Any = None
+        self._cluster: Any = None
+        self._file: KitFile | None = None
+        self._none_since: float | None = None
+        self._loop = _Loop()
         try:
-            self._client = distributed.Client(
-                self._cluster or address, timeout=_CONNECT_SECONDS, set_as_default=False
-            )
-            self._wait(n_workers)
-        except (OSError, TimeoutError) as error:
+            if address is None:
+                self._file = KitFile()
+                self._cluster = self._distributed.LocalCluster(
+                    n_workers=0,
+                    threads_per_worker=1,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    env=PINNED,
+                )
+            self._address = address or self._cluster.scheduler_address
+            self._connect(n_workers or available_cores())
+        except BaseException:
             self.close()
-            raise EvaluationError(
-                f"workers: no Dask cluster at {address}: {named(error)}"
-            ) from error
-        self.n_workers = sum(self._client.nthreads().values())
+            raise
+        self.n_workers = self._n_threads()
 
-    def _wait(self, n_workers: int | None) -> None:
-        """Wait for a worker of the cluster, or start those that are ours."""
+    def _connect(self, n_ours: int) -> None:
+        """Connect, and wait for a worker of the cluster, or start those that are ours.
+
+        Raises:
+            EvaluationError: There is none for as long as our patience lasts.
+        """
+        deadline = time.monotonic() + self.patience_s
+        while True:
+            left = max(0.1, deadline - time.monotonic())
+            try:
+                self._client = self._distributed.Client(
+                    self._address, timeout=left, loop=self._loop.loop, set_as_default=False
+                )
+                self._wait(n_ours, max(0.1, deadline - time.monotonic()))
+                return
+            except (OSError, self._distributed.TimeoutError) as error:  # it may have gone again
+                self._disconnect()
+                if time.monotonic() >= deadline:
+                    raise EvaluationError(
+                        f"workers: no Dask cluster at {self._address}, or none with workers, for "
+                        f"{self.patience_s:g} s: {named(error)}"
+                    ) from error
+
+    def _wait(self, n_ours: int, seconds: float) -> None:
         if self._cluster is None:
-            self._client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+            self._client.wait_for_workers(1, timeout=seconds)
             return
         # One for each core at a time: many that import torch side by side take so long that their
         # nannies start them again, for ever.
-        n, step = n_workers or available_cores(), available_cores()
-        for n_started in [*range(step, n, step), n]:
+        step = available_cores()
+        for n_started in [*range(step, n_ours, step), n_ours]:
             self._cluster.scale(n_started)
-            self._client.wait_for_workers(n_started, timeout=2 * _CONNECT_SECONDS)
+            self._client.wait_for_workers(n_started, timeout=_START_S)
+
+    def _disconnect(self) -> None:
+        client, self._client, self._scattered = self._client, None, ("", None)
+        if client is not None:
+            with suppress(
+                OSError, self._distributed.TimeoutError
+            ):  # there may be no one who listens
+                client.close(timeout=_CLOSE_S)
 
     def submit(self, job: Job, kit: Kit, *, needed: bool) -> "Future[Answer]":
+        if self._client.status != "running":
+            raise Lost(f"the connection to {self._address} is {self._client.status}", alone=False)
         further = []
-        if self._file is not None:
-            job = replace(job, source=self._file.path_of(kit))
-        elif needed and len(kit.content) < _SCATTERED_BYTES:
-            job = replace(job, source=kit.content)
-        elif needed:
-            further = [self._scatter(kit)]
         try:
+            if self._file is not None:
+                job = replace(job, source=self._file.path_of(kit))
+            elif needed and len(kit.content) < _SCATTERED_BYTES:
+                job = replace(job, source=kit.content)
+            elif needed:
+                further = [self._scatter(kit)]
             own = self._client.submit(
                 _run,
                 job,
@@ -117,40 +161,44 @@ class DaskWorkers(Workers):
             raise Lost(named(error), alone=False) from error
         future: Future[Answer] = Future()
         self._flying[future] = own
-        # In a thread of its own, as the answer may have to be fetched.
-        own.add_done_callback(lambda done: self._deliver(done, future))
+        self._loop.loop.add_callback(self._deliver, self._client, own, future)
         return future
 
     def _scatter(self, kit: Kit) -> Any:
-        if self._scattered[0] != kit.key:
-            self._scattered = (
-                kit.key,
-                self._client.scatter(kit.content, broadcast=True, hash=False),
-            )
-        return self._scattered[1]
+        key, scattered = self._scattered
+        if key != kit.key or scattered.status != "finished":  # lost with the workers that had it
+            scattered = self._client.scatter(kit.content, broadcast=True, hash=False)
+            self._scattered = (kit.key, scattered)
+        return scattered
 
-    def _deliver(self, done: Any, future: "Future[Answer]") -> None:
-        self._flying.pop(future, None)
+    async def _deliver(self, client: Any, own: Any, future: "Future[Answer]") -> None:
+        """Hand an answer over when it is there; in the client's loop, and so never left."""
         try:
-            future.set_result(done.result())
+            future.set_result(await client.gather(own, asynchronous=True))
         except BaseException as error:
-            future.set_exception(error)
+            # What a job raised, as opposed to what became of it.
+            raised = own.status == "error" and not isinstance(error, self._distributed.KilledWorker)
+            there = client.status == "running"
+            future.set_exception(error if raised else Lost(named(error), alone=there))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        finally:
+            self._flying.pop(future, None)
 
     def as_lost(self, error: BaseException) -> Lost | None:
-        ended = isinstance(error, self._lost)
-        if ended:
-            self._scattered = ("", None)  # it may be lost too
-        return Lost(named(error), alone=True) if ended else None
+        return error if isinstance(error, Lost) else None
 
     def end(self, future: "Future[Answer]") -> Ended:
         own = self._flying.pop(future, None)
         if own is None:
             return Ended.ONE  # it has ended by now
-        place = next((w for w, keys in self._client.processing().items() if own.key in keys), None)
-        own.cancel(force=True)
-        if place is not None:
-            # It takes no orders while it works, but its nanny does, and starts another.
-            self._client.run(_kill, workers=[place], nanny=True, on_error="ignore")
+        with suppress(Exception):  # whatever a client without its scheduler raises
+            processing = self._client.processing().items()
+            place = next((worker for worker, keys in processing if own.key in keys), None)
+            own.cancel(force=True)
+            if place is not None:
+                # It takes no orders while it works, but its nanny does, and starts another.
+                self._client.run(_kill, workers=[place], nanny=True, on_error="ignore")
         return Ended.ONE
 
     def drop(self, future: "Future[Answer]") -> None:
@@ -159,8 +207,29 @@ class DaskWorkers(Workers):
             own.cancel()
 
     def tend(self) -> None:
-        if self._cluster is None:
+        if self._cluster is not None:
+            self._tend_ours()
             return
+        try:
+            n_workers = self._n_threads()
+        except self._distributed.TimeoutError as error:
+            raise EvaluationError(
+                f"workers: the Dask scheduler at {self._address} has not answered for "
+                f"{self.patience_s:g} s; start it again, and `resume` goes on"
+            ) from error
+        except Exception:  # it is gone, as jobs will say
+            return
+        if n_workers:
+            self.n_workers, self._none_since = n_workers, None
+        elif self._none_since is None:
+            self._none_since = time.monotonic()
+        elif time.monotonic() - self._none_since > self.patience_s:
+            raise EvaluationError(
+                f"workers: the Dask cluster at {self._address} has had none for "
+                f"{self.patience_s:g} s; start some, and `resume` goes on"
+            )
+
+    def _tend_ours(self) -> None:
         # A nanny whose worker is killed while it starts gives up, and is missed by no one.
         for name, nanny in list(self._cluster.workers.items()):
             if nanny.status.name in ("closing", "closed", "failed"):
@@ -168,17 +237,31 @@ class DaskWorkers(Workers):
                 self._cluster.worker_spec.pop(name, None)
         self._cluster.scale(self.n_workers)
 
+    def _n_threads(self) -> int:
+        client = self._client
+        found = client.sync(client.scheduler.ncores, callback_timeout=self.patience_s)
+        return sum(found.values())
+
     def restart(self) -> None:
+        """Connect to the scheduler anew, when it is there again.
+
+        Raises:
+            EvaluationError: It is not there for as long as our patience lasts.
+        """
+        self._disconnect()
         try:
-            self._client.restart(timeout=_CONNECT_SECONDS, wait_for_workers=False)
-            self._client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
-        except Exception as error:  # whatever a client without its scheduler raises
-            raise EvaluationError(f"workers: the Dask cluster is gone: {named(error)}") from error
+            self._connect(self.n_workers)
+        except EvaluationError as error:
+            raise EvaluationError(
+                f"{error}; it was there before: start it again, and `resume` goes on"
+            ) from error
+        self._none_since = None
 
     def close(self) -> None:
-        for part in (self._client, self._cluster):
-            if part is not None:
-                part.close()
+        self._disconnect()
+        if self._cluster is not None:
+            self._cluster.close()
+        self._loop.stop()
         if self._file is not None:
             self._file.remove()
 
@@ -192,6 +275,32 @@ def _check_encryption(distributed: Any, address: str) -> None:
         raise argument_error("address", expected, address)
     if security.require_encryption and not is_encrypted:
         raise argument_error("address", "tls://, as Dask's configuration has it", address)
+
+
+class _Loop:
+    """An event loop in a thread of its own.
+
+    Clients that make their own leave it running where they find no scheduler.
+    """
+
+    def __init__(self) -> None:
+        self._started: Future[tuple[Any, asyncio.Event]] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run()), name="ecomp_deap-dask", daemon=True
+        )
+        self._thread.start()
+        self.loop, self._ended = self._started.result()
+
+    async def _run(self) -> None:
+        ended = asyncio.Event()
+        self._started.set_result((optional("tornado.ioloop", "dask").IOLoop.current(), ended))
+        await ended.wait()
+
+    def stop(self) -> None:
+        """Cancel what is left, and end."""
+        if self._thread.is_alive():
+            self.loop.add_callback(self._ended.set)
+            self._thread.join()
 
 
 def _run(job: Job, content: bytes | None = None) -> Answer:
