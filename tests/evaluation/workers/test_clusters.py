@@ -95,10 +95,13 @@ def test_a_cluster_of_this_machine_does_not_mind_another(cluster):
     assert done.returncode == 0
 
 
-def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr("ecomp_deap.evaluation.workers.dask._CONNECT_SECONDS", 0.2)
+def test_a_head_that_is_not_there_is_named():
+    before = threading.active_count()
     with pytest.raises(EvaluationError, match=r"workers: no Dask cluster at tcp://127\.0\.0\.1:1"):
-        DaskWorkers("tcp://127.0.0.1:1")
+        DaskWorkers("tcp://127.0.0.1:1", patience_s=0.2)
+    assert threading.active_count() == before
+    with pytest.raises(EvaluationError, match=r"workers: no Ray cluster at 127\.0\.0\.1:1"):
+        RayWorkers("127.0.0.1:1")
 
 
 def test_workers_of_a_scheduler_elsewhere_get_the_kit_by_the_network(tiny_task, monkeypatch):
@@ -147,7 +150,8 @@ def test_what_is_not_installed_is_named(monkeypatch, name, make):
 
 @pytest.mark.parametrize("make", [DaskWorkers, RayWorkers])
 def test_arguments_of_clusters_have_their_types(make):
-    for argument, values in {"n_workers": (0, "x", 1.5), "address": (5, [], b"x")}.items():
+    wrong = {"n_workers": (0, "x", 1.5), "address": (5, [], b"x"), "patience_s": (0, "x")}
+    for argument, values in wrong.items():
         for value in values:
             with pytest.raises(ArgumentError, match=f"^{argument}: expected"):
                 make(**{argument: value})
