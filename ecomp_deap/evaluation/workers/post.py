@@ -19,6 +19,8 @@ __all__ = ["Incidents", "Piece", "Post", "Request"]
 _TENDED_S = 5.0
 # How often workers may end before they begin with a piece, until it is taken to be at fault.
 _FALSE_STARTS = 8
+# Errors of workers that are remembered: more than can come at once.
+_TOLD = 64
 # Where no worker has ever answered, something is wrong with all of them.
 _BREAKS_AT_START = 8
 
@@ -102,6 +104,8 @@ class Post:
         self._begun: dict[Future[Answer], float] = {}
         # Given up, but nobody can end them; what they answer is as good as any other answer.
         self._late: dict[Future[Answer], Piece] = {}
+        # One error is that of all jobs that a worker was sent.
+        self._told: deque[BaseException | None] = deque(maxlen=_TOLD)
         self._tended = time.monotonic()
 
     def send(
@@ -169,6 +173,13 @@ class Post:
                 return error
         return None
 
+    def _is_news(self, error: BaseException | None) -> bool:
+        """Return whether an error tells of another worker than those before."""
+        if error is not None and any(error is other for other in self._told):
+            return False
+        self._told.append(error)
+        return True
+
     def _broken(self, piece: Piece, future: "Future[Answer] | None", lost: Lost) -> Piece:
         """Return a piece whose worker has ended."""
         piece.reason = str(lost)
@@ -197,7 +208,7 @@ class Post:
                     answered.append(piece)
             except Lost as error:
                 broken.append(self._broken(piece, future, error))
-                self._incidents.lost += error.alone
+                self._incidents.lost += error.alone and self._is_news(error.__cause__)
                 lost = lost if error.alone else error
         return lost
 
