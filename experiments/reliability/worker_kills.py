@@ -14,6 +14,7 @@ Writes ``worker_kills.csv`` into OUT, one row for each kind and number of worker
 """
 
 import argparse
+import gc
 import os
 import random
 import signal
@@ -125,6 +126,7 @@ def killed(
         taken = time.perf_counter() - started
         killer.ended.set()
         killer.join()
+    gc.collect()  # an executor lets its semaphores go when it is collected
     counters = [result.toolbox.counters for result in (expected, found)]
     return {
         "kind": kind,

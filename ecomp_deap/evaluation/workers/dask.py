@@ -189,12 +189,15 @@ class DaskWorkers(Workers):
         return error if isinstance(error, Lost) else None
 
     def end(self, future: "Future[Answer]") -> Ended:
-        own = self._flying.pop(future, None)
+        own = self._flying.get(future)
         if own is None:
             return Ended.ONE  # it has ended by now
         with suppress(Exception):  # whatever a client without its scheduler raises
             processing = self._client.processing().items()
             place = next((worker for worker, keys in processing if own.key in keys), None)
+            if place is None and own.status == "pending":
+                return Ended.UNBEGUN
+            self._flying.pop(future, None)
             own.cancel(force=True)
             if place is not None:
                 # It takes no orders while it works, but its nanny does, and starts another.

@@ -124,15 +124,16 @@ class Post:
             given_up: Where those are put that have broken so often what measured them. No further
                 ones are begun then.
             breaks: How often.
-            at_once: Pieces that are on their way at the same time, by default as many as workers
-                can be sent.
+            at_once: Pieces that are on their way at the same time, and so have all the time that
+                there is; by default as many as workers can be sent.
 
         Raises:
             EvaluationError: Workers cannot be kept alive.
         """
-        room = at_once or self._workers.depth * self._workers.n_workers
         try:
             while True:
+                # There may be more or fewer of them than before.
+                room = at_once or self._workers.depth * self._workers.n_workers
                 answered: list[Piece] = []
                 broken: list[Piece] = []
                 lost = self._fill(pieces, room, broken, stop=given_up)
@@ -141,7 +142,7 @@ class Post:
                 if lost is None:
                     lost = self._collect(answered, broken)
                 # With nothing beside it, it had all the time, and would only take it again.
-                broken += self._end_hung(breaks if room == 1 else 0)
+                broken += self._end_hung(0 if at_once is None else breaks)
                 if lost is not None:
                     broken += self._lose_all(lost)
                 for piece in broken:
@@ -266,11 +267,14 @@ class Post:
         future = next(hung, None)
         if future is None:
             return []
+        ended = self._workers.end(future)
+        if ended is Ended.UNBEGUN:
+            self._begun.pop(future, None)
+            return []
         piece = self._flying.pop(future)
         piece.reason = f"it took longer than {self._timeout_s:g} s"
         piece.breaks += 1 + further_breaks
         self._incidents.hung += 1
-        ended = self._workers.end(future)
         if ended is Ended.ALL:  # the others did nothing wrong
             self._waiting.extendleft(reversed([*self._flying.values()]))
             self._flying.clear()

@@ -71,6 +71,8 @@ class ProcessWorkers(Workers):
         return Lost(named(error), alone=True) if ended else None
 
     def end(self, future: "Future[Answer]") -> Ended:
+        if not self._marks[future].exists() and not future.done():
+            return Ended.UNBEGUN
         for seat in self._seats:
             if seat.has(future):
                 seat.restart()

@@ -198,8 +198,9 @@ class RayWorkers(Workers):
 
     def end(self, future: "Future[Answer]") -> Ended:
         with self._lock:
+            if any(waiting[0] is future for waiting in self._waiting):
+                return Ended.UNBEGUN
             actor = self._flying.pop(future, None)
-            self._waiting = deque(waiting for waiting in self._waiting if waiting[0] is not future)
         if actor is not None:
             self._ray.kill(actor)
             self._replace()

@@ -38,6 +38,8 @@ class Ended(Enum):
     ONE = "one"
     #: They are another's, so that it may answer yet.
     NONE = "none"
+    #: No one has begun with it, so that it did not take too long.
+    UNBEGUN = "unbegun"
 
 
 class Lost(Exception):

@@ -7,7 +7,7 @@ Each test was seen to fail without what it is about: blaming (`breaks` of `_Piec
 
 import pickle
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ecomp_deap import ArgumentError, EvaluationError, make_toolbox
 from ecomp_deap.evaluation.context import Outcome
-from ecomp_deap.evaluation.workers import Crew, ExecutorWorkers
+from ecomp_deap.evaluation.workers import Crew, ExecutorWorkers, run
 from ecomp_deap.evaluation.workers.workers import Ended
 from tests.evaluation.workers.scripted import Scripted
 
@@ -169,6 +169,33 @@ def test_a_child_that_never_ends_fails_alone(measure):
     assert others(found) == others(measure.expected)
     assert incidents.blamed == 1
     assert incidents.hung >= 3
+
+
+def test_who_waits_for_a_worker_has_not_taken_too_long(measure):
+    asked = []
+
+    class Slow(Scripted):
+        def end(self, future):
+            asked.append(future)
+            if len(asked) < 4:
+                return Ended.UNBEGUN
+            future.set_result(self.waiting.pop(future)())  # at last there is a worker
+            return Ended.UNBEGUN
+
+        def submit(self, job, kit, *, needed):
+            if self.fate(len(self.sent), []) != "wait":
+                return super().submit(job, kit, needed=needed)
+            self.sent.append((job.index, len(job.genomes), needed, "wait"))
+            future = Future()
+            self.waiting = {future: lambda: run(replace(job, source=kit.content))}
+            return future
+
+    found, incidents = measure(
+        Slow(lambda n, genomes: "wait" if n == 6 else "answer"), timeout_s=0.05
+    )
+    assert found == measure.expected
+    assert vars(incidents) == dict.fromkeys(vars(incidents), 0)
+    assert len(asked) == 4
 
 
 def test_a_block_that_takes_too_long_once_is_measured_by_another(measure):

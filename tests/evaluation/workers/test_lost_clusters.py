@@ -33,7 +33,7 @@ BRIEF_S, NOTICE_S = 1.0, 25.0
 
 @pytest.fixture(autouse=True)
 def looked_after_often(monkeypatch):
-    monkeypatch.setattr("ecomp_deap.evaluation.workers.crew._TENDED_S", 0.3)
+    monkeypatch.setattr("ecomp_deap.evaluation.workers.post._TENDED_S", 0.3)
 
 
 @pytest.fixture
