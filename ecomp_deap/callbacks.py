@@ -4,7 +4,7 @@ A callback only watches. Nothing it does may draw random numbers or change what 
 that a run is the same with and without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,20 @@ class Callback:
         """Generation ``generation``, from 0 to ``n_generations``, is evaluated.
 
         ``record`` is its row of the logbook, flat: ``accuracy_max``, ``similarity_loss_min`` ...
+        """
+
+    def on_front(
+        self,
+        generation: int,
+        rows: Sequence[Mapping[str, float]],
+        hypervolumes: Sequence[float],
+    ) -> None:
+        """What the search has found when generation ``generation`` is evaluated.
+
+        ``rows`` are the children of the archive, or of the population where there is none, from the
+        smallest to the largest, those that failed or exceed the limits left out: each a
+        measurement, with its ``param_share`` of the parent's parameters. ``hypervolumes`` are those
+        of the populations so far, one a generation, as `Watch.front_hypervolumes`.
         """
 
     def on_phase(self, name: str, total: int) -> None:

@@ -86,6 +86,9 @@ class Watch:
         self._worst: list[float] | None = None if state is None else state.worst
         self._statistics = statistics(metric=toolbox.evaluator.task.metric.name)
         self._timed = toolbox.evaluator.limits.times
+        evaluator = toolbox.evaluator
+        whole = evaluator.cost_model(evaluator.structure.widths)
+        self._parent_param_count = whole.param_count
         self._resumed = state
         self.fields = self._statistics.fields
         self.first = list(first if state is None else state.first)
@@ -124,6 +127,7 @@ class Watch:
         generation = len(self.records) - 1
         row = logbook_to_rows(self.logbook_of(self.records[-1:]))[0]
         self._callback.on_generation(generation, self.n_generations, row)
+        self._callback.on_front(generation, self._front_rows(), tuple(self.front_hypervolumes))
         self.stopped = self._reason_to_stop()
         last = generation == self.n_generations or self.stopped is not None
         if self._on_generation is not None:
@@ -145,13 +149,19 @@ class Watch:
         self.incidents.append({name: n - before.get(name, 0) for name, n in counts.items()})
         self._incidents_before = counts
 
+    def _front_rows(self) -> list[dict[str, float]]:
+        """Return what a callback is told of the best, see `Callback.on_front`."""
+        found = sorted((i.measurement for i in self._best()), key=lambda m: m.param_count)
+        whole = self._parent_param_count
+        return [{**m, "param_share": m.param_count / whole} for m in found]
+
     def _add_front_hypervolume(self) -> None:
         found = [i.measurement for i in self.population if _counts(i)]
         evaluator = self._toolbox.evaluator
         volume = hypervolume(
             [measurement.metric for measurement in found],
             [measurement.param_count for measurement in found],
-            parent_param_count=evaluator.cost_model(evaluator.structure.widths).param_count,
+            parent_param_count=self._parent_param_count,
             n_classes=evaluator.n_classes,
         )
         self.front_hypervolumes.append(volume)

@@ -30,6 +30,7 @@ def costs_of(front, names=("accuracy", "similarity_loss", "param_count")):
 
 
 def assert_mutually_non_dominated(costs):
+    costs = np.asarray(costs)
     for cost in costs:
         assert not ((costs <= cost).all(axis=1) & (costs < cost).any(axis=1)).any()
 
@@ -208,6 +209,37 @@ def test_callbacks_are_told_of_everything_in_order(tiny_task):
     assert calls[4 : 4 + n_scored] == ["step"] * n_scored
     assert calls[4 + n_scored :] == [("finalising", 2), "step", "step"]
     assert rows(result) == rows(compress(tiny_task(), **options))
+
+
+class FrontRecorder(Callback):
+    def __init__(self):
+        self.fronts = []
+
+    def on_front(self, generation, rows, hypervolumes):
+        self.fronts.append((generation, rows, hypervolumes))
+
+
+@pytest.mark.parametrize("options", [{}, {"selection": "roulette"}, {"max_params": 300}])
+def test_callbacks_see_the_front_and_change_nothing(tiny_task, options):
+    recorder = FrontRecorder()
+    limits = {name: options[name] for name in options if name == "max_params"}
+    others = {name: options[name] for name in options if name not in limits}
+    result = compress(tiny_task(**limits), callback=recorder, **SMALL, **others)
+    assert [generation for generation, _, _ in recorder.fronts] == [0, 1, 2]
+    _, rows_seen, hypervolumes = recorder.fronts[-1]
+    assert list(hypervolumes) == list(result.generation_hypervolumes)
+    whole = result.parent.validation.param_count
+    counts = [row["param_count"] for row in rows_seen]
+    assert counts == sorted(counts)
+    assert [row["param_share"] for row in rows_seen] == [count / whole for count in counts]
+    assert all(0 <= row["accuracy"] <= 1 and row["similarity_loss"] >= 0 for row in rows_seen)
+    if limits:
+        assert max(counts) <= 300
+    if not options:  # the archive alone
+        assert_mutually_non_dominated(
+            [(-r["accuracy"], r["similarity_loss"], r["param_count"]) for r in rows_seen]
+        )
+    assert rows(result) == rows(compress(tiny_task(**limits), **SMALL, **others))
 
 
 @pytest.mark.parametrize(
