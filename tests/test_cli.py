@@ -14,7 +14,7 @@ from ecomp_deap.runs.config import RunConfig
 from ecomp_deap.runs.options import OPTIONS
 
 ROOT = Path(ecomp_deap.__file__).parents[1]
-SLOW_TO_IMPORT = {"torch", "torchvision", "deap", "matplotlib", "numpy", "tqdm"}
+SLOW_TO_IMPORT = {"torch", "torchvision", "deap", "matplotlib", "numpy", "rich"}
 
 # A word for every option, other than its default, and what it means.
 WORDS = {

@@ -52,6 +52,7 @@ ONLY = {
     "measurement": set(),
     "seeding": {"numpy"},
     "cli": set(),
+    "progress": {"rich"},
 }
 # Where other parts of the package than these are not imported, although they lie below.
 NARROW = {
@@ -130,8 +131,8 @@ def test_deap_is_known_in_few_places(path):
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_tools_of_the_tests_are_no_dependencies(path):
     assert packages_imported(path) <= {
-        *("cloudpickle", "deap", "loky", "matplotlib", "moocore", "numpy", "safetensors", "scipy"),
-        *("tomli", "torch", "torch_pruning", "torchvision", "tqdm"),
+        *("cloudpickle", "deap", "loky", "matplotlib", "moocore", "numpy", "rich", "safetensors"),
+        *("scipy", "tomli", "torch", "torch_pruning", "torchvision"),
     }
 
 
@@ -170,7 +171,7 @@ def test_names_of_the_package_are_found_when_they_are_used():
 def test_the_package_and_its_command_come_without_torch():
     script = (
         "import sys, ecomp_deap, ecomp_deap.cli\n"
-        "heavy = {'torch', 'numpy', 'deap', 'matplotlib', 'tqdm', 'torchvision'}\n"
+        "heavy = {'torch', 'numpy', 'deap', 'matplotlib', 'rich', 'torchvision'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
         "ecomp_deap.Task\n"
         "print('torch' in sys.modules)\n"

@@ -15,7 +15,7 @@ from ecomp_deap.callbacks import Callback
 from ecomp_deap.cli.parser import FORMATS, POSITIONALS, make_parser
 from ecomp_deap.errors import ArgumentError, DataError, EcompError, argument_error
 from ecomp_deap.interrupts import Interrupts
-from ecomp_deap.progress import ProgressBar, show
+from ecomp_deap.progress import progress_on, show
 from ecomp_deap.runs.config import RunConfig, load_toml
 from ecomp_deap.runs.kinds import Choice, Code, Integer, Location, Names
 from ecomp_deap.runs.options import OPTIONS, Option, unknown_name_error
@@ -136,7 +136,7 @@ def _report(search: Callable[..., Iterable[Any]], *, quiet: bool) -> str:
     from ecomp_deap.report import plot_run, run_table
     from ecomp_deap.search.run import to_go_on
 
-    progress = Callback() if quiet else ProgressBar(sys.stderr)
+    progress = Callback() if quiet else progress_on(sys.stderr)
     finished = []
     try:
         with Interrupts(progress.on_message) as interrupts:
@@ -215,7 +215,7 @@ def _baselines(words: Mapping[str, Any], rest: Sequence[str]) -> str:
     from ecomp_deap.search.code import network_from_code
 
     factory = None if code is None else network_from_code(code)
-    progress = Callback() if words["quiet"] else ProgressBar(sys.stderr)
+    progress = Callback() if words["quiet"] else progress_on(sys.stderr)
     try:
         text = baselines_of_run(
             run, names=names, limits=limits, factory=factory, callback=progress, **counts

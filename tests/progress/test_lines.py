@@ -1,0 +1,39 @@
+import io
+from pathlib import Path
+
+from ecomp_deap.progress import Lines
+from tests.progress.watched import watch
+
+
+def shown(n_generations=60):
+    stream = io.StringIO()
+    watch(Lines(stream), n_generations)
+    return stream.getvalue().splitlines()
+
+
+def test_log_gets_few_plain_lines():
+    lines = shown()
+    assert lines[:2] == ["training the parent", "the slice is used"]
+    last = "accuracy 0.560, similarity loss 0.250, width 0.12"
+    assert f"first_2 (2 of 3): generation 60 of 60: {last}" in lines
+    assert lines[-1] == "finalising"
+    assert 10 <= len(lines) <= 16
+    assert all(line.isprintable() for line in lines)
+
+
+def test_search_without_generations_is_shown_too():
+    assert any("generation 0 of 0: accuracy 0.500" in line for line in shown(0))
+
+
+def test_generation_whose_children_all_failed_has_no_figures():
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.on_run_start(1, 1, Path("first_1"), 1)
+    lines.on_generation(0, 1, {"accuracy_max": None})
+    assert stream.getvalue() == "first_1: generation 0 of 1: \n"
+
+
+def test_a_message_cannot_steer_a_terminal():
+    stream = io.StringIO()
+    Lines(stream).on_message("a\x1b[2J\u202eb\r")
+    assert stream.getvalue() == "a\\x1b[2J\\u202eb\\r\n"
