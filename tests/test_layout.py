@@ -33,7 +33,7 @@ LAYERS = (
     ("genomes",),
     ("callbacks",),
     ("data",),
-    ("seeding", "files", "checks", "copying", "interrupts", "threads", "defaults"),
+    ("seeding", "files", "checks", "copying", "interrupts", "threads", "defaults", "installation"),
     ("errors", "_version", "finite"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -51,7 +51,7 @@ ONLY = {
     "callbacks": set(),
     "measurement": set(),
     "seeding": {"numpy"},
-    "cli": set(),
+    "cli": {"shtab"},
     "progress": {"rich"},
 }
 # Where other parts of the package than these are not imported, although they lie below.
@@ -132,7 +132,7 @@ def test_deap_is_known_in_few_places(path):
 def test_tools_of_the_tests_are_no_dependencies(path):
     assert packages_imported(path) <= {
         *("cloudpickle", "deap", "loky", "matplotlib", "moocore", "numpy", "rich", "safetensors"),
-        *("scipy", "tomli", "torch", "torch_pruning", "torchvision"),
+        *("scipy", "shtab", "tomli", "torch", "torch_pruning", "torchvision"),
     }
 
 

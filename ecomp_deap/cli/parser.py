@@ -9,30 +9,34 @@ from ecomp_deap.runs.config import RunConfig
 from ecomp_deap.runs.kinds import Code, Flag
 from ecomp_deap.runs.options import OPTIONS, Option
 
-__all__ = ["FORMATS", "POSITIONALS", "make_parser"]
+__all__ = ["FORMATS", "POSITIONALS", "SHELLS", "make_parser"]
 
 POSITIONALS = ("n_runs", "name")
 FORMATS = ("safetensors", "pt2", "onnx")
+SHELLS = ("bash", "zsh", "fish")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line, whose errors are `ArgumentError`."""
     parser = _Parser(
         prog="ecomp-deap",
+        usage="ecomp-deap COMMAND [options]",
         description="Evolve smaller versions of a trained network.",
+        epilog="ecomp-deap COMMAND --help tells more of each. To begin with: ecomp-deap run 1 "
+        "first, then ecomp-deap show results/first_1.",
+        formatter_class=_Commands,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ecomp-deap {__version__}")
+    _add_debug(parser)
     commands = parser.add_subparsers(
-        title="commands", dest="command", metavar="COMMAND", required=True
+        title="commands", dest="command", metavar="COMMAND", required=True, prog=parser.prog
     )
-    _add_run(commands)
-    _add_resume(commands)
-    _add_schema(commands)
-    _add_inspect(commands)
-    _add_export(commands)
-    _add_baselines(commands)
-    _add_report(commands)
+    for add in (
+        *(_add_run, _add_resume, _add_list, _add_show, _add_compare, _add_report),
+        *(_add_export, _add_baselines, _add_inspect, _add_schema, _add_version, _add_completion),
+    ):
+        add(commands)
     return parser
 
 
@@ -43,16 +47,60 @@ class _Parser(argparse.ArgumentParser):
         raise ArgumentError(f"{message} (try {self.prog} --help)")
 
 
+class _Commands(argparse.HelpFormatter):
+    """Help with a line for each command; argparse measures their names without the indentation."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = 14
+
+
+def _add_command(
+    commands: Any,
+    name: str,
+    *,
+    help: str,
+    usage: str,
+    description: str,
+    json: str = "",
+    **more: Any,
+) -> Any:
+    """Add a command; ``json`` says what it prints as JSON, if it can."""
+    command = commands.add_parser(
+        name,
+        help=help,
+        usage=f"ecomp-deap {name} {usage}".rstrip(),
+        description=description,
+        allow_abbrev=False,
+        **more,
+    )
+    if json:
+        command.add_argument("--json", action="store_true", help=f"print {json} as JSON")
+    _add_debug(command)
+    return command
+
+
+def _add_debug(parser: Any) -> None:
+    # Taken out of the words before argparse sees them.
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="also print the traceback of an error",
+    )
+
+
 def _add_run(commands: Any) -> None:
-    run = commands.add_parser(
+    run = _add_command(
+        commands,
         "run",
         help="compress a network, once or several times",
-        usage="ecomp-deap run N_RUNS NAME [options]",
+        usage="N_RUNS NAME [options]",
         description="Compress a network trained on FashionMNIST N_RUNS times. Each run leaves a "
         "directory with its front, logbook, plots and children.",
         epilog="Options may also stand in a file, N_RUNS and NAME as n_runs and name; the command "
         "line goes before the file, the file before the preset.",
-        allow_abbrev=False,
+        json="the runs' folders and summaries",
     )
     groups: dict[str, Any] = {}
     for option in OPTIONS.values():
@@ -63,27 +111,109 @@ def _add_run(commands: Any) -> None:
 
 
 def _add_resume(commands: Any) -> None:
-    resume = commands.add_parser(
+    resume = _add_command(
+        commands,
         "resume",
         help="go on with a run that was interrupted",
-        usage="ecomp-deap resume RUN [options]",
+        usage="RUN [options]",
         description="Go on with a run that was interrupted, killed or stopped by an error, to the "
         "same result as if it had not been. Everything it was asked is in its folder; code and "
         "data of your own must be where they were. A finished run is left as it is.",
-        allow_abbrev=False,
+        json="the run's folder and summary",
     )
     resume.add_argument("run", metavar="RUN", help="the folder of the run")
     _add_quiet(resume)
 
 
+def _add_list(commands: Any) -> None:
+    listed = _add_command(
+        commands,
+        "list",
+        help="list the runs in a folder",
+        usage="[OUT] [options]",
+        description="List the runs in a folder: whether each is finished, the accuracy of its best "
+        "child and the child's share of the parent's parameters, generations, seconds and date.",
+        json="the list",
+    )
+    listed.add_argument(
+        "out", nargs="?", metavar="OUT", help=f"the folder (default: {RunConfig.out})"
+    )
+
+
+def _add_show(commands: Any) -> None:
+    show = _add_command(
+        commands,
+        "show",
+        help="show what a run found",
+        usage="RUN [options]",
+        description="Show what a finished run found: its best child, what else is worth a look, "
+        "and the front; or one child's figures and layers beside the parent's.",
+        json="all that is known of it",
+    )
+    show.add_argument("run", metavar="RUN", help="the folder that a run left behind")
+    show.add_argument(
+        "--child",
+        metavar="ID|PICK",
+        help="an id of front.csv, or a pick of the run's: best, knee, ... (default: none)",
+    )
+
+
+def _add_compare(commands: Any) -> None:
+    compare = _add_command(
+        commands,
+        "compare",
+        help="compare what runs found",
+        usage="RUN RUN... [options]",
+        description="Show runs beside each other, with their differences from the first one; mean "
+        "and standard deviation of runs of one name; and the options in which they differ.",
+        json="all of it",
+    )
+    compare.add_argument(
+        "runs", nargs="+", metavar="RUN", help="the folders that finished runs left behind"
+    )
+
+
+def _add_version(commands: Any) -> None:
+    version = _add_command(
+        commands,
+        "version",
+        help="print the version, and what else an issue needs",
+        usage="[options]",
+        description="Print the version of ecomp-deap.",
+        json="it",
+    )
+    version.add_argument(
+        "--verbose",
+        action="store_true",
+        help="also those of Python, torch and other packages, the system, processors, GPUs and "
+        "threads; an issue should have it",
+    )
+
+
+def _add_completion(commands: Any) -> None:
+    completion = _add_command(
+        commands,
+        "completion",
+        help="print a script that lets a shell complete commands and options",
+        usage="{" + ",".join(SHELLS) + "}",
+        description="Print a script that lets a shell complete commands, options, names and paths. "
+        'bash: eval "$(ecomp-deap completion bash)" in ~/.bashrc. zsh: the same with zsh in '
+        "~/.zshrc, behind compinit. fish: ecomp-deap completion fish > "
+        "~/.config/fish/completions/ecomp-deap.fish.",
+    )
+    completion.add_argument(
+        "shell", nargs="?", metavar="{" + ",".join(SHELLS) + "}", help="the shell"
+    )
+
+
 def _add_schema(commands: Any) -> None:
-    commands.add_parser(
+    _add_command(
+        commands,
         "schema",
         help="print the JSON schema of a run's options",
-        usage="ecomp-deap schema",
+        usage="",
         description="Print the JSON schema of the options of a run, as they stand in a file for "
         "--config and in a run's config.json.",
-        allow_abbrev=False,
     )
 
 
@@ -97,14 +227,15 @@ def _add_quiet(parser: Any) -> None:
 
 
 def _add_inspect(commands: Any) -> None:
-    inspect = commands.add_parser(
+    inspect = _add_command(
+        commands,
         "inspect",
         help="show what could be pruned from a network",
-        usage="ecomp-deap inspect PARENT [options]",
+        usage="PARENT [options]",
         description="Print the groups of units that a search could prune from a network, with the "
         "parameters and multiply-accumulate operations (MACs) that each takes, and the layers that "
         "are left alone. A weight between two groups counts for both.",
-        allow_abbrev=False,
+        json="the groups",
     )
     inspect.add_argument(
         "parent",
@@ -129,15 +260,16 @@ def _add_inspect(commands: Any) -> None:
 
 
 def _add_export(commands: Any) -> None:
-    export = commands.add_parser(
+    export = _add_command(
+        commands,
         "export",
         help="write a child of a run to a file that others can load",
-        usage="ecomp-deap export RUN --format FORMAT [options]",
+        usage="RUN --format FORMAT [options]",
         description="Write a child of a finished run to a file, and check that what is read back "
         "gives the child's outputs. A .pt2 file is a graph for torch.export.load, a .onnx file one "
         "for ONNX Runtime and others (this takes pip install 'ecomp-deap[onnx]'); both run without "
         "the network's code and take any number of samples where the network allows it.",
-        allow_abbrev=False,
+        json="what was written",
     )
     export.add_argument("run", metavar="RUN", help="the folder that a run left behind")
     export.add_argument(
@@ -165,15 +297,16 @@ def _add_export(commands: Any) -> None:
 
 
 def _add_baselines(commands: Any) -> None:
-    baselines = commands.add_parser(
+    baselines = _add_command(
+        commands,
         "baselines",
         help="give simpler methods what a run took, and compare",
-        usage="ecomp-deap baselines RUN [options]",
+        usage="RUN [options]",
         description="Give each of several simpler methods as many training samples and evaluations "
         "as a finished run took, the same data and the same final training with a learning rate "
         "tuned for it. Writes baselines.csv, baselines.md and plots/baselines.png into RUN. It "
         "takes about as long as the run, for each method.",
-        allow_abbrev=False,
+        json="the children of all methods",
     )
     baselines.add_argument("run", metavar="RUN", help="the folder that a run left behind")
     baselines.add_argument(
@@ -206,15 +339,16 @@ def _add_baselines(commands: Any) -> None:
 
 
 def _add_report(commands: Any) -> None:
-    report = commands.add_parser(
+    report = _add_command(
+        commands,
         "report",
         help="write a page that shows what a run found, or several",
-        usage="ecomp-deap report RUN... [options]",
+        usage="RUN... [options]",
         description="Write one HTML file that shows the front of a finished run, each of its "
         "children, and how the search went; or what several runs found, with the spread between "
         "them. It needs no network, and no file beside it. This takes pip install "
         "'ecomp-deap[report]'.",
-        allow_abbrev=False,
+        json="the paths",
     )
     report.add_argument(
         "runs", nargs="+", metavar="RUN", help="the folders that finished runs left behind"

@@ -5,8 +5,11 @@ global state.
 """
 
 from ecomp_deap.report.attainment import attainment_surface, plot_attainment
+from ecomp_deap.report.compared import compared, compared_text
 from ecomp_deap.report.comparison import plot_boxes, plot_fronts, plot_trajectories
+from ecomp_deap.report.details import child_details, child_text, run_details, run_text
 from ecomp_deap.report.figures import write_figures
+from ecomp_deap.report.listing import listing, listing_text
 from ecomp_deap.report.page import write_report
 from ecomp_deap.report.plots import plot_front, plot_history, write_plots
 from ecomp_deap.report.run import plot_baselines, plot_run
@@ -14,6 +17,12 @@ from ecomp_deap.report.table import run_table
 
 __all__ = [
     "attainment_surface",
+    "child_details",
+    "child_text",
+    "compared",
+    "compared_text",
+    "listing",
+    "listing_text",
     "plot_attainment",
     "plot_baselines",
     "plot_boxes",
@@ -22,7 +31,9 @@ __all__ = [
     "plot_history",
     "plot_run",
     "plot_trajectories",
+    "run_details",
     "run_table",
+    "run_text",
     "write_figures",
     "write_plots",
     "write_report",

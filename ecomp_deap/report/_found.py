@@ -142,6 +142,25 @@ def found_in(directory: str | os.PathLike[str]) -> Found:
     )
 
 
+def names_of(runs: Sequence[Found]) -> list[str]:
+    """Return a name for each run, its path where the folder's is another's too."""
+    own = [run.name for run in runs]
+    return [str(run.path) if own.count(run.name) > 1 else run.name for run in runs]
+
+
+def samples_of(runs: Sequence[Found]) -> str:
+    """Return what the runs' accuracies are of.
+
+    Raises:
+        DataError: Some have test data and others have none.
+    """
+    samples = runs[0].samples
+    for run in runs[1:]:
+        if run.samples != samples:
+            raise DataError(f"{run.path}: expected {samples} accuracies, as of {runs[0].path}")
+    return samples
+
+
 def widths(row: Row) -> list[int]:
     """Return the units that a row keeps in each group, none where it does not tell.
 

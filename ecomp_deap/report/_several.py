@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ecomp_deap.errors import DataError
 from ecomp_deap.report import _charts as charts
 from ecomp_deap.report import _words as words
 from ecomp_deap.report._cards import card_of, tip_of
-from ecomp_deap.report._found import Found
+from ecomp_deap.report._found import Found, names_of, samples_of
 from ecomp_deap.report.attainment import attainment_surface
 
 
@@ -20,11 +19,7 @@ def several_context(runs: Sequence[Found]) -> dict[str, Any]:
     Raises:
         DataError: Some have test data and others have none.
     """
-    samples = runs[0].samples
-    for run in runs[1:]:
-        if run.samples != samples:
-            raise DataError(f"{run.path}: expected {samples} accuracies, as of {runs[0].path}")
-    names = _names(runs)
+    samples, names = samples_of(runs), names_of(runs)
     y_label = f"{samples.capitalize()} accuracy"
     accuracies = [run.parent[run.quantity] for run in runs]
     middle = float(np.median(accuracies))
@@ -63,12 +58,6 @@ def several_context(runs: Sequence[Found]) -> dict[str, Any]:
             for name, run in zip(names, runs, strict=True)
         ],
     }
-
-
-def _names(runs: Sequence[Found]) -> list[str]:
-    """Return a name for each run, its path where the folder's is another's too."""
-    own = [run.name for run in runs]
-    return [str(run.path) if own.count(run.name) > 1 else run.name for run in runs]
 
 
 def _lead(runs: Sequence[Found]) -> dict[str, str]:

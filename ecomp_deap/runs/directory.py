@@ -145,7 +145,13 @@ class RunDirectory:
             DataError: It holds no front.
         """
         if not os.path.isfile(path / "front.csv"):  # unlike Path's own, False for every name
-            raise DataError(f"{path}: expected the folder of a finished run, with front.csv")
+            expected = f"{path}: expected the folder of a finished run, with front.csv"
+            hint = (
+                ""
+                if os.path.isdir(path)
+                else f"; for those there are: ecomp-deap list {path.parent}"
+            )
+            raise DataError(expected + hint)
         return cls(path)
 
     @property

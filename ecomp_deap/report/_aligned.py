@@ -1,0 +1,71 @@
+"""Tables of plain text, and how figures are put there."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from ecomp_deap.report import _words as words
+
+NOTHING = "-"
+
+
+def aligned(rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> list[str]:
+    """Return rows as lines with their columns aligned, those of ``left`` to the left.
+
+    >>> aligned([("run", "seconds"), ("first_1", "3")])
+    ['run      seconds', 'first_1        3']
+    """
+    sizes = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(size) if i in left else cell.rjust(size)
+            for i, (cell, size) in enumerate(zip(row, sizes, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def filled(name: str, text: str, *, width: int = 80) -> str:
+    """Return a text behind its name, in lines that are indented under it."""
+    start = f"{name}  "
+    return textwrap.fill(
+        start + text,
+        width,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def accuracy(value: Any) -> str:
+    """Return an accuracy with four digits."""
+    return NOTHING if value is None else f"{value:.4f}"
+
+
+def count(value: Any) -> str:
+    """Return a count with separators."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def number(value: Any) -> str:
+    """Return a number with three digits behind the point."""
+    return NOTHING if value is None else f"{value:,.3f}"
+
+
+def seconds(value: Any) -> str:
+    """Return seconds with one digit behind the point."""
+    return NOTHING if value is None else f"{value:,.1f}"
+
+
+def percent(value: Any) -> str:
+    """Return a fraction of one as per cent."""
+    return NOTHING if value is None else words.percent(value).replace("\u202f", " ")
+
+
+def share(value: Any) -> str:
+    """Return a share of the parent's as per cent.
+
+    >>> share(0.0308), share(None)
+    ('3.1 %', '-')
+    """
+    return NOTHING if value is None else words.share(value).replace("\u202f", " ")

@@ -1,0 +1,243 @@
+"""What a finished run found, or one of its children, for the terminal and for other programs."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ecomp_deap.errors import ArgumentError, DataError
+from ecomp_deap.files import read_json
+from ecomp_deap.report import _aligned as put
+from ecomp_deap.report import _words as words
+from ecomp_deap.report._children import picked_in
+from ecomp_deap.report._found import Found, Row, found_in, widths
+from ecomp_deap.runs.directory import RunDirectory
+
+__all__ = ["child_details", "child_text", "run_details", "run_text"]
+
+# Children of a front that are shown, beside the picks.
+_MOST_ROWS = 16
+# Tensors whose shapes are shown have so many dimensions at least: no biases.
+_LEAST_DIMENSIONS = 2
+_LONGEST_SPECIFICATION = 200
+
+
+def run_details(run: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a run found: its ``parent``, ``front`` (by size), ``picks``, and more.
+
+    Raises:
+        DataError: It is not finished, or a file is damaged.
+    """
+    found = found_in(run)
+    return {
+        "run": str(found.path),
+        "name": found.name,
+        "samples": found.samples,
+        "parent": found.parent,
+        "picks": found.picks,
+        "front": [_with_share(found, row) for row in found.front],
+        "generations": found.generations[-1]["generation"] if found.generations else None,
+        "summary": found.summary,
+        "config": found.config,
+    }
+
+
+def run_text(details: Mapping[str, Any]) -> str:
+    """Return what `run_details` has as a table."""
+    front, parent = details["front"], details["parent"]
+    quantity = f"{details['samples']}_accuracy"
+    picked = _by_child(details["picks"], front)
+    best = next((row for row in front if "best" in picked.get(row["id"], ())), None)
+    lines = [f"{details['name']}: {len(front)} children"]
+    if best is not None:
+        lines = [
+            f"{details['name']}: {put.percent(best[quantity])} {details['samples']} accuracy "
+            f"with {put.share(best['share'])} of the parameters, child {best['id']}"
+        ]
+    lines.append(_facts(details))
+    shown = _chosen(front, picked)
+    headings = ["child", "test", "validation", "parameters", "share", "similarity", "picks"]
+    cells = [headings, _cells("parent", {**parent, "share": 1.0}, ())]
+    cells += [_cells(row["id"], row, picked.get(row["id"], ())) for row in shown]
+    if details["samples"] != "test":
+        cells = [[row[0], *row[2:]] for row in cells]
+    lines += ["", *put.aligned(cells, left=(0, len(cells[0]) - 1))]
+    if len(shown) < len(front):
+        rest = f"{len(shown)} of {len(front)} children, by size; front.csv has all of them"
+        lines += ["", rest]
+    missing = [word for word, name in details["picks"].items() if name is None]
+    if missing:
+        lines += ["", f"none: {', '.join(map(words.pick_title, missing))}"]
+    return "\n".join(lines)
+
+
+def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
+    """Return what is known of a child, and of the parent beside it.
+
+    It has the rows of ``child`` and ``parent``, the ``picks`` that choose it, ``groups`` with the
+    ``units`` kept ``of`` the parent's, and ``tensors`` with their shapes in the child and, where
+    the manifest tells, in the parent.
+
+    Args:
+        run: The folder of a finished run.
+        child: An id, or one of the run's picks.
+
+    Raises:
+        ArgumentError: No such child.
+        DataError: It is not finished, or a file is damaged.
+    """
+    found = found_in(run)
+    row = found.child(found.picks.get(child, child))
+    if row is None:
+        picks = [word for word, name in found.picks.items() if name is not None]
+        first, last = found.front[0]["id"], found.front[-1]["id"]
+        expected = f"an id such as {first} or {last}, or {words.listed(picks)}"
+        raise ArgumentError(f"--child: expected {expected}, got {child!r}")
+    return {
+        "run": str(found.path),
+        "name": found.name,
+        "child": _with_share(found, row),
+        "parent": found.parent,
+        "picks": picked_in(found).get(row["id"], []),
+        "groups": [
+            {"name": name, "units": units, "of": whole}
+            for name, units, whole in zip(
+                found.groups, widths(row), widths(found.parent), strict=False
+            )
+        ],
+        "tensors": _tensors(RunDirectory(found.path), row["id"]),
+    }
+
+
+def child_text(details: Mapping[str, Any]) -> str:
+    """Return what `child_details` has as tables."""
+    child, parent = details["child"], details["parent"]
+    title = f"child {child['id']} of {details['name']}"
+    if details["picks"]:
+        title += f": {words.pick_titles(details['picks'])}"
+    figures = [["", "child", "parent", ""]]
+    for heading, column, text in _FIGURES:
+        own, whole = child.get(column), parent.get(column)
+        if own is not None:
+            figures.append([heading, text(own), text(whole), _compared(column, own, whole)])
+    lines = [title, "", *put.aligned(figures)]
+    if details["groups"]:
+        rows = [["units", "child", "parent", ""]]
+        for group in details["groups"]:
+            kept = put.share(group["units"] / group["of"]) if group["of"] else put.NOTHING
+            rows.append([group["name"], put.count(group["units"]), put.count(group["of"]), kept])
+        lines += ["", *put.aligned(rows)]
+    tensors = [t for t in details["tensors"] if len(t["child"]) >= _LEAST_DIMENSIONS]
+    if tensors:
+        shapes = [[t["name"], _shape(t["child"]), _shape(t["parent"])] for t in tensors]
+        lines += ["", *put.aligned([["tensors", "child", "parent"], *shapes])]
+    export = f"ecomp-deap export {details['run']} --child {child['id']} --format onnx"
+    return "\n".join([*lines, "", f"to take it along: {export}"])
+
+
+_FIGURES = (
+    ("test accuracy", "test_accuracy", put.accuracy),
+    ("before training", "test_accuracy_before", put.accuracy),
+    ("validation accuracy", "validation_accuracy", put.accuracy),
+    ("before training", "validation_accuracy_before", put.accuracy),
+    ("parameters", "param_count", put.count),
+    ("MACs", "mac_count", put.count),
+    ("bytes", "size_bytes", put.count),
+    ("latency in ms", "latency_ms", put.number),
+    ("similarity loss", "similarity_loss", put.number),
+)
+
+
+def _compared(column: str, own: Any, whole: Any) -> str:
+    """Return how a child's figure differs from its parent's."""
+    if whole is None:
+        return ""
+    if column.endswith("_accuracy"):
+        return f"{words.points(own - whole)} points"
+    return put.share(own / whole) if column.endswith(("_count", "_bytes", "_ms")) and whole else ""
+
+
+def _facts(details: Mapping[str, Any]) -> str:
+    """Return what the run took, as far as its summary tells."""
+    summary = details["summary"]
+    took = summary.get("seconds") or {}
+    parts = []
+    if details["generations"] is not None:
+        parts.append(f"{put.count(details['generations'])} generations")
+    if "evaluations" in summary:
+        parts.append(f"{put.count(summary['evaluations'])} evaluations")
+    for part, name in (("search", "search"), ("finalise", "final training")):
+        if part in took:
+            parts.append(f"{put.seconds(took[part])} s of {name}")
+    if isinstance(summary.get("seed"), int):
+        parts.append(f"seed {summary['seed']}")
+    if isinstance(summary.get("stopped"), str):
+        parts.append(f"ended early: {summary['stopped']}")
+    return ", ".join(parts)
+
+
+def _cells(name: str, row: Row, picks: Sequence[str]) -> list[str]:
+    return [
+        name,
+        put.accuracy(row.get("test_accuracy")),
+        put.accuracy(row.get("validation_accuracy")),
+        put.count(row["param_count"]),
+        put.share(row["share"]),
+        put.number(row.get("similarity_loss")),
+        ", ".join(map(words.pick_label, picks)),
+    ]
+
+
+def _with_share(found: Found, row: Row) -> dict[str, Any]:
+    return {**row, "share": found.share(row)}
+
+
+def _by_child(picks: Mapping[str, str | None], front: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the words that pick each child, by its id."""
+    names = {row["id"] for row in front}
+    found: dict[str, list[str]] = {}
+    for word, name in picks.items():
+        if name in names:
+            found.setdefault(str(name), []).append(word)
+    return found
+
+
+def _chosen(front: Sequence[dict[str, Any]], picked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return rows at even distances, and the picks."""
+    if len(front) <= _MOST_ROWS:
+        return list(front)
+    step = (len(front) - 1) / (_MOST_ROWS - 1)
+    places = {round(i * step) for i in range(_MOST_ROWS)}
+    return [row for i, row in enumerate(front) if i in places or row["id"] in picked]
+
+
+def _tensors(run: RunDirectory, identifier: str) -> list[dict[str, Any]]:
+    """Return the shapes of a child's tensors and of its parent's, as its manifest has them."""
+    path: Path = run.child(identifier).with_suffix(".json")
+    if not os.path.lexists(path):
+        return []
+    manifest = read_json(path, what="a child's manifest")
+    own = manifest.get("tensors", {}) if isinstance(manifest, dict) else None
+    parent = (manifest.get("parent") or {}) if isinstance(own, dict) else None
+    whole = parent.get("tensors", {}) if isinstance(parent, dict) else None
+    if not isinstance(own, dict) or not isinstance(whole, dict):
+        raise DataError(f"{path}: expected a child's manifest with tensors, but it has none")
+    return [
+        {"name": name, "child": _sizes(path, text), "parent": _sizes(path, whole.get(name, "[]"))}
+        for name, text in own.items()
+    ]
+
+
+def _sizes(path: Path, text: Any) -> list[int]:
+    """Return the shape in a specification such as ``float32[10, 256]``."""
+    if isinstance(text, str) and len(text) <= _LONGEST_SPECIFICATION and text.endswith("]"):
+        parts = [part.strip() for part in text[:-1].partition("[")[2].split(",")]
+        if parts == [""]:
+            return []
+        if all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
+            return [int(part) for part in parts]
+    raise DataError(f"{path}: expected the shapes of tensors, such as 'float32[10, 256]'")
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return " × ".join(map(str, sizes)) or put.NOTHING

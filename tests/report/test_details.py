@@ -1,0 +1,160 @@
+import json
+
+import pytest
+
+from ecomp_deap.errors import ArgumentError, DataError
+from ecomp_deap.report import child_details, child_text, run_details, run_text
+from tests.report.made_runs import front_of, make_run, row_of
+
+MANIFEST = {
+    "kept": {"one": [0, 1], "two": [3]},
+    "tensors": {"one.weight": "float32[21, 784]", "one.bias": "float32[21]"},
+    "parent": {"tensors": {"one.weight": "float32[40, 784]", "one.bias": "float32[40]"}},
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path)
+
+
+def manifest_of(run, identifier="003"):
+    return run / "children" / f"{identifier}.json"
+
+
+def test_a_run_is_told_in_a_sentence_and_a_table(run):
+    lines = run_text(run_details(run)).splitlines()
+    assert lines[0] == "first_1: 89.5 % test accuracy with 90.0 % of the parameters, child 003"
+    assert lines[1] == (
+        "3 generations, 1,200 evaluations, 3.0 s of search, 1.0 s of final training, seed 3"
+    )
+    assert lines[3].split() == [
+        *("child", "test", "validation", "parameters", "share", "similarity", "picks")
+    ]
+    assert lines[4].split() == ["parent", "0.9050", "0.9100", "100,000", "100", "%", "0.180"]
+    assert lines[-1].split() == ["003", "0.8950", "0.9000", "90,000", "90.0", "%", "0.200", "best"]
+    assert len(lines) == 5 + 3
+
+
+def test_details_are_what_the_files_hold(run):
+    details = run_details(run)
+    assert [row["id"] for row in details["front"]] == ["001", "002", "003"]
+    assert details["front"][-1]["share"] == 0.9
+    assert details["picks"] == {"best": "003", "knee": "002"}
+    assert details["summary"]["evaluations"] == 1200
+    assert details["config"]["population"] == 20
+    json.dumps(details, allow_nan=False)
+
+
+def test_a_long_front_is_shown_in_part_with_its_picks(tmp_path):
+    run = make_run(tmp_path, front=front_of(200), picks={"best": "150", "knee": "003"})
+    lines = run_text(run_details(run)).splitlines()
+    shown = [line.split()[0] for line in lines[5:-2]]
+    assert len(shown) == 18
+    assert {"001", "003", "150", "200"} <= set(shown)
+    assert lines[-1] == "18 of 200 children, by size; front.csv has all of them"
+    assert len(run_details(run)["front"]) == 200
+
+
+def test_many_generations_are_counted_whole(tmp_path):
+    run = make_run(tmp_path, generations=1201)
+    assert run_details(run)["generations"] == 1200
+    assert "1,200 generations, " in run_text(run_details(run))
+
+
+def test_a_pick_that_no_child_is_is_told(tmp_path):
+    run = make_run(tmp_path, picks={"best": "003", "under:900": None})
+    assert run_text(run_details(run)).endswith("none: Most accurate under 900 parameters")
+
+
+def test_without_test_data_there_is_no_such_column(tmp_path):
+    front = [{**row, "test_accuracy": None} for row in front_of(3)]
+    run = make_run(tmp_path, front=front)
+    text = run_text(run_details(run))
+    assert text.startswith("first_1: 90.0 % validation accuracy")
+    assert " test " not in text
+
+
+def test_what_an_older_run_lacks_is_left_out(run):
+    for name in ("logbook.csv", "timings.csv", "config.json"):
+        (run / name).unlink()
+    summary = json.loads((run / "summary.json").read_text())
+    for name in ("picks", "seconds", "evaluations", "seed"):
+        del summary[name]
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert run_text(run_details(run)).splitlines()[1] == ""
+
+
+def test_a_child_is_beside_its_parent(run):
+    manifest_of(run).write_text(json.dumps(MANIFEST))
+    lines = [line.split() for line in child_text(child_details(run, "best")).splitlines()]
+    assert lines[0] == ["child", "003", "of", "first_1:", "Best"]
+    assert ["test", "accuracy", "0.8950", "0.9050", "−1.0", "points"] in lines
+    assert ["parameters", "90,000", "100,000", "90.0", "%"] in lines
+    assert ["one", "37", "40", "92.5", "%"] in lines
+    assert ["two", "46", "50", "92.0", "%"] in lines
+    assert ["one.weight", "21", "×", "784", "40", "×", "784"] in lines
+    assert not any("one.bias" in line for line in lines)
+    assert lines[-1][-7:] == [
+        *("ecomp-deap", "export", str(run), "--child", "003", "--format", "onnx")
+    ]
+
+
+def test_a_child_is_found_by_id_and_by_pick(run):
+    details = child_details(run, "knee")
+    assert details == child_details(run, "002")
+    assert details["picks"] == ["knee"]
+    assert details["groups"][0] == {"name": "one", "units": 5, "of": 40}
+    manifest_of(run).write_text(json.dumps(MANIFEST))
+    assert child_details(run, "003")["tensors"][0] == {
+        "name": "one.weight",
+        "child": [21, 784],
+        "parent": [40, 784],
+    }
+
+
+def test_a_finalised_child_tells_what_it_was_before(tmp_path):
+    front = [row_of("a", 0.1, 0.8, before=0.5, latency=1.25), row_of("b", 0.2, 0.9)]
+    run = make_run(tmp_path, front=front)
+    text = " ".join(child_text(child_details(run, "a")).split())
+    assert "before training 0.5000" in text
+    assert "latency in ms 1.250 -" in text
+    assert "before" not in child_text(child_details(run, "b"))
+
+
+@pytest.mark.parametrize("word", ["004", "", "under:900", "../001"])
+def test_another_child_is_refused(tmp_path, word):
+    run = make_run(tmp_path, picks={"best": "003", "under:900": None})
+    with pytest.raises(ArgumentError, match="--child: expected an id such as 001 or 003, or best"):
+        child_details(run, word)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "null",
+        '{"tensors": 3}',
+        '{"tensors": {}, "parent": 3}',
+        '{"tensors": {}, "parent": {"tensors": 3}}',
+        '{"tensors": {"a": 3}}',
+        '{"tensors": {"a": "float32[1e9]"}}',
+        '{"tensors": {"a": "float32[' + "1, " * 10_000 + '1]"}}',
+        '{"tensors": {"a": "x[99999999999999999999]"}}',
+    ],
+)
+def test_a_damaged_manifest_is_refused(run, content):
+    manifest_of(run).write_text(content)
+    with pytest.raises(DataError, match=r"003\.json: expected "):
+        child_details(run, "003")
+
+
+def test_runs_that_are_not_finished_or_damaged_are_refused(run):
+    (run / "front.csv").write_text("id\n'\n")
+    with pytest.raises(DataError, match=r"expected"):
+        run_details(run)
+    (run / "summary.json").unlink()
+    with pytest.raises(DataError, match="is not finished; to go on: ecomp-deap resume"):
+        run_details(run)
+    with pytest.raises(DataError, match="for those there are: ecomp-deap list"):
+        run_details(run.parent / "none_1")
