@@ -83,8 +83,10 @@ def test_methods_and_limits_are_chosen_and_the_table_is_shown(run, capsys):
     assert "baseline random_masks" in captured.err
     assert {row["method"] for row in rows_of(run)} == {"search", "random_masks", "uniform_l1"}
     once = (run / "baselines.csv").read_bytes()
-    assert main(["baselines", str(run), *words, "--quiet"]) == 0
+    assert main(["baselines", str(run), *words, "--quiet", "--json"]) == 0
     assert (run / "baselines.csv").read_bytes() == once
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"run": str(run), "children": read_front(run / "baselines.csv")}
 
 
 @pytest.mark.parametrize("name", ["baselines.csv", "baselines.md", "plots"])

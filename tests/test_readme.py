@@ -5,6 +5,7 @@ import re
 import pytest
 
 from ecomp_deap import load_child, read_logbook
+from ecomp_deap.cli import COMMANDS
 from tests.markdown import ROOT, blocks, broken_links, missing_paths, run_python, unknown_options
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,4 +56,4 @@ def test_named_paths_exist():
 def test_named_options_exist():
     text = " ".join(blocks(README, "bash"))
     text += " ".join(re.findall(r"`([^`\n]*--[^`\n]*)`", README))
-    assert unknown_options(text, ("run", "inspect", "export", "report")) == []
+    assert unknown_options(text, COMMANDS) == []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ecomp_deap.cli import main
 from ecomp_deap.progress import LiveView
 from tests.progress.terminals import Terminal, on_terminal, screen_of, text_of
 from tests.progress.watched import begin, record, watch
@@ -121,6 +122,11 @@ def test_a_run_on_a_terminal(words, tmp_path, columns):
     assert not screen.cursor.hidden
     assert any("accuracy" in frame and "finalising" in frame for frame in seen)
     assert "\x1b[36m" in written
+    # It has only watched.
+    assert main([*map(str, words(tmp_path, "--generations", 6)[2:]), "--quiet"]) == 0
+    for name in ("logbook.csv", "front.csv"):
+        found = [(tmp_path / run / name).read_bytes() for run in ("first_1", "first_2")]
+        assert found[0] == found[1]
 
 
 def test_output_in_a_file_stays_whole_beside_the_view(words, tmp_path):
