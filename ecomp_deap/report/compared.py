@@ -68,8 +68,8 @@ def compared_text(comparison: Mapping[str, Any]) -> str:
     groups = [group for group in comparison["groups"] if group["n_runs"] > 1]
     if groups:
         spread = [_group_cells(group) for group in comparison["groups"]]
-        headings = ("mean ± standard deviation", "runs", *_FIGURES)
-        lines += ["", *put.aligned([headings, *spread])]
+        table = put.aligned([("name", "runs", *_FIGURES), *spread])
+        lines += ["", "mean ± standard deviation of the runs of a name", "", *table]
     lines += ["", "options that differ" if comparison["options"] else "the options are the same"]
     for option, values in comparison["options"].items():
         lines.append(put.filled(f"  {option}", _values(values)))

@@ -48,6 +48,7 @@ def test_runs_of_a_name_have_mean_and_spread(runs):
     assert "first 2 0.8200 ± 0.0283 25.0 ± 7.1 %" in text
     assert "other 1 0.7000 10.0 %" in text
     assert "mean" not in compared_text(compared([runs[0], runs[2]]))
+    assert all(len(line) <= 80 for line in compared_text(found).splitlines())
 
 
 def test_options_that_differ_are_told(runs):
