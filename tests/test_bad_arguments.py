@@ -483,7 +483,7 @@ def test_watching_refuses_by_name_before_the_block(toolbox):
         check(ed.watched, "toolbox", value)
     options = {
         "n_generations": [v for v in NO_COUNTS if v is not None],
-        "callback": (3, "x", [], Watcher, print),
+        "callback": (3, "x", [3], [Watcher], Watcher, print),
         "stop": (3, None, True, [1], ["x"], "x", ed.Stalled(2), ed.Stalled, [ed.Stalled], [None]),
     }
     for argument, values in options.items():

@@ -13,7 +13,7 @@ from typing import Any
 
 from deap import tools
 
-from ecomp_deap.callbacks import Callback
+from ecomp_deap.callbacks import Callback, as_callback
 from ecomp_deap.checks import check_count, check_flag, check_path, check_type
 from ecomp_deap.defaults import (
     FINALISE_COUNT,
@@ -173,7 +173,7 @@ def compress(
     stop: Sequence[StopRule] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
-    callback: Callback | None = None,
+    callback: Callback | Sequence[Callback] | None = None,
 ) -> Result:
     """Evolve smaller versions of ``task.parent`` and return the front: `make_toolbox`, `evolve`.
 
@@ -207,7 +207,7 @@ def compress(
         stop: See `evolve`, like the next two.
         checkpoint: See there.
         resume: See there.
-        callback: Told of every generation and phase.
+        callback: Told of every generation and phase; or several.
 
     Raises:
         EcompError: As `make_toolbox` and `evolve`, before any work is done.
@@ -267,7 +267,7 @@ def evolve(
     stop: Sequence[StopRule] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
-    callback: Callback | None = None,
+    callback: Callback | Sequence[Callback] | None = None,
     interrupts: Interrupts | None = None,
 ) -> Result:
     """Do the whole job with a toolbox: evolve, score, finalise, test.
@@ -299,7 +299,7 @@ def evolve(
         checkpoint: A folder to save the search in while it runs; None saves nothing.
         resume: Whether to go on from what the folder holds, if it holds anything. The result is the
             same to the last bit as without the interruption. What was finalised is done again.
-        callback: Told of every generation and phase.
+        callback: Told of every generation and phase; or several.
         interrupts: Whose signals wait for the end of a generation, which is then saved.
 
     Raises:
@@ -309,7 +309,7 @@ def evolve(
         Interrupted: A signal came; the search is saved.
     """
     check_type("toolbox", toolbox, Toolbox)
-    callback = Callback() if callback is None else check_type("callback", callback, Callback)
+    callback = as_callback(callback)
     if interrupts is not None:
         check_type("interrupts", interrupts, Interrupts)
     check_flag("resume", resume)

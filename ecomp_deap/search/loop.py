@@ -15,7 +15,7 @@ import numpy as np
 from deap import algorithms, tools
 
 from ecomp_deap.algorithms import eaSteadyState
-from ecomp_deap.callbacks import Callback
+from ecomp_deap.callbacks import Callback, as_callback
 from ecomp_deap.checks import check_count, check_type
 from ecomp_deap.errors import argument_error, named
 from ecomp_deap.logbook import logbook_to_rows, statistics
@@ -232,7 +232,7 @@ def watched(
     *,
     n_generations: int | None = None,
     stop: Sequence[StopRule] = (),
-    callback: Callback | None = None,
+    callback: Callback | Sequence[Callback] | None = None,
 ) -> AbstractContextManager[Watch]:
     """Let a loop of DEAP's, or one of a user's, be watched and stopped: give it ``stats=watch``.
 
@@ -242,7 +242,7 @@ def watched(
         toolbox: From `make_toolbox`.
         n_generations: What callbacks are told; None where that is not known.
         stop: Rules that may end the search.
-        callback: Told of each generation.
+        callback: Told of each generation; or several.
 
     Raises:
         ArgumentError: An argument of another type or out of range.
@@ -254,8 +254,7 @@ def watched(
     """
     check_type("toolbox", toolbox, Toolbox)
     n = 0 if n_generations is None else check_count("n_generations", n_generations, minimum=0)
-    callback = Callback() if callback is None else check_type("callback", callback, Callback)
-    return _watched(Watch(toolbox, [], n, callback, stop=check_rules(stop)))
+    return _watched(Watch(toolbox, [], n, as_callback(callback), stop=check_rules(stop)))
 
 
 def check_rules(stop: Any) -> tuple[StopRule, ...]:

@@ -1,7 +1,7 @@
 """`run_many`: runs for a configuration, each of which leaves a run directory behind."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ecomp_deap.callbacks import Callback
+from ecomp_deap.callbacks import Callback, as_callback
 from ecomp_deap.data import Splits, load_fashion_mnist, load_fashion_mnist_original
 from ecomp_deap.errors import DataError, EvaluationError, argument_error
 from ecomp_deap.evaluation.workers import Workers
@@ -59,7 +59,10 @@ class _Parent:
 
 
 def run_many(
-    config: RunConfig, *, callback: Callback | None = None, interrupts: Interrupts | None = None
+    config: RunConfig,
+    *,
+    callback: Callback | Sequence[Callback] | None = None,
+    interrupts: Interrupts | None = None,
 ) -> Iterator[RunResult]:
     """Do the runs that a configuration asks for, one after the other.
 
@@ -68,7 +71,7 @@ def run_many(
 
     Args:
         config: What is asked.
-        callback: Told of everything.
+        callback: Told of everything; or several.
         interrupts: See `evolve`.
 
     Yields:
@@ -78,7 +81,7 @@ def run_many(
         EcompError: Bad input, before any search starts.
         Interrupted: As `evolve`.
     """
-    callback = Callback() if callback is None else callback
+    callback = as_callback(callback)
     _check_seeds(config)
     config = config.resolved()
     data = data_for(replace(config, preset=None))
@@ -108,7 +111,10 @@ def run_many(
 
 
 def resume_run(
-    run: Path, *, callback: Callback | None = None, interrupts: Interrupts | None = None
+    run: Path,
+    *,
+    callback: Callback | Sequence[Callback] | None = None,
+    interrupts: Interrupts | None = None,
 ) -> RunResult:
     """Go on with a run that was interrupted, to the same result as if it had not been.
 
@@ -116,7 +122,7 @@ def resume_run(
 
     Args:
         run: Its folder.
-        callback: Told of everything.
+        callback: Told of everything; or several.
         interrupts: See `evolve`.
 
     Raises:
@@ -124,7 +130,7 @@ def resume_run(
             than it began with; see also `Checkpoints`.
         Interrupted: As `evolve`.
     """
-    callback = Callback() if callback is None else callback
+    callback = as_callback(callback)
     directory = RunDirectory(run)
     if directory.is_finished:
         callback.on_message(f"{run} is finished")
