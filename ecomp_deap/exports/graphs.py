@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecomp_deap.errors import ArgumentError, DataError, one_line
+from ecomp_deap.checks import installed
+from ecomp_deap.errors import DataError, one_line
 
 __all__ = ["check_packages", "read_onnx", "read_pt2", "trace", "write_onnx", "write_pt2"]
 
@@ -29,12 +30,7 @@ def check_packages() -> None:
         ArgumentError: One is missing, with the command that installs it.
     """
     for name in _ONNX_PACKAGES:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ArgumentError(
-                f"format: onnx needs the package {name!r}: pip install 'ecomp-deap[onnx]'"
-            ) from error
+        installed(name, extra="onnx", what="format onnx")
 
 
 def trace(module: nn.Module, example: Any, *, any_size: bool) -> Any:

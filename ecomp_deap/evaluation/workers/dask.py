@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from ecomp_deap.checks import check_count, check_number, check_type
+from ecomp_deap.checks import check_count, check_number, check_type, installed
 from ecomp_deap.errors import EvaluationError, argument_error, named
 from ecomp_deap.evaluation.workers.job import Answer, Job, run
 from ecomp_deap.evaluation.workers.kit import Kit
-from ecomp_deap.evaluation.workers.workers import PINNED, Ended, KitFile, Lost, Workers, optional
+from ecomp_deap.evaluation.workers.workers import PINNED, Ended, KitFile, Lost, Workers
 from ecomp_deap.threads import available_cores
 
 __all__ = ["DaskWorkers"]
@@ -68,7 +68,7 @@ class DaskWorkers(Workers):
         if address is not None and not isinstance(address, str):
             raise argument_error("address", "that of a scheduler, a text", address)
         self.patience_s = check_number("patience_s", patience_s, above=0.0)
-        self._distributed = optional("distributed", "dask")
+        self._distributed = installed("distributed", extra="dask", what="workers")
         if address is not None:
             _check_encryption(self._distributed, address)
         self._resources = resources
@@ -296,7 +296,7 @@ class _Loop:
 
     async def _run(self) -> None:
         ended = asyncio.Event()
-        self._started.set_result((optional("tornado.ioloop", "dask").IOLoop.current(), ended))
+        self._started.set_result((installed("tornado.ioloop", extra="dask", what="workers").IOLoop.current(), ended))
         await ended.wait()
 
     def stop(self) -> None:

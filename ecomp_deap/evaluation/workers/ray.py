@@ -11,11 +11,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ecomp_deap.checks import check_count, check_number
+from ecomp_deap.checks import check_count, check_number, installed
 from ecomp_deap.errors import EvaluationError, argument_error, named
 from ecomp_deap.evaluation.workers.job import Answer, Job, run
 from ecomp_deap.evaluation.workers.kit import Kit
-from ecomp_deap.evaluation.workers.workers import PINNED, Ended, Lost, Workers, optional
+from ecomp_deap.evaluation.workers.workers import PINNED, Ended, Lost, Workers
 from ecomp_deap.threads import available_cores
 
 __all__ = ["RayWorkers"]
@@ -67,7 +67,7 @@ class RayWorkers(Workers):
         if address is not None and not isinstance(address, str):
             raise argument_error("address", "that of a cluster, or 'auto'", address)
         self.patience_s = check_number("patience_s", patience_s, above=0.0)
-        ray = self._ray = optional("ray", "ray")
+        ray = self._ray = installed("ray", extra="ray", what="workers")
         exceptions = ray.exceptions
         self._lost = (
             *(exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError),
@@ -109,11 +109,11 @@ class RayWorkers(Workers):
 
     def _find_head(self, address: str | None) -> None:
         self._gcs: Any = None
-        if optional("ray.util.client", "ray").ray.is_connected():
+        if installed("ray.util.client", extra="ray", what="workers").ray.is_connected():
             self._head = address or ""  # it may be out of reach but for the one who asks for us
             return
         self._head = self._ray.get_runtime_context().gcs_address
-        self._gcs = optional("ray._private.worker", "ray").global_worker.gcs_client
+        self._gcs = installed("ray._private.worker", extra="ray", what="workers").global_worker.gcs_client
 
     def _start_all(self) -> None:
         self._actor_type = self._ray.remote(

@@ -6,13 +6,12 @@ from abc import ABC, abstractmethod
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import replace
 from enum import Enum
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ecomp_deap.checks import check_type
-from ecomp_deap.errors import ArgumentError, EvaluationError, argument_error, named
+from ecomp_deap.errors import EvaluationError, argument_error, named
 from ecomp_deap.evaluation.workers.job import Answer, Job, run
 from ecomp_deap.evaluation.workers.kit import Kit
 
@@ -24,7 +23,6 @@ __all__ = [
     "Lost",
     "Workers",
     "as_workers",
-    "optional",
 ]
 
 #: Of a worker's environment: OpenMP runtimes of several processes fight over the cores.
@@ -192,18 +190,3 @@ class KitFile:
     def remove(self) -> None:
         """Remove file and folder."""
         self._folder.cleanup()
-
-
-def optional(module: str, extra: str) -> Any:
-    """Return a module that comes with one of the package's extras.
-
-    Raises:
-        ArgumentError: It is not installed.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ArgumentError(
-            f"workers: expected {module} to be installed (pip install 'ecomp-deap[{extra}]'), "
-            f"got {named(error)}"
-        ) from error

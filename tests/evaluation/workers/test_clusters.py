@@ -12,7 +12,6 @@ from contextlib import suppress
 import pytest
 
 from ecomp_deap import ArgumentError, DaskWorkers, EvaluationError, RayWorkers, compress
-from ecomp_deap.evaluation.workers import workers as module
 from tests.evaluation.workers.running import listening, processes
 from tests.evaluation.workers.test_processes import measured
 
@@ -140,10 +139,7 @@ def test_workers_of_a_scheduler_elsewhere_get_the_kit_by_the_network(tiny_task, 
 
 @pytest.mark.parametrize(("name", "make"), [("distributed", DaskWorkers), ("ray", RayWorkers)])
 def test_what_is_not_installed_is_named(monkeypatch, name, make):
-    def missing(wanted):
-        raise ImportError(f"No module named {wanted!r}")
-
-    monkeypatch.setattr(module, "import_module", missing)
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ArgumentError, match=rf"expected {name} to be installed \(pip install"):
         make()
 
