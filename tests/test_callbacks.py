@@ -88,7 +88,7 @@ def test_an_argument_may_be_one_several_or_none():
 
 @pytest.mark.parametrize("given", [3, "x", Callback, [Callback], [Callback(), None], {Callback()}])
 def test_what_is_no_callback_is_refused(given):
-    with pytest.raises(ArgumentError, match="^callback: expected a Callback, or a list"):
+    with pytest.raises(ArgumentError, match=r"^callback: expected a Callback, or a list"):
         as_callback(given)
 
 
