@@ -135,7 +135,7 @@ def found_in(directory: str | os.PathLike[str]) -> Found:
         generations=_some(rows),
         timings=_some(timings),
         samples=samples,
-        groups=_groups(run, front),
+        groups=run.groups(front[0]),
         planes=_planes(path / "embeddings.json"),
         births=_births(path / "lineage.json"),
         factory=(config or {}).get("factory"),
@@ -270,26 +270,6 @@ def _birth(part: Any) -> list[Any]:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
-
-
-def _groups(run: RunDirectory, front: Sequence[Row]) -> list[str]:
-    """Return the names of the groups, from a child's manifest where there is one."""
-    n = len(widths(front[0]))
-    path = run.child(front[0]["id"]).with_suffix(".json") if _is_safe(run, front[0]) else None
-    if path is not None and os.path.isfile(path):
-        manifest = read_json(path, what="a child's manifest")
-        kept = manifest.get("kept") if isinstance(manifest, dict) else None
-        if isinstance(kept, dict) and len(kept) == n:
-            return list(kept)
-    return [f"group {i}" for i in range(1, n + 1)]
-
-
-def _is_safe(run: RunDirectory, row: Row) -> bool:
-    try:
-        run.child(row["id"])
-    except DataError:
-        return False
-    return True
 
 
 def finite(value: Any) -> bool:

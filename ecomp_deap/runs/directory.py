@@ -217,6 +217,23 @@ class RunDirectory:
             raise DataError(f"{path}: expected a front, but it has no column 'id'")
         return rows
 
+    def groups(self, row: Mapping[str, Any]) -> list[str]:
+        """Return the names of the groups of units whose widths a row of the front has.
+
+        The child's manifest tells them. Where there is none, or weights evolved, they have numbers.
+
+        Raises:
+            DataError: The manifest is damaged.
+        """
+        n = str(row["widths"]).count("-") + 1 if row.get("widths") else 0
+        if _ID.fullmatch(str(row["id"])):
+            path = self.child(row["id"]).with_suffix(".json")
+            manifest = read_json(path, what="a child's manifest") if os.path.isfile(path) else None
+            kept = manifest.get("kept") if isinstance(manifest, dict) else None
+            if isinstance(kept, dict) and len(kept) == n:
+                return list(kept)
+        return [f"group {i}" for i in range(1, n + 1)]
+
     def summary(self) -> dict[str, Any]:
         """Return the content of ``summary.json``: ``parent``, ``best``, ``picks`` and more.
 
