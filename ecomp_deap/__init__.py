@@ -14,7 +14,7 @@ from ecomp_deap.errors import ArgumentError, DataError, EcompError, EvaluationEr
 
 if TYPE_CHECKING:
     from ecomp_deap.algorithms import eaSteadyState
-    from ecomp_deap.callbacks import Callback
+    from ecomp_deap.callbacks import Callback, Callbacks
     from ecomp_deap.data import (
         Splits,
         load_fashion_mnist,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ecomp_deap.exports import export, load_child
     from ecomp_deap.genomes import MaskGenome, WeightGenome, WidthGenome
     from ecomp_deap.logbook import export_logbook, logbook_to_rows, read_logbook, statistics
+    from ecomp_deap.loggers import Logger, MLflowLogger, TensorBoardLogger, export_optuna
     from ecomp_deap.measurement import Measurement
     from ecomp_deap.network import Inspection, inspect, load_parent, make_parent
     from ecomp_deap.recipe import Recipe
@@ -39,9 +40,12 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "Archive": "search",
     "Callback": "callbacks",
+    "Callbacks": "callbacks",
     "DaskWorkers": "evaluation.workers",
     "Evaluator": "evaluation",
     "Inspection": "network",
+    "Logger": "loggers",
+    "MLflowLogger": "loggers",
     "MaskGenome": "genomes",
     "Measurement": "measurement",
     "Metric": "task",
@@ -56,6 +60,7 @@ _MODULE_OF = {
     "TSNELoss": "similarity",
     "TargetMet": "search.stopping",
     "Task": "task",
+    "TensorBoardLogger": "loggers",
     "TimeBudget": "search.stopping",
     "Toolbox": "toolbox",
     "WeightGenome": "genomes",
@@ -66,6 +71,7 @@ _MODULE_OF = {
     "evolve": "search",
     "export": "exports",
     "export_logbook": "logbook",
+    "export_optuna": "loggers",
     "inspect": "network",
     "load_child": "exports",
     "load_fashion_mnist": "data",
@@ -86,12 +92,15 @@ __all__ = [
     "Archive",
     "ArgumentError",
     "Callback",
+    "Callbacks",
     "DaskWorkers",
     "DataError",
     "EcompError",
     "EvaluationError",
     "Evaluator",
     "Inspection",
+    "Logger",
+    "MLflowLogger",
     "MaskGenome",
     "Measurement",
     "Metric",
@@ -107,6 +116,7 @@ __all__ = [
     "TSNELoss",
     "TargetMet",
     "Task",
+    "TensorBoardLogger",
     "TimeBudget",
     "Toolbox",
     "WeightGenome",
@@ -118,6 +128,7 @@ __all__ = [
     "evolve",
     "export",
     "export_logbook",
+    "export_optuna",
     "inspect",
     "load_child",
     "load_fashion_mnist",

@@ -17,6 +17,7 @@ ROOT = Path(ecomp_deap.__file__).parent
 LAYERS = (
     ("__main__",),
     ("cli",),
+    ("loggers",),
     ("progress", "report", "search"),
     ("runs",),
     ("algorithms",),

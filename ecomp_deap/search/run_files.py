@@ -16,7 +16,7 @@ from ecomp_deap.search.finish import Child
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox.births import parse_births
 
-__all__ = ["check_places", "write_result"]
+__all__ = ["check_places", "write_found", "write_result"]
 
 _LOGBOOKS, _FRONT, _TIMINGS = ("logbook.csv", "logbook.json"), "front.csv", "timings.csv"
 _SUMMARY, _EMBEDDINGS = "summary.json", "embeddings.json"
@@ -51,15 +51,11 @@ def write_result(
     Raises:
         DataError: A file cannot be written.
     """
-    directory.write_logbook(result.logbook)
-    rows = _rows(result, result.front)
-    directory.write_rows(_FRONT, list(rows[0]), rows)
-    timings = _timings(result)
-    directory.write_rows(_TIMINGS, list(timings[0]), timings)
+    rows = _write_tables(result, directory)
     directory.folder(_CHILDREN)
     for child, row in zip(result.front, rows, strict=True):
         export(child, directory.child(child.id), example=inputs, metadata=row)
-    summary = _summary(result, config, parent_source)
+    summary = _summary(result, config.seed, parent_source)
     picked = {name for name in summary["picks"].values() if name is not None}
     with torch_threads(result.toolbox.evaluator.torch_threads):
         laid = laid_out(
@@ -71,6 +67,33 @@ def write_result(
         directory.write_compact_json(_EMBEDDINGS, laid)
     directory.write_json(_SUMMARY, summary)
     return summary
+
+
+def write_found(result: Result, directory: RunDirectory) -> dict[str, Any]:
+    """Write logbook, front, timings, the best child and the summary, which is returned.
+
+    This is what loggers take of a search that leaves no run's folder behind.
+
+    Raises:
+        DataError: A file cannot be written.
+    """
+    rows = _write_tables(result, directory)
+    directory.folder(_CHILDREN)
+    row = next(row for row in rows if row["id"] == result.best.id)
+    export(result.best, directory.child(result.best.id), metadata=row)
+    summary = _summary(result, result.toolbox.evaluator.seed, "given")
+    directory.write_json(_SUMMARY, summary)
+    return summary
+
+
+def _write_tables(result: Result, directory: RunDirectory) -> list[dict[str, Any]]:
+    """Write logbook, front and timings, and return the front's rows."""
+    directory.write_logbook(result.logbook)
+    rows = _rows(result, result.front)
+    directory.write_rows(_FRONT, list(rows[0]), rows)
+    timings = _timings(result)
+    directory.write_rows(_TIMINGS, list(timings[0]), timings)
+    return rows
 
 
 def _timings(result: Result) -> list[dict[str, Any]]:
@@ -119,7 +142,7 @@ def _picks(result: Result) -> dict[str, str | None]:
     return picks
 
 
-def _summary(result: Result, config: RunConfig, parent_source: str) -> dict[str, Any]:
+def _summary(result: Result, seed: int, parent_source: str) -> dict[str, Any]:
     counters = result.toolbox.counters
     parent_row, best_row = _rows(result, [result.parent, result.best])
     return {
@@ -141,6 +164,6 @@ def _summary(result: Result, config: RunConfig, parent_source: str) -> dict[str,
             "name": result.toolbox.evaluator.task.splits.name,
             "source": result.toolbox.evaluator.task.splits.source,
         },
-        "seed": config.seed,
+        "seed": seed,
         "versions": {**versions(), "python": platform.python_version()},
     }

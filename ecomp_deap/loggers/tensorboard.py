@@ -1,0 +1,85 @@
+"""`TensorBoardLogger`: scalars, hyper-parameters and the front for TensorBoard."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from matplotlib.image import imread
+
+from ecomp_deap.checks import check_path, installed
+from ecomp_deap.files import make_folder
+from ecomp_deap.loggers.logger import Logger, draw_front, is_number
+from ecomp_deap.runs.directory import RunDirectory
+
+__all__ = ["TensorBoardLogger"]
+
+
+class TensorBoardLogger(Logger):
+    """Write a search for ``tensorboard --logdir FOLDER``.
+
+    Each generation has its scalars, in groups such as ``accuracy/max``; the end has the front as an
+    image, and the configuration beside the best child's figures under HPARAMS. A run of the command
+    has a folder of its own within the folder; a search in a script has the folder itself, and what
+    an earlier one left there is hidden from the same generation on.
+
+    Args:
+        folder: Where to write; it is made if it is not there.
+        params: See `Logger`.
+
+    Raises:
+        ArgumentError: No path, or TensorBoard is not installed (pip install
+            'ecomp-deap[tensorboard]').
+        DataError: The folder cannot be made.
+    """
+
+    def __init__(self, folder: str | Path, *, params: Mapping[str, Any] | None = None) -> None:
+        super().__init__(params=params)
+        folder = check_path("folder", folder)
+        installed("tensorboard", extra="tensorboard", what="TensorBoardLogger")
+        from torch.utils import tensorboard
+
+        self._library: Any = tensorboard
+        self._folder = make_folder(folder)
+        self._writer: Any = None
+        self._logged: dict[str, Any] = {}
+        self._step = 0
+
+    def open(self, directory: Path | None, params: Mapping[str, Any], step: int) -> None:
+        folder = self._folder if directory is None else self._folder / directory.name
+        self._writer = self._library.SummaryWriter(str(folder), purge_step=step)
+        self._logged = {name: value for name, value in params.items() if value is not None}
+        if self._logged:
+            lines = [f"| {name} | {_cell(value)} |" for name, value in self._logged.items()]
+            self._writer.add_text("config", "\n".join(["| option | value |", "|---|---|", *lines]))
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        self._step = step
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        # Here, as the library keeps what it has for two minutes, and loses it with the process.
+        self._writer.flush()
+
+    def finish(self, run: RunDirectory, summary: Mapping[str, Any]) -> None:
+        with TemporaryDirectory() as folder:
+            image = imread(draw_front(run, summary, Path(folder)))
+        self._writer.add_image("front", image, self._step, dataformats="HWC")
+        best = {f"best/{k}": v for k, v in summary["best"].items() if is_number(v)}
+        options = {
+            name: value if isinstance(value, (bool, int, float)) else str(value)
+            for name, value in self._logged.items()
+        }
+        summaries = self._library.summary.hparams(options, best)
+        for made in summaries:
+            self._writer.file_writer.add_summary(made)
+        for name, value in best.items():
+            self._writer.add_scalar(name, value, self._step)
+
+    def end(self) -> None:
+        writer, self._writer = self._writer, None
+        writer.close()
+
+
+def _cell(value: Any) -> str:
+    """Return a value as it stands in a table of Markdown."""
+    return str(value).replace("|", "\\|").replace("\n", " ")
