@@ -88,6 +88,8 @@ WORDS = {
     "factory": ("models.py:LeNet5", "models.py:LeNet5"),
     "parent_epochs": ("3", 3),
     "out": ("out", Path("out")),
+    "tensorboard": ("tb", Path("tb")),
+    "mlflow": ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
 }
 FLAGS = ("prune_inputs", "images", "balanced", "inherit", "steady_state", "download", "quiet")
 COMPANIONS = {  # what an option of the command line needs to go with it

@@ -2,11 +2,11 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from ecomp_deap.callbacks import Callback
+from ecomp_deap.callbacks import Callback, as_callback
 from ecomp_deap.cli.looking import (
     compare,
     completion,
@@ -54,32 +54,59 @@ def _run(words: Words) -> str:
 
     from ecomp_deap.search.run import run_many
 
-    return _report(partial(run_many, config), quiet=config.quiet, as_json=words["json"])
+    search, loggers = partial(run_many, config), _loggers(config)
+    return _report(search, loggers, quiet=config.quiet, as_json=words["json"])
 
 
 def _resume(words: Words) -> str:
     words.refuse_rest(["--quiet", "--json"], "RUN")
     run = words.needed_path("run", "RUN")
 
+    from ecomp_deap.runs.directory import RunDirectory
     from ecomp_deap.search.run import resume_run
 
+    directory = RunDirectory(run)
     return _report(
         lambda **options: [resume_run(run, **options)],
+        [] if directory.is_finished else _loggers(directory.config()),
         quiet=words["quiet"],
         as_json=words["json"],
     )
 
 
-def _report(search: Callable[..., Iterable[Any]], *, quiet: bool, as_json: bool) -> str:
+def _loggers(config: RunConfig) -> list[Callback]:
+    """Return the loggers that a run asks for, before it takes hours that none would log."""
+    if config.tensorboard is None and config.mlflow is None:
+        return []
+
+    from ecomp_deap.loggers import MLflowLogger, TensorBoardLogger
+
+    loggers: list[Callback] = []
+    if config.tensorboard is not None:
+        loggers.append(TensorBoardLogger(config.tensorboard))
+    if config.mlflow is not None:
+        loggers.append(MLflowLogger(config.mlflow, config.name))
+    return loggers
+
+
+def _report(
+    search: Callable[..., Iterable[Any]],
+    loggers: Sequence[Callback],
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> str:
     """Search, show how far it is, and return a table of each run, or all that was found."""
     from ecomp_deap.report import plot_run, run_table
     from ecomp_deap.search.run import to_go_on
 
     progress = Callback() if quiet else progress_on(sys.stderr)
+    # A logger that fails is to be heard of in any case.
+    callback = as_callback([*([] if quiet and loggers else [progress]), *loggers])
     finished = []
     try:
         with Interrupts(progress.on_message) as interrupts:
-            for result in search(callback=progress, interrupts=interrupts):
+            for result in search(callback=callback, interrupts=interrupts):
                 path = result.directory.path
                 try:
                     plot_run(path)
@@ -88,7 +115,7 @@ def _report(search: Callable[..., Iterable[Any]], *, quiet: bool, as_json: bool)
                     raise
                 finished.append((result, f"{run_table(path)}\n"))
     finally:
-        progress.close()
+        callback.close()
     if as_json:
         runs = [{"run": str(r.directory.path), "summary": r.summary} for r, _ in finished]
         return json_text({"runs": runs})
@@ -192,6 +219,25 @@ def _baselines(words: Words) -> str:
     return "" if words["quiet"] else text
 
 
+def _to_optuna(words: Words) -> str:
+    runs = words.paths("runs", "RUN")
+    words.refuse_rest(["--storage", "--study", "--json"], "folders of runs")
+    study, storage = words["study"], words["storage"]
+    if not storage:
+        raise argument_error("--storage", "a URL such as sqlite:///study.db", storage)
+
+    from ecomp_deap.loggers import export_optuna
+
+    several = [[run] for run in runs] if study is None else [runs]
+    made = [export_optuna(own, storage, study=study) for own in several]
+    if words["json"]:
+        studies = [{"study": one.study_name, "trials": len(one.trials)} for one in made]
+        return json_text({"storage": storage, "studies": studies})
+    return "".join(
+        f"{storage}: study {one.study_name!r} has {len(one.trials)} trials\n" for one in made
+    )
+
+
 COMMANDS: dict[str, Callable[[Words], str]] = {
     "run": _run,
     "resume": _resume,
@@ -200,6 +246,7 @@ COMMANDS: dict[str, Callable[[Words], str]] = {
     "compare": compare,
     "report": page,
     "export": _export,
+    "to-optuna": _to_optuna,
     "baselines": _baselines,
     "inspect": _inspect,
     "schema": _schema,

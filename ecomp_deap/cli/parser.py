@@ -34,7 +34,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     for add in (
         *(_add_run, _add_resume, _add_list, _add_show, _add_compare, _add_report),
-        *(_add_export, _add_baselines, _add_inspect, _add_schema, _add_version, _add_completion),
+        *(_add_export, _add_to_optuna, _add_baselines, _add_inspect, _add_schema),
+        *(_add_version, _add_completion),
     ):
         add(commands)
     return parser
@@ -360,6 +361,30 @@ def _add_report(commands: Any) -> None:
         "--figures",
         metavar="FOLDER",
         help="also write each figure as PNG and SVG, for papers, into this folder (default: none)",
+    )
+
+
+def _add_to_optuna(commands: Any) -> None:
+    to_optuna = _add_command(
+        commands,
+        "to-optuna",
+        help="write the children of runs into a storage of Optuna",
+        usage="RUN... --storage URL [options]",
+        description="Write the children of finished runs as trials into a new study of Optuna, "
+        "whose plots and dashboard then show them: values are the run's objectives, parameters the "
+        "units that a child keeps in each group. This takes pip install 'ecomp-deap[optuna]'.",
+        json="the studies, and how many trials each has",
+    )
+    to_optuna.add_argument(
+        "runs", nargs="+", metavar="RUN", help="the folders that finished runs left behind"
+    )
+    to_optuna.add_argument(
+        "--storage", metavar="URL", required=True, help="where to, such as sqlite:///study.db"
+    )
+    to_optuna.add_argument(
+        "--study",
+        metavar="NAME",
+        help="one study for all of them (default: one for each, called as its folder)",
     )
 
 

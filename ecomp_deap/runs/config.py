@@ -143,6 +143,8 @@ tournament, got selection 'nsga2' (which takes --objectives)
     parent_epochs: int = 10
 
     out: Path = Path("results")
+    tensorboard: Path | None = None
+    mlflow: str | None = None
     quiet: bool = False
 
     def __post_init__(self) -> None:

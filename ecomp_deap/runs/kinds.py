@@ -30,6 +30,7 @@ __all__ = [
     "Losses",
     "Names",
     "Number",
+    "Uri",
     "Weights",
 ]
 
@@ -382,5 +383,22 @@ class Address(Kind):
 
     def accept(self, value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(r"[\w.:/\[\]-]{1,200}", value, re.ASCII):
+            raise ValueError
+        return value
+
+
+class Uri(Kind):
+    """Where a database, a server or a folder is; without a password, as it is written down."""
+
+    metavar = "URI"
+    expected = "a URI such as sqlite:///mlflow.db, without a password, which would be written down"
+    _pattern = r"(?![^/]*//[^/@]*:[^/@]*@)[^\x00-\x20\x7f]{1,400}"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": rf"^{self._pattern}$"}
+
+    def accept(self, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(self._pattern, value):
             raise ValueError
         return value

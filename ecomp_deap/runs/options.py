@@ -37,6 +37,7 @@ from ecomp_deap.runs.kinds import (
     Losses,
     Names,
     Number,
+    Uri,
     Weights,
 )
 
@@ -474,6 +475,21 @@ _TABLE = (
     Option("images", _DATA, Flag(), "give networks images of 1 × 28 × 28, not 784 numbers"),
     Option("parent_epochs", _DATA, Integer(1), "epochs to train the parent, if none is given"),
     Option("out", _OUTPUT, Location(), "folder that receives the run directories"),
+    Option(
+        "tensorboard",
+        _OUTPUT,
+        Location(),
+        "folder to log into for TensorBoard (this takes pip install 'ecomp-deap[tensorboard]')",
+        unset="none",
+    ),
+    Option(
+        "mlflow",
+        _OUTPUT,
+        Uri(),
+        "where MLflow keeps runs, in an experiment called NAME "
+        "(this takes pip install 'ecomp-deap[mlflow]')",
+        unset="none",
+    ),
     Option("quiet", _OUTPUT, Flag(), "print nothing but errors"),
 )
 

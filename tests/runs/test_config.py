@@ -67,6 +67,8 @@ VALUES = {
     "parent": WORDS.map(Path),
     "parent_epochs": st.integers(1),
     "out": WORDS.map(Path),
+    "tensorboard": WORDS.map(Path),
+    "mlflow": st.sampled_from(["sqlite:///runs/mlflow.db", "http://user@127.0.0.1:5000"]),
     "quiet": st.booleans(),
 }
 
@@ -216,6 +218,8 @@ BAD = [
     *[("images", value) for value in (1, "no")],
     *[("parent_epochs", value) for value in ("10", 0)],
     *[("out", value) for value in (1, "", None)],
+    *[("tensorboard", value) for value in (1, "", True)],
+    *[("mlflow", value) for value in (1, "", "a b", "x" * 401, "postgresql://user:word@host/db")],
     *[("quiet", value) for value in (1, "no")],
 ]
 
