@@ -28,6 +28,9 @@ def test_python_examples_run_and_do_what_they_say(shown):
     assert child(names["torch"].zeros(2, 784)).shape == (2, 10)
     assert len(read_logbook(folder / "logbook.csv")) == 6
     assert (folder / "original.json").exists()
+    assert names["frame"].to_dict("records") == names["rows"]
+    assert list((folder / "tb").iterdir())
+    assert len(names["study"].trials) == len(names["logged"].front)
     assert names["compressed"].grad is not None
     smaller = load_child(folder / "smaller.safetensors")
     best = names["result"].best

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.checks import check_type
+from ecomp_deap.errors import DataError
 from ecomp_deap.files import read_json
 from ecomp_deap.logbook import read_logbook
 from ecomp_deap.report import plot_front, write_plots
@@ -123,6 +124,8 @@ class Logger(Callback):
         if self._directory is not None:
             path = self._directory / "config.json"
             config = read_json(path, what="a run's configuration")
+            if not isinstance(config, dict):
+                raise DataError(f"{path}: expected a run's configuration, but it is no object")
             params |= {name: value for name, value in config.items() if name not in _OWN}
         self.open(self._directory, params, step)
         self._is_open = True

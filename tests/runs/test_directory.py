@@ -224,3 +224,21 @@ def test_logbooks_are_written_in_two_formats(tmp_path):
     for name in ("logbook.csv", "logbook.json"):
         found = read_logbook(tmp_path / name)
         assert [row["accuracy_max"] for row in found] == [0.5, 0.1 + 0.2]
+
+
+def test_groups_have_the_names_that_a_manifest_tells(tmp_path):
+    directory, row = RunDirectory.create(tmp_path, "a"), {"id": "001", "widths": "3-4"}
+    assert directory.groups(row) == ["group 1", "group 2"]
+    path = directory.child("001").with_suffix(".json")
+    for kept, names in (
+        ({"one": [0], "two": [1]}, ["one", "two"]),
+        ({"one": [0]}, ["group 1", "group 2"]),
+        (None, ["group 1", "group 2"]),
+    ):
+        path.write_text(json.dumps({"kept": kept}))
+        assert directory.groups(row) == names
+    assert directory.groups({"id": "../001", "widths": "3-4"}) == ["group 1", "group 2"]
+    assert directory.groups({"id": "001", "widths": ""}) == []
+    path.write_text("{")
+    with pytest.raises(DataError, match="expected a child's manifest"):
+        directory.groups(row)
