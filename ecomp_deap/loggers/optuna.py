@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +141,7 @@ def _of_result(result: Result) -> _Found:
         front=[child.as_row() for child in result.front],
         parent=result.parent.as_row(),
         groups=[group.name for group in evaluator.structure.groups],
-        # Without the limits, which all of the front keep.
-        fitness=replace(fitness, worst=None),
+        fitness=fitness,
     )
 
 

@@ -57,7 +57,7 @@ class TensorBoardLogger(Logger):
         self._step = step
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
-        # Here, as the library keeps what it has for two minutes, and loses it with the process.
+        # The library writes in a thread: what cannot be written shows now, and nothing is pending.
         self._writer.flush()
 
     def finish(self, run: RunDirectory, summary: Mapping[str, Any]) -> None:

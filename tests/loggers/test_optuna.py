@@ -85,7 +85,7 @@ def test_a_weighted_sum_is_one_objective(tmp_path, tiny_task):
         row["validation_accuracy"] - 2 * row["similarity_loss"] + (1 - row["relative_width"])
         for row in front
     ]
-    task = tiny_task(max_params=400)  # a limit, by which values of others would be worse
+    task = tiny_task(max_params=400)
     result = ed.compress(task, **SMALL, selection="roulette", loss_weights=(1, 2, 1))
     (value,) = ed.export_optuna(result).trials[0].values
     found = result.front[0].validation

@@ -18,6 +18,7 @@ from ecomp_deap.runs.kinds import (
     Losses,
     Names,
     Number,
+    Uri,
     Weights,
 )
 
@@ -39,6 +40,8 @@ from ecomp_deap.runs.kinds import (
         (Location(), "a/b", Path("a/b")),
         (Location(), Path("a"), Path("a")),
         (FolderName(), "_1-a.B", "_1-a.B"),
+        (Uri(), "sqlite:///mlflow.db", "sqlite:///mlflow.db"),
+        (Uri(), "http://user@host:5000/a:b@c", "http://user@host:5000/a:b@c"),
     ],
 )
 def test_check_returns_the_final_type(kind, value, result):
@@ -86,6 +89,12 @@ def test_check_returns_the_final_type(kind, value, result):
         (Location(), "a\0b"),
         (Location(), "half a letter: \ud800"),
         (Location(), 3),
+        (Uri(), ""),
+        (Uri(), "a b"),
+        (Uri(), "a\n"),
+        (Uri(), "a" * 401),
+        (Uri(), "mysql://user:word@host/db"),
+        (Uri(), Path("a")),
         (FolderName(), ""),
         (FolderName(), ".a"),
         (FolderName(), "a/b"),
