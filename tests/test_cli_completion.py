@@ -10,8 +10,8 @@ from ecomp_deap.cli.parser import SHELLS, make_parser
 from tests.test_cli import SLOW_TO_IMPORT, in_new_process
 
 COMMANDS = (
-    *("run", "resume", "list", "show", "compare", "report", "export", "baselines", "inspect"),
-    *("schema", "version", "completion"),
+    *("run", "resume", "list", "show", "compare", "report", "export", "to-optuna"),
+    *("baselines", "inspect", "schema", "version", "completion"),
 )
 # COMP_WORDS as bash fills them, with the word under the cursor last.
 BASH = """

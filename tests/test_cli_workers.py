@@ -1,9 +1,11 @@
 """Runs whose children are measured by workers leave the same files."""
 
 import json
+from functools import partial
 
 import pytest
 
+from ecomp_deap import DaskWorkers
 from ecomp_deap.cli import main
 from ecomp_deap.runs.directory import read_front
 
@@ -42,7 +44,8 @@ def test_a_run_with_workers_is_the_same_and_says_what_happened_to_them(words, tm
 
 
 def test_a_cluster_that_is_not_there_is_one_line(words, monkeypatch, capsys):
-    monkeypatch.setattr("ecomp_deap.evaluation.workers.dask._CONNECT_SECONDS", 0.2)
+    impatient = partial(DaskWorkers, patience_s=0.2)
+    monkeypatch.setattr("ecomp_deap.search.run_workers.DaskWorkers", impatient)
     assert main(words("nowhere", "--dask", "tcp://127.0.0.1:1")) == 2
     error = capsys.readouterr().err
     assert "workers: no Dask cluster at tcp://127.0.0.1:1" in error

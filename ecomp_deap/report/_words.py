@@ -67,7 +67,7 @@ def count(value: Any) -> str:
 def short(value: Any) -> str:
     """Return a count with three digits that count.
 
-    >>> [short(n) for n in (950, 4485, 269322)]
+    >>> [short(n) for n in (950, 4486, 269322)]
     ['950', '4.49k', '269k']
     """
     return NOTHING if value is None else count_text(float(f"{value:.3g}"))

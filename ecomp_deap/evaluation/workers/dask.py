@@ -296,7 +296,9 @@ class _Loop:
 
     async def _run(self) -> None:
         ended = asyncio.Event()
-        self._started.set_result((installed("tornado.ioloop", extra="dask", what="workers").IOLoop.current(), ended))
+        self._started.set_result(
+            (installed("tornado.ioloop", extra="dask", what="workers").IOLoop.current(), ended)
+        )
         await ended.wait()
 
     def stop(self) -> None:

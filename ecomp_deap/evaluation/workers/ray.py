@@ -113,7 +113,9 @@ class RayWorkers(Workers):
             self._head = address or ""  # it may be out of reach but for the one who asks for us
             return
         self._head = self._ray.get_runtime_context().gcs_address
-        self._gcs = installed("ray._private.worker", extra="ray", what="workers").global_worker.gcs_client
+        self._gcs = installed(
+            "ray._private.worker", extra="ray", what="workers"
+        ).global_worker.gcs_client
 
     def _start_all(self) -> None:
         self._actor_type = self._ray.remote(
