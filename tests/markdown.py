@@ -17,6 +17,11 @@ def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
+def fences(page):
+    """Return the blocks of every language, in order, each with the words behind its fence."""
+    return re.findall(r"^```(.+)\n((?:.*\n)*?)```$", page, flags=re.MULTILINE)
+
+
 def section(page, title):
     """Return what stands below a title, up to the next one of its kind."""
     return page.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]

@@ -1,0 +1,151 @@
+"""What the guides show must run, print what they say, and name what exists.
+
+The blocks of a guide are run in order, in one folder and one namespace:
+
+- ``python``: run; or saved, if its first line is ``# NAME.py``.
+- ``bash``: each line that calls ``ecomp-deap`` or ``python NAME.py`` is run; ``bash long`` is not.
+- ``text``: what the block before has printed; numbers may be others.
+- ``toml``: saved under the name in its first line, ``# NAME.toml``.
+"""
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecomp_deap import cli
+from tests.markdown import (
+    ROOT,
+    broken_links,
+    fences,
+    missing_paths,
+    run_python,
+    unknown_options,
+)
+
+GUIDES = (
+    "quick-start",
+    "pareto-or-weighted",
+    "your-own-network",
+    "deap-algorithms",
+    "exporting-statistics",
+    "from-ecomp",
+    "reproducing-the-report",
+    "troubleshooting",
+)
+COMMANDS = ("run", "inspect", "export", "report", "baselines")
+# Guides whose blocks are tested elsewhere, or that have none.
+PAGES = (*GUIDES, "index", "options", "scaling-out")
+
+
+def read(name):
+    """Return a guide's text."""
+    return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def without_numbers(text):
+    """Return what a text says, whatever its numbers are and however its columns are spread."""
+    text = re.sub(r"[-+]?\d[\d.,]*(e[-+]?\d+)?(?<![.,])", "0", text)
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def run_command(line, folder):
+    """Run a line of a shell's, and return what it prints."""
+    words = shlex.split(line, comments=True)
+    if words[0] == "ecomp-deap":
+        printed = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+            patch.chdir(folder)
+            assert cli.main(words[1:]) == 0, line
+        return printed.getvalue()
+    assert words[0] == "python", line
+    done = subprocess.run(
+        [sys.executable, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_shell(block, folder):
+    """Run the lines of a block that are ours, and return what they print."""
+    lines = block.replace("\\\n", " ").splitlines()
+    return "".join(
+        run_command(line, folder) for line in lines if re.match(r"ecomp-deap |python \w+\.py", line)
+    )
+
+
+@contextlib.contextmanager
+def importable(folder):
+    """Let files of a folder be imported, as by a script beside them, until the block ends."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and Path(file).is_relative_to(folder):
+            del sys.modules[name]
+
+
+def executed(name, folder):
+    """Run a guide's blocks in order, and yield each that runs with what it prints.
+
+    A block of text comes with what the block before it has printed.
+    """
+    names = {"__name__": "guide"}
+    printed = ""
+    with importable(folder):
+        for words, block in fences(read(name)):
+            saved = re.match(r"# ([\w-]+\.(py|toml))\n", block)
+            if saved:
+                (folder / saved[1]).write_text(block, encoding="utf-8")
+                continue
+            if words == "python":
+                printed = run_python([block], folder, names, f"{name}.md")
+            elif words == "bash":
+                printed = run_shell(block, folder)
+            elif words != "text":
+                assert words == "bash long", words
+                continue
+            yield words, block, printed
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_guide_runs_and_prints_what_it_says(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    n_run = 0
+    for words, block, printed in executed(name, tmp_path):
+        n_run += words != "text"
+        if words == "text":
+            assert without_numbers(printed) == without_numbers(block)
+    assert n_run > 0
+
+
+def test_every_guide_is_tested_and_in_the_index():
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert pages == set(PAGES)
+    index = read("index")
+    assert {name for name in pages if f"]({name}.md" in index} == pages - {"index"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_linked_files_and_sections_exist(name):
+    assert broken_links(ROOT / "docs" / f"{name}.md") == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_named_paths_exist(name):
+    assert missing_paths(read(name)) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_named_options_exist(name):
+    lines = [line for _, block in fences(read(name)) for line in block.splitlines()]
+    text = " ".join(line for line in lines if "ecomp-deap" in line)
+    text += " ".join(re.findall(r"`(--[^`\n]*|ecomp-deap [^`\n]*)`", read(name)))
+    assert unknown_options(text, COMMANDS) == []
