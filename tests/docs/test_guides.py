@@ -9,12 +9,14 @@ The blocks of a guide are run in order, in one folder and one namespace:
 """
 
 import contextlib
+import csv
 import io
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -149,3 +151,56 @@ def test_named_options_exist(name):
     text = " ".join(line for line in lines if "ecomp-deap" in line)
     text += " ".join(re.findall(r"`(--[^`\n]*|ecomp-deap [^`\n]*)`", read(name)))
     assert unknown_options(text, COMMANDS) == []
+
+
+def table_rows(page, first):
+    """Return the rows of the table whose header begins with these words, as lists of cells."""
+    lines = page[page.index(f"\n| {first} |") :].lstrip("\n").split("\n\n", 1)[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def results(*names):
+    """Return the rows of a file of figures."""
+    path = ROOT.joinpath("experiments", "results", *names)
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_figures_of_whole_fronts_are_those_that_were_measured():
+    measured = {row["mode"]: row for row in results("pareto_vs_weighted", "table.csv")}
+    rows = table_rows(read("pareto-or-weighted"), "mode")
+    assert len(rows) == 10
+    for mode, *shown in rows:
+        row = {name: value for name, value in measured[mode].items() if name != "mode"}
+        number = {name: float(value) for name, value in row.items() if value}
+        low, high = number["smallest_size_median"], number["largest_size_median"]
+        assert shown == [
+            f"{number['test_hypervolume_median']:.3f}",
+            f"{number['front_children_median']:.0f}",
+            f"{100 * low:.0f} to {100 * high:.0f} %",
+            f"{100 * number['smallest_within_1_median']:.1f} %",
+            f"{number['smallest_within_1_n']:.0f}",
+        ]
+
+
+def test_figures_at_a_size_are_those_that_were_measured():
+    runs = [r for r in results("similarity_ablation", "results.csv") if r["measure"] == "none"]
+    rows = table_rows(read("pareto-or-weighted"), "search")
+    assert len(rows) == 4
+    for kind, *shown in rows:
+        mode = "pareto" if kind.startswith("Pareto") else "weighted"
+        stage = "after" if "after" in kind else "before"
+        for limit, cell in zip((56000, 27000, 13100), shown, strict=True):
+            column = f"{stage}_test_accuracy_under_{limit}"
+            found = [float(r[column]) for r in runs if r["mode"] == mode and r[column]]
+            mean = f"{fmean(found):.4f}" if found else "–"
+            assert cell == f"{mean} ({len(found)})"
+
+
+def test_figures_of_weightings_are_those_that_were_measured():
+    measured = {row["weighting"]: row for row in results("weightings", "table.csv")}
+    rows = table_rows(read("pareto-or-weighted"), "accuracy, similarity, compression")
+    assert {weighting for weighting, *_ in rows} == set(measured)
+    for weighting, *shown in rows:
+        row = measured[weighting]
+        assert shown == [f"{float(row[f'{name}_median']):.3f}" for name in ("accuracy", "width")]
