@@ -21,6 +21,7 @@ from statistics import fmean
 import pytest
 
 from ecomp_deap import cli
+from ecomp_deap.runs.options import OPTIONS, PRESETS
 from tests.markdown import (
     ROOT,
     broken_links,
@@ -195,6 +196,22 @@ def test_figures_at_a_size_are_those_that_were_measured():
             found = [float(r[column]) for r in runs if r["mode"] == mode and r[column]]
             mean = f"{fmean(found):.4f}" if found else "–"
             assert cell == f"{mean} ({len(found)})"
+
+
+def test_the_report_preset_is_what_it_is_said_to_be():
+    shown = dict(table_rows(read("reproducing-the-report"), "option | value"))
+    assert {n: OPTIONS[n].kind.parse(n, v) for n, v in shown.items()} == dict(PRESETS["report"])
+
+
+def test_figures_of_the_repeated_report_are_those_that_were_measured():
+    measured = {row["weighting"]: row for row in results("weightings", "table.csv")}
+    rows = table_rows(read("reproducing-the-report"), "weighting")
+    assert {weighting for weighting, *_ in rows} == set(measured)
+    names = ("accuracy", "original_accuracy", "width", "original_width")
+    for weighting, *shown in rows:
+        found = [float(measured[weighting][f"{name}_median"]) for name in names]
+        # Of halves the last digit is whatever their nearest float has.
+        assert all(abs(float(a) - b) <= 0.0005 + 1e-9 for a, b in zip(shown, found, strict=True))
 
 
 def test_figures_of_weightings_are_those_that_were_measured():
