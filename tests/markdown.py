@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,21 @@ def run_python(sources, folder, namespace, name):
     return printed.getvalue()
 
 
+@contextlib.contextmanager
+def importable(folder):
+    """Let files of a folder be imported, as by a script beside them, until the block ends."""
+    before = set(sys.modules)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(folder)
+            yield
+    finally:
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file is not None and Path(file).is_relative_to(folder):
+                del sys.modules[name]
+
+
 def sections(page):
     """Return the names by which links find the page's sections."""
     return {
@@ -49,8 +65,9 @@ def sections(page):
 def broken_links(path):
     """Return the links of a page to files and sections that are not there."""
     page = path.read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
     broken = []
-    for target in re.findall(r"\]\(([^)]+)\)", page):
+    for target in re.findall(r"\]\(([^)]+)\)", text):
         if target.startswith("http"):
             continue
         name, _, section = target.partition("#")
