@@ -56,7 +56,8 @@ def build(site: Path) -> list[str]:
 def modules() -> list[str]:
     """Return the names of what is documented: the package, and the packages and modules in it."""
     inner = (m.name for m in iter_modules(ecomp_deap.__path__) if not m.name.startswith("_"))
-    return ["ecomp_deap", *(f"ecomp_deap.{n}" for n in inner if n not in _INNER)]
+    named = [f"ecomp_deap.{name}" for name in inner if name not in _INNER]
+    return ["ecomp_deap", *named, "ecomp_deap.evaluation.workers"]
 
 
 def _write_pages(todo: set[str], site: Path) -> None:

@@ -19,6 +19,8 @@ HEAD = (
     "`finalise_count = 10`; there a list is a list, weights of losses are a table, and flags are "
     "true or false. The command line goes before the file, the file before `--preset report`; what "
     "contradicts is refused before any work.",
+    "Three stand in no file: `--config FILE.toml` names one, `--json` prints the runs' folders and "
+    "summaries as JSON, `--debug` adds the traceback of an error.",
     "The same as a JSON schema: [`config.schema.json`](../ecomp_deap/runs/config.schema.json), or "
     "`ecomp-deap schema`. This page is written by `docs/write_options.py`.",
 )

@@ -41,7 +41,7 @@ GUIDES = (
     "reproducing-the-report",
     "troubleshooting",
 )
-COMMANDS = ("run", "inspect", "export", "report", "baselines")
+COMMANDS = ("run", "resume", "show", "inspect", "export", "report", "baselines")
 # Guides whose blocks are tested elsewhere, or that have none.
 PAGES = (*GUIDES, "index", "options", "scaling-out")
 

@@ -344,7 +344,7 @@ def _():
     ed.load_child("damaged.safetensors")
 
 
-@provokes("format: onnx")
+@provokes("format onnx: ")
 def _():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "onnxruntime", None)
