@@ -78,6 +78,11 @@ class RayWorkers(Workers):
         if self._is_ours:
             self._connect(address, n_workers or available_cores(), patience_s=0.0)
         self._find_head(address)
+        if not self._is_ours and address not in (None, "auto", self._head):
+            raise EvaluationError(
+                f"workers: no Ray cluster at {address}, as this process is connected to the one at "
+                f"{self._head}: call ray.shutdown() before"
+            )
         self._n_wanted = n_workers or int(ray.cluster_resources().get("CPU", 1))
         self._gpus = gpus
         # Ray answers in threads of its own.
