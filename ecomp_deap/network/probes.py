@@ -25,6 +25,7 @@ from ecomp_deap.genomes import Structure
 from ecomp_deap.network.compile import compile_child
 from ecomp_deap.network.cost_model import half_widths, leading_units
 from ecomp_deap.network.embedding import Probe, first_tensor
+from ecomp_deap.network.failures import blaming
 from ecomp_deap.network.groups import ELEMENTWISE, stages
 from ecomp_deap.network.hooks import watching
 from ecomp_deap.network.running import Forward, run
@@ -96,7 +97,8 @@ def find_probe_layers(
     seen = _outputs(parent, three, forward)
     fewer = _outputs(parent, two, forward)
     genome = leading_units(structure, half_widths(structure))
-    smaller = _outputs(compile_child(parent, structure, genome), three, forward)
+    with blaming("forward: expected a function that takes children of half the parent's widths"):
+        smaller = _outputs(compile_child(parent, structure, genome), three, forward)
     probes = {}
     for name in seen:
         probe = _probe(name, seen[name], fewer.get(name), smaller.get(name))

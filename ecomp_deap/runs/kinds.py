@@ -157,7 +157,8 @@ class Number(Kind):
     @property
     def expected(self) -> str:
         if self.above > -math.inf:
-            return f"a finite number greater than {self.above:g}"
+            most = f" and at most {self.maximum:g}" if self.maximum < math.inf else ""
+            return f"a finite number greater than {self.above:g}{most}"
         return f"a number from {self.minimum:g} to {self.maximum:g}"
 
     @property

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ecomp_deap.errors import ArgumentError
+from ecomp_deap.errors import ArgumentError, EvaluationError
 from ecomp_deap.genomes import MaskGenome
 from ecomp_deap.network import (
     Probe,
@@ -14,6 +14,7 @@ from ecomp_deap.network import (
     make_parent,
 )
 from ecomp_deap.task import default_forward
+from ecomp_deap.toolbox import make_toolbox
 from tests.architectures import CONVOLUTIONAL, build, inputs_for, random_masks
 from tests.network.layouts import (
     AmongSamples,
@@ -318,3 +319,13 @@ def test_nothing_of_the_parent_or_the_inputs_is_changed():
     assert torch.equal(inputs, before)
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_forward_that_takes_no_smaller_child_is_named(tiny_task):
+    def whole(module, inputs):
+        if module[0].out_features < 16:
+            raise RuntimeError("too small for me")
+        return module(inputs)
+
+    with pytest.raises(EvaluationError, match=r"forward: expected .*half.*too small for me"):
+        make_toolbox(tiny_task(forward=whole))
