@@ -54,8 +54,8 @@ def eaSteadyState(
         stats: See DEAP's loops, like the next two.
         halloffame: See there.
         verbose: See there.
-        block_size: Children sent together, by default up to the toolbox's own, and so few that all
-            that are on their way are at most half as many as the population.
+        block_size: Children sent together, by default up to the toolbox's own, and so few that
+            there are several for each worker in a population.
 
     Returns:
         The population, and a logbook with a record for each generation.
@@ -83,8 +83,11 @@ def eaSteadyState(
         )
     if toolbox.recorder is not None:
         raise argument_error("toolbox", "one that is not recorded", "one that is")
-    if not population:
-        raise argument_error("population", "at least one individual", population)
+    if len(population) < 2:
+        raise argument_error("population", "at least two individuals", population)
+    if toolbox.crew is not None and toolbox.evaluator.limits.times:
+        expected = "one without workers where latency counts, as they would disturb its timing"
+        raise argument_error("toolbox", expected, "one with workers")
     if block_size is None:
         block_size = _block_size(toolbox, len(population))
     block_size = check_count("block_size", block_size, minimum=1)
@@ -137,7 +140,7 @@ class _Flow:
         self, population: list[Any], toolbox: Toolbox, vary: Any, *, n_children: int, size: int
     ) -> None:
         self._population, self._toolbox, self._vary = population, toolbox, vary
-        self._n_children, self._size = n_children, size
+        self._n, self._n_children, self._size = len(population), n_children, size
         self._n_made = self._n_back = self._n_flying = 0
         self._back: list[Any] = []
         self._stale: deque[Any] = deque()
@@ -155,8 +158,10 @@ class _Flow:
         while True:
             if self._stale:
                 block = [self._stale.popleft() for _ in range(min(self._size, len(self._stale)))]
-            elif self._n_made < self._n_children:
-                block = self._make(min(self._size, self._n_children - self._n_made))
+            # No more than a generation from a population that waits to be comparable.
+            elif self._n_made < self._n_children and len(self._back) < self._n:
+                # Up to the end of a generation, so that it is one also where a search goes on.
+                block = self._make(min(self._size, self._n - self._n_made % self._n))
             elif self._n_flying:
                 yield None
                 continue
@@ -192,17 +197,27 @@ class _Flow:
         self._back += fresh
         self._add_stale(block)
         if self._back and self._is_comparable():
-            everyone = [*self._population, *self._back]
-            self._population[:] = self._toolbox.select(everyone, len(self._population))
+            self._population[:] = self._selected()
             self._back = []
+
+    def _selected(self) -> list[Any]:
+        """Return who stays: all sound ones, while there are no more than the population takes."""
+        everyone = [*{id(i): i for i in (*self._population, *self._back)}.values()]
+        sound = [individual for individual in everyone if not individual.measurement.failed]
+        if 2 <= len(sound) <= self._n:
+            return sound
+        selected: list[Any] = self._toolbox.select(everyone, self._n)
+        return selected
 
     def has_made(self, generation: int) -> bool:
         """Return whether so many generations of children are back, and selected from."""
-        return self._n_back >= generation * len(self._population) and self._is_comparable()
+        return self._n_back >= generation * self._n and self._is_comparable()
 
     def _is_comparable(self) -> bool:
         """Return whether everyone was scored on the current batch."""
         return not any(map(self._toolbox.is_stale, [*self._population, *self._back]))
 
     def _add_stale(self, individuals: Sequence[Any]) -> None:
-        self._stale.extend(filter(self._toolbox.is_stale, individuals))
+        # One that is there several times is scored once.
+        once = {id(i): i for i in individuals if self._toolbox.is_stale(i)}
+        self._stale.extend(once.values())

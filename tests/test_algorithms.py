@@ -194,6 +194,50 @@ def test_no_worker_waits_for_a_child_that_takes_longer(tiny_task):
     assert sum(watch.logbook.select("nevals")) == (GENERATIONS + 1) * SIZE
 
 
+def one_of_the_first_waits(module, inputs):
+    """Let one child take its time when it is scored again."""
+    if is_child(module) and threading.current_thread() is not threading.main_thread():
+        CALLS.append(module)
+        if len(CALLS) == SIZE + 1:
+            SLOW.wait(timeout=1.5)
+    return module(inputs)
+
+
+def test_no_generation_is_bred_from_figures_that_wait(tiny_task):
+    CALLS.clear()
+    SLOW.clear()
+    task = tiny_task(forward=one_of_the_first_waits, probe_layers=[])
+    with ThreadPoolExecutor(2) as executor:
+        toolbox = make_toolbox(
+            task, engine="loop", seed=1, workers=executor, objectives=("accuracy", "param_count")
+        )
+        _, logbook = searched(toolbox, ngen=30, block_size=1)
+    # Of one generation at most, and what was on its way besides.
+    assert max(logbook.select("nevals")) <= 2 * SIZE
+    assert min(logbook.select("nevals")) >= 1
+    assert sum(logbook.select("nevals")) == 31 * SIZE
+
+
+def test_a_population_has_no_one_twice_though_few_are_sound(tiny_task):
+    failing = []
+
+    def mostly_fails(module, inputs):
+        if failing and is_child(module) and sum(p.numel() for p in module.parameters()) % 5:
+            raise RuntimeError("no luck")
+        return module(inputs)
+
+    toolbox = make_toolbox(tiny_task(forward=mostly_fails), engine="loop", seed=1)
+    population = toolbox.population(n=SIZE)
+    list(zip(population, toolbox.map(toolbox.evaluate, population), strict=True))
+    failing.append(1)
+    toolbox._n_first = 10**6  # however many fail
+    for individual in population:
+        individual.fitness.values = toolbox.fitness.values(individual.measurement)
+    eaSteadyState(population, toolbox, **RATES, ngen=6, verbose=False, block_size=1)
+    assert len({id(individual) for individual in population}) == len(population)
+    assert sum(individual.measurement.failed for individual in population) <= 1
+
+
 def test_what_is_stopped_leaves_workers_to_the_next_search(tiny_task):
     def toolbox():
         return make_toolbox(tiny_task(evaluation="fixed"), seed=4, workers=workers, block_size=3)
@@ -247,20 +291,23 @@ def test_too_many_failures_end_it(tiny_task):
         searched(toolbox, block_size=1)
 
 
-def test_it_can_be_gone_on_with(tiny_task, tmp_path):
+def test_it_can_be_gone_on_with(tiny_task, tmp_path, monkeypatch):
+    monkeypatch.setattr("ecomp_deap.runs.checkpoints._SHARE", 1e9)  # after each generation
+
     class Ends(Callback):
         def on_generation(self, generation, n_generations, record):
             if generation == 2:
                 raise KeyboardInterrupt
 
     options = {
-        "steady_state": True, "population": SIZE, "generations": GENERATIONS, "finalise_count": 0,
+        "steady_state": True, "generations": GENERATIONS, "finalise_count": 0,
     }  # fmt: skip
-    for evaluation in ("fixed", "fresh"):
-        folder = tmp_path / evaluation
+    for population, evaluation in ((SIZE, "fixed"), (SIZE, "fresh"), (13, "fresh"), (30, "fixed")):
+        options["population"] = population
+        folder = tmp_path / f"{evaluation}-{population}"
 
         def toolbox(evaluation=evaluation):
-            return make_toolbox(tiny_task(evaluation=evaluation), seed=6)
+            return make_toolbox(tiny_task(evaluation=evaluation), seed=6, block_size=7)
 
         expected = evolve(toolbox(), **options)
         with pytest.raises(KeyboardInterrupt):
@@ -307,8 +354,14 @@ def test_bad_arguments(tiny_task, tmp_path):
         run(ngen=-1)
     with pytest.raises(ArgumentError, match="block_size: expected"):
         run(block_size=0)
-    with pytest.raises(ArgumentError, match="population: expected at least one individual"):
-        run(population=[])
+    for few in ([], population[:1]):
+        with pytest.raises(ArgumentError, match="population: expected at least two individuals"):
+            run(population=few)
+    timed = make_toolbox(
+        tiny_task(), objectives=("accuracy", "latency_ms"), workers=Scripted(lambda *_: "answer")
+    )
+    with pytest.raises(ArgumentError, match="toolbox: expected one without workers where latency"):
+        run(toolbox=timed, population=timed.population(n=4))
     with pytest.raises(ArgumentError, match="toolbox: expected"):
         run(toolbox=None)
     weighted = make_toolbox(tiny_task(), selection="roulette")

@@ -75,6 +75,7 @@ class LiveView(Callback):
             self._shown, phase=name, n_steps=total, step=0, phase_started=self._clock()
         )
         self._open()
+        self._live.refresh()  # it may be over before the next frame
 
     def on_phase_step(self) -> None:
         self._shown = replace(self._shown, step=self._shown.step + 1)

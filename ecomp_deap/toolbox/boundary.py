@@ -245,7 +245,7 @@ class Toolbox(base.Toolbox):
         self.counters.training_samples += n * task.step_samples if request.train else 0
         self.counters.failed += len(failed)
         self._failures.update(failed if is_new else ())
-        if self._failures.total() > self._n_first // 2 > 0:
+        if self._failures.total() > max(self._n_first, self.n_mapped) // 2 > 0:
             raise _too_many([*self._failures.elements()], self.n_mapped, self.generation)
 
     def _clone(self, function: Callable[..., Any], individual: Any) -> Any:

@@ -198,7 +198,10 @@ def test_a_dask_cluster_with_certificates_takes_nobody_without(certificates, exp
                 assert listening(process.pid) == {"127.0.0.1"}
             assert answers(address, certificates, certificate=True)
             assert not answers(address, certificates, certificate=False)
-            plain = {"tls://10.0.0.5:8786": address.replace("tls://", "tcp://")}
+            plain = {
+                "tls://10.0.0.5:8786": address.replace("tls://", "tcp://"),
+                '{"GPU": 1}': '{"GPU": 1}, patience_s=1.0',
+            }
             search = f"python {script(certificates, 'dask_search.py', plain)}"
             refused = run(search, certificates, environment())
             assert "workers: no Dask cluster at tcp://127.0.0.1" in refused.stderr

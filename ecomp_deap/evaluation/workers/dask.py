@@ -94,7 +94,7 @@ class DaskWorkers(Workers):
         except BaseException:
             self.close()
             raise
-        self.n_workers = self._n_threads()
+        self.n_workers = max(1, self._n_threads())  # one may have left again
 
     def _connect(self, n_ours: int) -> None:
         """Connect, and wait for a worker of the cluster, or start those that are ours.
@@ -106,18 +106,37 @@ class DaskWorkers(Workers):
         while True:
             left = max(0.1, deadline - time.monotonic())
             try:
-                self._client = self._distributed.Client(
-                    self._address, timeout=left, loop=self._loop.loop, set_as_default=False
-                )
+                opening = self._open(left)
+                self._client = asyncio.run_coroutine_threadsafe(
+                    opening, self._loop.loop.asyncio_loop
+                ).result()
                 self._wait(n_ours, max(0.1, deadline - time.monotonic()))
                 return
-            except (OSError, self._distributed.TimeoutError) as error:  # it may have gone again
+            # It may have gone again.
+            except (OSError, TimeoutError, asyncio.TimeoutError) as error:
                 self._disconnect()
                 if time.monotonic() >= deadline:
                     raise EvaluationError(
                         f"workers: no Dask cluster at {self._address}, or none with workers, for "
                         f"{self.patience_s:g} s: {named(error)}"
                     ) from error
+
+    async def _open(self, seconds: float) -> Any:
+        """Return a client, in its loop: outside, one waits for ever for who does not shake hands.
+
+        Raises:
+            OSError: There is no scheduler.
+            TimeoutError: It took longer.
+        """
+        client = self._distributed.Client(
+            self._address, timeout=seconds, asynchronous=True, set_as_default=False
+        )
+        try:
+            return await asyncio.wait_for(client, seconds)
+        except BaseException:
+            with suppress(Exception):
+                await asyncio.wait_for(client.close(timeout=_CLOSE_S), _CLOSE_S)
+            raise
 
     def _wait(self, n_ours: int, seconds: float) -> None:
         if self._cluster is None:

@@ -9,6 +9,7 @@ that was started anew needs nothing special.
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,6 +67,7 @@ class Answer:
 _UNPACKED: "OrderedDict[str, Any]" = OrderedDict()
 # Workers may be threads of one process.
 _LOCK = threading.Lock()
+_TRAINING = threading.Lock()
 
 
 def run(job: Job) -> Answer:
@@ -78,7 +80,9 @@ def run(job: Job) -> Answer:
     if not job.train and context.training:
         context = replace(context, training=[])
     # As many as where there are no workers, for they change last bits.
-    with torch_threads(evaluator.torch_threads):
+    # Workers that are threads have one stream of torch, which each child's training seeds.
+    alone = _TRAINING if context.training else nullcontext()
+    with alone, torch_threads(evaluator.torch_threads):
         outcomes = evaluate(context, (unpack_genomes(job.genomes), job.seeds))
     return Answer(job.index, outcomes)
 

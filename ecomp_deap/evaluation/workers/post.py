@@ -146,6 +146,8 @@ class Post:
                 if lost is not None:
                     broken += self._lose_all(lost)
                 for piece in broken:
+                    if piece.outcomes is not None:
+                        continue  # it was answered late
                     go_on = piece.breaks < breaks and piece.false_starts < _FALSE_STARTS
                     (self._waiting if go_on else given_up).append(piece)
                     self._incidents.resubmitted += go_on
@@ -209,7 +211,8 @@ class Post:
                     answered.append(piece)
             except Lost as error:
                 broken.append(self._broken(piece, future, error))
-                self._incidents.lost += error.alone and self._is_news(error.__cause__)
+                if error.alone and self._is_news(error.__cause__):
+                    self._count_lost(error)
                 lost = lost if error.alone else error
         return lost
 
@@ -293,10 +296,13 @@ class Post:
 
     def _lose_all(self, lost: Lost) -> list[Piece]:
         """Start the workers anew; return the pieces that were on their way."""
-        self._incidents.lost += 1
+        self._count_lost(lost)
         pieces = [self._broken(piece, future, lost) for future, piece in self._flying.items()]
         self._flying.clear()
-        if not self._workers.has_answered and self._incidents.lost >= _BREAKS_AT_START:
-            raise EvaluationError(f"workers: each one ended before it answered anything: {lost}")
         self._workers.restart()
         return pieces
+
+    def _count_lost(self, lost: Lost) -> None:
+        self._incidents.lost += 1
+        if not self._workers.has_answered and self._incidents.lost >= _BREAKS_AT_START:
+            raise EvaluationError(f"workers: each one ended before it answered anything: {lost}")

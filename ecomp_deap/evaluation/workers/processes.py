@@ -8,14 +8,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ecomp_deap.checks import check_count
-from ecomp_deap.errors import named
+from ecomp_deap.errors import EvaluationError, named
 from ecomp_deap.evaluation.workers.job import Answer, Job, run
 from ecomp_deap.evaluation.workers.kit import Kit
 from ecomp_deap.evaluation.workers.workers import PINNED, Ended, KitFile, Lost, Workers
@@ -50,10 +50,14 @@ class ProcessWorkers(Workers):
         self._seats = [_Seat(self._file.folder) for _ in range(self.n_workers)]
 
     def submit(self, job: Job, kit: Kit, *, needed: bool) -> "Future[Answer]":
-        job = replace(job, source=self._file.path_of(kit))
+        if not self._seats:
+            raise EvaluationError("workers: expected some that have not been closed")
         mark = Path(self._file.folder, f"{uuid.uuid4().hex}.begun")
         seat = min(self._seats, key=lambda seat: seat.n_waiting)
-        future = seat.submit(job, mark)
+        try:
+            future = seat.submit(replace(job, source=self._file.path_of(kit)), mark)
+        except OSError as error:
+            raise EvaluationError(f"workers: no process can be started: {named(error)}") from error
         self._marks[future] = mark
         return future
 
@@ -85,6 +89,7 @@ class ProcessWorkers(Workers):
     def close(self) -> None:
         for seat in self._seats:
             seat.close()
+        self._seats = []
         self._file.remove()
 
 
@@ -143,11 +148,12 @@ class _Seat:
 
 def _run(job: Job, mark: str) -> Answer:
     path = Path(mark)
-    path.touch()
+    with suppress(OSError):  # without it, no one is to blame
+        path.touch()
     try:
         return run(job)
     finally:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _begin(driver: int, folder: str) -> None:

@@ -72,6 +72,7 @@ class RayWorkers(Workers):
         self._lost = (
             *(exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.NodeDiedError),
             *(exceptions.ObjectLostError, exceptions.LocalRayletDiedError),
+            *(exceptions.OutOfMemoryError, exceptions.ActorUnschedulableError),
         )
         self._is_ours = not ray.is_initialized()
         self._is_here = address is None
@@ -140,7 +141,10 @@ class RayWorkers(Workers):
 
     def _start(self) -> None:
         """Start an actor, which gets nothing before it is there, as there may be no room for it."""
-        actor = self._actor_type.remote()
+        self._ask(self._actor_type.remote())
+
+    def _ask(self, actor: Any) -> None:
+        """Have an actor say that it is there, so that it gets something."""
         ready: Future[None] = actor.ready.remote().future()
         with self._lock:
             self._starting[ready] = actor
@@ -197,7 +201,12 @@ class RayWorkers(Workers):
         self._hand_out()
 
     def _replace(self) -> None:
-        self.n_workers = max(1, self._n_alive())
+        # Others may have ended with it; they get nothing before they say that they are there.
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for actor in idle:
+            self._ask(actor)
+        self.n_workers = max(1, self._n_alive() + len(idle))
         self._start()
 
     def as_lost(self, error: BaseException) -> Lost | None:

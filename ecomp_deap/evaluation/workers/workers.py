@@ -180,7 +180,9 @@ class KitFile:
     def path_of(self, kit: Kit) -> str:
         """Return the path of a file with the kit; that of the one before is removed."""
         path = Path(self._folder.name, f"{kit.key}.kit")
-        if kit.key != self._key:
+        # Systems clear temporary folders of what is old.
+        if kit.key != self._key or not path.exists():
+            path.parent.mkdir(exist_ok=True)
             for old in path.parent.glob("*.kit"):
                 old.unlink()
             path.write_bytes(kit.content)

@@ -12,12 +12,14 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from ecomp_deap import ArgumentError, EvaluationError, make_toolbox
+from ecomp_deap import ArgumentError, EvaluationError, Task, make_toolbox
 from ecomp_deap.evaluation.context import Outcome
-from ecomp_deap.evaluation.workers import Crew, ExecutorWorkers, run
+from ecomp_deap.evaluation.workers import Crew, ExecutorWorkers, Request, run
 from ecomp_deap.evaluation.workers.workers import Ended
 from tests.evaluation.workers.scripted import Scripted
 
@@ -171,6 +173,27 @@ def test_a_child_that_never_ends_fails_alone(measure):
     assert incidents.hung >= 3
 
 
+def test_a_block_that_was_answered_late_is_not_answered_again(measure, toolbox):
+    fates = {6: "late", 7: "answer"}
+
+    def by(n, genomes):
+        if any(is_culprit(g, measure) for g in genomes):
+            sent.append(n)
+            return {1: "answer", 2: "late"}.get(len(sent), "hang")  # at first it lacks the kit
+        return fates.get(n, "answer")
+
+    sent = []
+    genomes, seeds = measure.genomes, list(range(N))
+    crew = Crew(Scripted(by, n_workers=3, ends=Ended.NONE), timeout_s=0.05)
+    requests = [
+        Request(genomes[i : i + BLOCK], seeds[i : i + BLOCK], 2) for i in range(0, N, BLOCK)
+    ]
+    found = crew.stream(
+        toolbox.evaluator, iter(requests), failed=lambda reason: pytest.fail(reason)
+    )
+    assert sorted(index for index, _ in found) == list(range(len(requests)))
+
+
 def test_who_waits_for_a_worker_has_not_taken_too_long(measure):
     asked = []
 
@@ -291,3 +314,22 @@ def test_no_object_of_deap_is_sent(tiny_task, monkeypatch):
     toolbox.map(toolbox.evaluate, toolbox.population(n=4))
     assert sent
     assert not any(b"deap.creator" in content for content in sent)
+
+
+def test_threads_that_train_do_not_disturb_each_other(tiny_splits):
+    torch.manual_seed(5)
+    network = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3)).eval()
+    task = Task(network, tiny_splits, batch_size=30, train_steps=10)
+
+    def search(workers):
+        toolbox = make_toolbox(task, seed=1, block_size=1, engine="loop", workers=workers)
+        population = toolbox.population(n=12)
+        return list(toolbox.map(toolbox.evaluate, population))
+
+    with ThreadPoolExecutor(4) as executor:
+        assert search(executor) == search(None)
+
+
+def test_workers_that_all_end_at_the_start_are_told_of(measure):
+    with pytest.raises(EvaluationError, match="each one ended before it answered anything"):
+        measure(Unbegun(lambda n, genomes: "alone"))

@@ -14,7 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from ecomp_deap import ArgumentError, ProcessWorkers, Task, compress, make_toolbox
+from ecomp_deap import (
+    ArgumentError,
+    EvaluationError,
+    ProcessWorkers,
+    Task,
+    compress,
+    make_toolbox,
+)
 from tests.evaluation.workers.running import processes
 from tests.toolbox.runs import plus, trace
 
@@ -168,3 +175,21 @@ def test_a_timeout_takes_workers(tiny_task, two):
         make_toolbox(tiny_task(), timeout_s=3)
     with pytest.raises(ArgumentError, match=r"^timeout_s: expected a finite number greater than 0"):
         make_toolbox(tiny_task(), timeout_s=0, workers=two)
+
+
+def test_a_kit_that_was_cleared_away_is_written_again(tiny_task):
+    with ProcessWorkers(1) as workers:
+        toolbox = make_toolbox(tiny_task(), seed=1, block_size=4, workers=workers)
+        expected = list(toolbox.map(toolbox.evaluate, toolbox.population(n=8)))
+        (kit,) = Path(workers._file.folder).glob("*.kit")
+        kit.unlink()
+        workers.restart()
+        toolbox.generation = -1
+        assert list(toolbox.map(toolbox.evaluate, toolbox.population(n=8))) == expected
+
+
+def test_workers_that_were_closed_are_told_of(tiny_task):
+    with ProcessWorkers(1) as workers:
+        toolbox = make_toolbox(tiny_task(), workers=workers)
+    with pytest.raises(EvaluationError, match="expected some that have not been closed"):
+        toolbox.map(toolbox.evaluate, toolbox.population(n=4))
