@@ -108,19 +108,13 @@ class Toolbox(base.Toolbox):
     def decorate(self, alias: str, *decorators: Callable[..., Any]) -> None:
         """Decorate as DEAP does; behind a boundary the registered function is decorated."""
         registered = getattr(self, alias)
-        if isinstance(registered.func, Varying):
-            function = registered.func.function
-            for decorator in decorators:
-                function = decorator(function)
-            self.register(alias, function, *registered.args, **registered.keywords)
-            return
-        if not isinstance(registered.func, _Bounded):
+        if not isinstance(registered.func, (_Bounded, Varying)):
             super().decorate(alias, *decorators)
             return
         function = registered.func.function
         for decorator in decorators:
             function = decorator(function)
-        self.register(alias, function, **registered.keywords)
+        self.register(alias, function, *registered.args, **registered.keywords)
 
     def compile_individual(self, individual: Genome) -> nn.Module:
         """Return the standalone child of an individual; registered as ``compile``."""
@@ -237,7 +231,8 @@ class Toolbox(base.Toolbox):
             self._attach(individual, outcome, request.generation)
             if is_new:
                 self._births.write(individual, request.generation)
-            individual.fitness.values = self._values([individual])[0]
+        for individual, values in zip(individuals, self._values(individuals), strict=True):
+            individual.fitness.values = values
         failed = [o.measurement.reason for o in outcomes if o.measurement.failed]
         self.n_mapped += n if is_new else 0
         self.counters.evaluations += n
@@ -343,12 +338,7 @@ class Toolbox(base.Toolbox):
             outcomes = dict(zip(unique, map(Outcome, known), strict=True))
         else:
             # Seeds take their time, so only those are made that are used.
-            seeds = [
-                training_seed(self.evaluator.seed, generation, self._n_measured + i)
-                if task.train_steps
-                else 0
-                for i in unique
-            ]
+            seeds = self._seeds(unique)
             found = self.evaluator.measure(
                 [genomes[i] for i in unique],
                 generation,
@@ -382,14 +372,16 @@ class Toolbox(base.Toolbox):
         """Return what is asked of the current generation; who has a measurement trains no more."""
         generation, task = max(self.generation, 0), self.evaluator.task
         train = individuals[0].measurement is None or not task.inherit
-        seeds = [
-            training_seed(self.evaluator.seed, generation, self._n_measured + i)
-            if task.train_steps
-            else 0
-            for i in range(len(individuals))
-        ]
+        seeds = self._seeds(range(len(individuals)))
         self._n_measured += len(individuals)
         return Request([i.plain() for i in individuals], seeds, generation, train)
+
+    def _seeds(self, indices: Iterable[int]) -> list[int]:
+        """Return the seeds of training, of individuals at these indices among those that follow."""
+        evaluator, generation = self.evaluator, max(self.generation, 0)
+        if not evaluator.task.train_steps:
+            return [0 for _ in indices]
+        return [training_seed(evaluator.seed, generation, self._n_measured + i) for i in indices]
 
     def _key(self, genome: Genome) -> str | None:
         """Return a genome's key as text; None where hashing would take longer than measuring."""

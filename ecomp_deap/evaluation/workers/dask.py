@@ -169,7 +169,7 @@ class DaskWorkers(Workers):
             elif needed:
                 further = [self._scatter(kit)]
             own = self._client.submit(
-                _run,
+                run,
                 job,
                 *further,
                 key=f"ecomp_deap-{uuid.uuid4().hex}",
@@ -325,10 +325,6 @@ class _Loop:
         if self._thread.is_alive():
             self.loop.add_callback(self._ended.set)
             self._thread.join()
-
-
-def _run(job: Job, content: bytes | None = None) -> Answer:
-    return run(job if content is None else replace(job, source=content))
 
 
 def _kill(dask_worker: Any) -> None:

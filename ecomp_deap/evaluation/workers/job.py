@@ -70,8 +70,15 @@ _LOCK = threading.Lock()
 _TRAINING = threading.Lock()
 
 
-def run(job: Job) -> Answer:
-    """Return the outcomes of a job's genomes, or that the kit is missing."""
+def run(job: Job, content: bytes | None = None) -> Answer:
+    """Return the outcomes of a job's genomes, or that the kit is missing.
+
+    Args:
+        job: What is asked.
+        content: The kit, where it came by a way of its own, and not in the job.
+    """
+    if content is not None:
+        job = replace(job, source=content)
     with _LOCK:
         evaluator = _unpacked(job)
         if evaluator is None:

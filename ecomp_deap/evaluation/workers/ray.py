@@ -7,7 +7,6 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -346,4 +345,4 @@ class _Seat:
         """Return when it is there."""
 
     def run(self, job: Job, content: bytes | None = None) -> Answer:
-        return run(job if content is None else replace(job, source=content))
+        return run(job, content)
