@@ -4,7 +4,7 @@ Children of a tiny network are measured by workers, each taking some time on top
 are at something when they are killed: one after the other by SIGKILL, at random moments,
 ``--kills`` in all. The search is then compared with one in a single process: logbook, front and
 genomes must be the same, and as many children counted. At the end no process of a worker may be
-there, and nothing more in shared memory.
+there, and nothing more in shared memory. (With Dask and Ray, nobody else may use that meanwhile.)
 
 Writes ``worker_kills.csv`` into OUT, one row for each kind and number of workers.
 
@@ -42,11 +42,12 @@ from ecomp_deap import (
     read_logbook,
 )
 
-# What makes them, and what the command line of a worker has in it.
-KINDS: dict[str, tuple[Callable[[int], Workers], str]] = {
-    "processes": (ProcessWorkers, "popen_loky"),
-    "dask": (lambda n: DaskWorkers(n_workers=n), "spawn_main"),
-    "ray": (lambda n: RayWorkers(n_workers=n), "ray::_Seat"),
+# What makes them; what the command line of a worker has in it; and which names in shared memory may
+# be theirs: loky's have the number of the process that makes them, those of Dask and Ray are random.
+KINDS: dict[str, tuple[Callable[[int], Workers], str, str]] = {
+    "processes": (ProcessWorkers, "popen_loky", f"*-{os.getpid()}-*"),
+    "dask": (lambda n: DaskWorkers(n_workers=n), "spawn_main", "*"),
+    "ray": (lambda n: RayWorkers(n_workers=n), "ray::_Seat", "*"),
 }
 _POPULATION = 500
 
@@ -114,8 +115,8 @@ def killed(
     kind: str, n_workers: int, options: argparse.Namespace, expected: Result
 ) -> dict[str, Any]:
     """Search while workers are killed; return what came of it."""
-    make, mark = KINDS[kind]
-    shared = in_shared_memory()
+    make, mark, names = KINDS[kind]
+    shared = in_shared_memory(names)
     # So that the search lasts somewhat longer than the killing.
     seconds = 1.4 * options.kills * options.every * n_workers / options.evaluations
     with make(n_workers) as workers:
@@ -138,7 +139,7 @@ def killed(
         **found.incidents,
         "seconds": round(taken, 1),
         "processes_left": len(workers_alive(mark)),
-        "left_in_shared_memory": len(in_shared_memory() - shared),
+        "left_in_shared_memory": len(in_shared_memory(names) - shared),
     }
 
 
@@ -179,10 +180,9 @@ def workers_alive(mark: str) -> list[int]:
     return sorted(found)
 
 
-def in_shared_memory() -> set[str]:
-    """Return the names in shared memory, where the system shows them."""
-    folder = Path("/dev/shm")
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+def in_shared_memory(names: str) -> set[str]:
+    """Return which of such names are in shared memory, where the system shows them."""
+    return {path.name for path in Path("/dev/shm").glob(names)}
 
 
 if __name__ == "__main__":
