@@ -78,8 +78,8 @@ def eaSteadyState(
     check_flag("verbose", verbose)
     if not toolbox.fitness.is_pareto:
         raise SelectionError(
-            "eaSteadyState needs a Pareto fitness, as it selects among all at every step: use "
-            "selection='nsga2', or eaSimple for a weighted fitness"
+            "eaSteadyState needs a Pareto fitness: use selection='nsga2', or eaSimple with a "
+            "weighted one"
         )
     if toolbox.recorder is not None:
         raise argument_error("toolbox", "one that is not recorded", "one that is")

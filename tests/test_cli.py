@@ -178,7 +178,8 @@ def test_command_line_goes_before_file_before_preset(tmp_path):
     ("words", "message"),
     [
         ([], "required: COMMAND"),
-        (["go"], "invalid choice: 'go'"),
+        (["go"], "unknown command 'go'; known are baselines, compare, completion, export, "),
+        (["shwo", "results/first_1"], "unknown command 'shwo'; did you mean 'show'"),
         (["run"], "N_RUNS is missing: ecomp-deap run N_RUNS NAME"),
         (["run", "3"], "NAME is missing: ecomp-deap run N_RUNS NAME"),
         (["run", "first"], "N_RUNS: expected an integer of at least 1, got 'first'|NAME is mis"),

@@ -39,8 +39,8 @@ def test_a_fault_of_ours_is_called_so(monkeypatch, capsys):
     code, text = told(capsys, "schema")
     assert code == 70
     assert text.count("\n") == 1
-    assert text.startswith("ecomp-deap: this is a fault of ecomp-deap: KeyError: 'x' (test_cli_err")
-    assert "Run it again with --debug" in text
+    assert text.startswith("ecomp-deap: a fault of ecomp-deap: KeyError: 'x' (test_cli_errors.py")
+    assert "Please report it, with what --debug adds" in text
     assert "ecomp-deap version --verbose" in text
 
 
@@ -54,8 +54,8 @@ def test_a_fault_without_end_is_cut(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "there is not enough memory; fewer --workers"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "there is not enough memory"),
+        (MemoryError(), "not enough memory: try fewer --workers"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
         (ImportError("libfoo.so.1: cannot open"), "missing or broken (ImportError: libfoo"),
         (OSError(errno.ENOSPC, "No space left on device", "f"), "f: No space left on device; --de"),
         (DataError("f: is damaged"), "f: is damaged\n"),

@@ -171,7 +171,7 @@ def test_factories_of_no_use_are_refused(run, capsys, factory, message):
     [
         ([], "required: RUN (try ecomp-deap export --help)"),
         (["", "--format", "pt2"], "RUN: expected a path, got ''"),
-        (["a"], "--format is missing, and there is no --out whose name would tell it"),
+        (["a"], "--format is missing, and no --out tells it"),
         (["a", "--out", "b"], "--format is missing"),
         (["a", "b", "--format", "pt2"], "expected no more than RUN, got also 'b'"),
         (["a", "--format", "pickle"], "--format: expected one of 'safetensors', 'pt2', 'onnx', go"),

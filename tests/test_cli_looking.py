@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ecomp_deap.cli import main
+from tests.progress.terminals import on_terminal, text_of
 from tests.report.made_runs import HOSTILE, front_of, make_run
 from tests.test_cli import SLOW_TO_IMPORT, in_new_process
 
@@ -68,6 +69,18 @@ def test_list_looks_where_runs_are_left(tmp_path, monkeypatch, capsys):
     make_run(tmp_path / "results")
     assert "first_1" in printed(capsys, "list")
     assert answer(capsys, "list")["runs"][0]["run"] == "results/first_1"
+
+
+def test_what_is_shown_fits_the_terminal(finished):
+    run, _ = finished
+    words = ["-m", "ecomp_deap", "show", run]
+    code, screen, written, _ = on_terminal(words, columns=60)
+    assert code == 0
+    assert "no room for: similarity" in "\n".join(text_of(screen))
+    assert max(map(len, written.splitlines())) <= 60
+    _, _, _, output = on_terminal(words, columns=60, stdout_is_file=True)
+    assert "similarity" in output.splitlines()[3]
+    assert "no room for" not in output
 
 
 def test_show_tells_of_a_run_and_its_children(finished, capsys):

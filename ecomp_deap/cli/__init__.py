@@ -15,6 +15,7 @@ from ecomp_deap.cli.words import Words, has_flag, without_flag
 from ecomp_deap.errors import DataError, argument_error
 from ecomp_deap.progress import show
 from ecomp_deap.runs.config import RunConfig
+from ecomp_deap.runs.options import unknown_name_error
 
 __all__ = ["main", "parse"]
 
@@ -78,7 +79,10 @@ def parse(argv: Sequence[str] | None = None) -> RunConfig:
 def _read(argv: list[str]) -> Words:
     """Return the words that options and positionals got, and those that nothing took."""
     # It may stand anywhere, also where argparse would not have it.
-    arguments, rest = make_parser().parse_known_args(without_flag(argv, "--debug"))
+    argv = without_flag(argv, "--debug")
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        raise unknown_name_error("unknown command", argv[0], COMMANDS)
+    arguments, rest = make_parser().parse_known_args(argv)
     # The word in --option=-- is an empty list for argparse, up to Python 3.12.
     given = {name: "--" if word == [] else word for name, word in vars(arguments).items()}
     return Words(given, rest)

@@ -119,7 +119,19 @@ def _report(
     if as_json:
         runs = [{"run": str(r.directory.path), "summary": r.summary} for r, _ in finished]
         return json_text({"runs": runs})
-    return "" if quiet else "".join(table for _, table in finished)
+    if quiet:
+        return ""
+    paths = [str(result.directory.path) for result, _ in finished]
+    return "".join([*(table for _, table in finished), _next(paths)])
+
+
+def _next(runs: Sequence[str]) -> str:
+    """Return a line that says by which commands to look at runs."""
+    if not runs:
+        return ""
+    several = " ".join(runs)
+    look = f"show {several}" if len(runs) == 1 else f"compare {several}"
+    return f"more: ecomp-deap {look}; as a page: ecomp-deap report {several}\n"
 
 
 def _schema(words: Words) -> str:
@@ -133,7 +145,7 @@ def _inspect(words: Words) -> str:
     shape = None if words["example"] is None else _shape(words["example"])
     code = words.factory()
     if path is None and code is None:
-        raise ArgumentError("PARENT is missing, and there is no --factory that would make one")
+        raise ArgumentError("PARENT is missing, and so is a --factory")
 
     from ecomp_deap.network import inspect
     from ecomp_deap.search.code import network_from_code
@@ -164,7 +176,7 @@ def _export(words: Words) -> str:
     if format is None:
         format, name = "" if out is None else out.suffix.removeprefix("."), "--out: the ending"
         if not format:
-            missing = "--format is missing, and there is no --out whose name would tell it"
+            missing = "--format is missing, and no --out tells it"
             raise ArgumentError(missing)
     Choice(FORMATS).check(name, format)
     code = words.factory()

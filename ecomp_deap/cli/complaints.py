@@ -3,13 +3,12 @@
 import errno
 import json
 import os
-import shutil
 import sys
 import textwrap
 import traceback
 
 from ecomp_deap.errors import EcompError, named
-from ecomp_deap.progress import show
+from ecomp_deap.progress import show, width_of
 
 __all__ = ["complain", "wants_traceback"]
 
@@ -63,19 +62,19 @@ def _told(error: BaseException) -> tuple[str, str, int]:
         return "", "interrupted", getattr(error, "exit_code", _INTERRUPTED)
     text = named(error)
     if isinstance(error, MemoryError) or any(word in text.lower() for word in _NO_MEMORY):
-        told = "there is not enough memory; fewer --workers, a smaller --population or a smaller "
-        return "error: ", f"{told}--batch-size take less", _REFUSED
+        told = "not enough memory: try fewer --workers, a smaller --population or --batch-size"
+        return "error: ", told, _REFUSED
     if isinstance(error, ImportError):
-        told = f"a package is missing or broken ({text}); pip install --force-reinstall ecomp-deap"
-        return "error: ", f"{told} installs what ecomp-deap needs", _REFUSED
+        told = f"a package is missing or broken ({text}): install ecomp-deap again"
+        return "error: ", told, _REFUSED
     if isinstance(error, OSError) and error.errno in _SYSTEM:
         of = "" if error.filename is None else f"{error.filename}: "
         return "error: ", f"{of}{error.strerror}; --debug shows where", _REFUSED
     short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return (
         "",
-        f"this is a fault of ecomp-deap: {short} ({_place(error)}). Run it again with --debug, and "
-        "report what it prints together with the output of ecomp-deap version --verbose",
+        f"a fault of ecomp-deap: {short} ({_place(error)}). Please report it, with what --debug "
+        "adds and what ecomp-deap version --verbose prints",
         _FAULT,
     )
 
@@ -88,13 +87,8 @@ def _place(error: BaseException) -> str:
 
 def _wrapped(text: str) -> str:
     """Return a text in lines that fit the terminal, where stderr is one."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        return text
-    try:
-        width = os.get_terminal_size(sys.stderr.fileno()).columns
-    except OSError:
-        width = shutil.get_terminal_size().columns
-    if width <= 0:  # of a terminal that has no size
+    width = width_of(sys.stderr)
+    if width is None:
         return text
     # Paths stay whole, so that they can be copied.
     options = {"break_long_words": False, "break_on_hyphens": False}

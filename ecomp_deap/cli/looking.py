@@ -1,12 +1,14 @@
 """The commands that look at what there is: runs, the installation, and the command itself."""
 
 import json
+import sys
 from typing import Any
 
 from ecomp_deap._version import __version__
 from ecomp_deap.cli.parser import SHELLS, make_parser
 from ecomp_deap.cli.words import Words
 from ecomp_deap.errors import ArgumentError, DataError
+from ecomp_deap.progress import width_of
 from ecomp_deap.runs.config import RunConfig
 from ecomp_deap.runs.kinds import Choice
 
@@ -26,7 +28,11 @@ def list_runs(words: Words) -> str:
     from ecomp_deap.report import listing, listing_text
 
     found = listing(out)
-    return json_text({"runs": found}) if words["json"] else f"{listing_text(found, out)}\n"
+    return (
+        json_text({"runs": found})
+        if words["json"]
+        else f"{listing_text(found, out, width=_width())}\n"
+    )
 
 
 def show_run(words: Words) -> str:
@@ -40,7 +46,7 @@ def show_run(words: Words) -> str:
         child = child_details(run, words["child"])
         return json_text(child) if words["json"] else f"{child_text(child)}\n"
     details = run_details(run)
-    return json_text(details) if words["json"] else f"{run_text(details)}\n"
+    return json_text(details) if words["json"] else f"{run_text(details, width=_width())}\n"
 
 
 def compare(words: Words) -> str:
@@ -53,7 +59,7 @@ def compare(words: Words) -> str:
     from ecomp_deap.report import compared, compared_text
 
     found = compared(runs)
-    return json_text(found) if words["json"] else f"{compared_text(found)}\n"
+    return json_text(found) if words["json"] else f"{compared_text(found, width=_width())}\n"
 
 
 def page(words: Words) -> str:
@@ -106,6 +112,11 @@ def completion(words: Words) -> str:
             for told in action._choices_actions:
                 action.choices[told.dest].description = told.help
     return f"{shtab.complete(parser, shell=shell)}\n"
+
+
+def _width() -> int | None:
+    """Return what the terminal has room for; None where what is printed goes elsewhere."""
+    return width_of(sys.stdout)
 
 
 def _actions(parser: Any) -> list[Any]:

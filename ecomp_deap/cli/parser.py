@@ -14,6 +14,10 @@ __all__ = ["FORMATS", "POSITIONALS", "SHELLS", "make_parser"]
 POSITIONALS = ("n_runs", "name")
 FORMATS = ("safetensors", "pt2", "onnx")
 SHELLS = ("bash", "zsh", "fish")
+_FACTORY = (
+    "class or function that makes a network like the parent, such as my_models.py:LeNet5; its code "
+    "is run (default: none)"
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -132,8 +136,9 @@ def _add_list(commands: Any) -> None:
         "list",
         help="list the runs in a folder",
         usage="[OUT] [options]",
-        description="List the runs in a folder: whether each is finished, the accuracy of its best "
-        "child and the child's share of the parent's parameters, generations, seconds and date.",
+        description="List the runs in a folder: whether each is finished or running, the accuracy "
+        "of its best child, the child's share of the parent's parameters, generations, seconds and "
+        "date.",
         json="the list",
     )
     listed.add_argument(
@@ -223,7 +228,7 @@ def _add_quiet(parser: Any) -> None:
         "--quiet",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="whether nothing is printed (default: no)",
+        help="print nothing but errors (default: no)",
     )
 
 
@@ -249,8 +254,7 @@ def _add_inspect(commands: Any) -> None:
     inspect.add_argument(
         "--factory",
         metavar=Code.metavar,
-        help="what makes a network like the parent, such as its class, in a module or a file, "
-        "my_models.py:LeNet5; its code is run (default: none)",
+        help=_FACTORY,
     )
     inspect.add_argument(
         "--example",
@@ -268,7 +272,7 @@ def _add_export(commands: Any) -> None:
         usage="RUN --format FORMAT [options]",
         description="Write a child of a finished run to a file, and check that what is read back "
         "gives the child's outputs. A .pt2 file is a graph for torch.export.load, a .onnx file one "
-        "for ONNX Runtime and others (this takes pip install 'ecomp-deap[onnx]'); both run without "
+        "for ONNX Runtime and others (needs pip install 'ecomp-deap[onnx]'); both run without "
         "the network's code and take any number of samples where the network allows it.",
         json="what was written",
     )
@@ -292,8 +296,7 @@ def _add_export(commands: Any) -> None:
     export.add_argument(
         "--factory",
         metavar=Code.metavar,
-        help="for networks of a class of your own: what makes one like the parent, such as the "
-        "class, in a module or a file, my_models.py:LeNet5; its code is run (default: none)",
+        help=f"for a class of your own: {_FACTORY}",
     )
 
 
@@ -333,8 +336,7 @@ def _add_baselines(commands: Any) -> None:
     baselines.add_argument(
         "--factory",
         metavar=Code.metavar,
-        help="for parents of a class of your own: what makes one like it, such as the class, in a "
-        "module or a file, my_models.py:LeNet5; its code is run (default: none)",
+        help=f"for a class of your own: {_FACTORY}",
     )
     _add_quiet(baselines)
 
@@ -347,7 +349,7 @@ def _add_report(commands: Any) -> None:
         usage="RUN... [options]",
         description="Write one HTML file that shows the front of a finished run, each of its "
         "children, and how the search went; or what several runs found, with the spread between "
-        "them. It needs no network, and no file beside it. This takes pip install "
+        "them. It needs no network, and no file beside it. Needs pip install "
         "'ecomp-deap[report]'.",
         json="the paths",
     )
@@ -372,7 +374,7 @@ def _add_to_optuna(commands: Any) -> None:
         usage="RUN... --storage URL [options]",
         description="Write the children of finished runs as trials into a new study of Optuna, "
         "whose plots and dashboard then show them: values are the run's objectives, parameters the "
-        "units that a child keeps in each group. This takes pip install 'ecomp-deap[optuna]'.",
+        "units that a child keeps in each group. Needs pip install 'ecomp-deap[optuna]'.",
         json="the studies, and how many trials each has",
     )
     to_optuna.add_argument(

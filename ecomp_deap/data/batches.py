@@ -168,8 +168,8 @@ class BatchSampler:
         fitting = sorted({n_groups * min(max(part, 1), rarest) for part in (share, share + 1)})
         raise argument_error(
             name,
-            f"equally many samples of each of the {n_groups} classes, because balanced is set "
-            f"(the rarest class has {rarest}; nearest: {' or '.join(map(str, fitting))})",
+            f"as many of each of the {n_groups} classes, as balanced is set (the rarest has "
+            f"{rarest}; nearest: {' or '.join(map(str, fitting))})",
             size,
         )
 

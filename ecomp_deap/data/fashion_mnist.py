@@ -211,12 +211,9 @@ def _read(files: dict[str, Path], folder: Path) -> FashionMNIST:
     counts = len(arrays["train_images"]), len(arrays["test_images"])
     size = f"{counts[0]:,} training and {counts[1]:,} test images"
     if folder == BUNDLED_FOLDER:
-        source = (
-            f"Fashion-MNIST, the bundled slice of {size}; for the full set give the folder that "
-            "holds it (data_dir) or ask for the download (download)"
-        )
+        source = f"Fashion-MNIST: bundled slice of {size} (all of it by download or data_dir)"
     else:
-        source = f"Fashion-MNIST, {size} from {folder}"
+        source = f"Fashion-MNIST: {size} from {folder}"
     return FashionMNIST(**arrays, source=source, complete=counts == _COMPLETE)
 
 
@@ -229,9 +226,8 @@ def _download(target: Path) -> FashionMNIST:
     except Exception as error:  # the network fails in too many ways to list them
         reason = " ".join(str(error).split())
         raise DataError(
-            f"{target}: Fashion-MNIST could not be downloaded into this folder ({reason}). Try "
-            "again later, put its four IDX files there by hand, or do without the download: "
-            "the bundled slice then serves"
+            f"{target}: Fashion-MNIST could not be downloaded ({reason}): try again, put its four "
+            "IDX files there, or leave out the download for the bundled slice"
         ) from error
     folder = target / _TORCHVISION_LAYOUT
     return _read(_idx_files(folder), folder)

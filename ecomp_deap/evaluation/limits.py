@@ -110,8 +110,8 @@ class Limits:
             if closest[cost] > limit
         ]
         return EcompError(
-            f"no child keeps the limits ({'; '.join(broken)}): search for more generations or "
-            "with more individuals, or allow more"
+            f"no child keeps the limits ({'; '.join(broken)}): search longer or with more "
+            "individuals, or allow more"
         )
 
     def _make_meter(self) -> LatencyMeter:

@@ -32,8 +32,7 @@ def check_parent(task: Task, inputs: Any) -> None:
     except Exception as error:  # whatever the network's own code raises
         taken = " and ".join(str(tuple(tensor.shape[1:])) for tensor in tensors_in(inputs))
         raise ArgumentError(
-            f"parent: expected a network that takes samples of shape {taken}, as the data "
-            f"have them, but {named(error)}"
+            f"parent: expected a network that takes samples of shape {taken}, but {named(error)}"
         ) from error
     for old, new in zip(tensors_in(before), tensors_in(inputs), strict=True):
         if new._version and not torch.equal(old, new):

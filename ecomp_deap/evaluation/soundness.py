@@ -157,7 +157,7 @@ class Soundness:
             label = int(targets[row][wrong[row]][0])
             raise ArgumentError(
                 f"{part} targets: expected labels from 0 to {self._n_classes - 1}, as the parent "
-                f"has so many outputs, got {label} (sample {numbers[row]})"
+                f"has {self._n_classes} outputs, got {label} (sample {numbers[row]})"
             )
 
 

@@ -282,8 +282,7 @@ def _ecomp_text(
     columns = rows[0] if rows else {}
     if "fitness_mean_0" in columns:
         raise ArgumentError(
-            "logbook: expected a weighted fitness for format 'ecomp', which has one fitness value "
-            "per child, got a Pareto fitness"
+            "logbook: expected a weighted fitness for format 'ecomp', got a Pareto fitness"
         )
     results = {}
     for key, chapter, best, worst in ECOMP_RESULTS:

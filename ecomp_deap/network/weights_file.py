@@ -73,8 +73,8 @@ def _look_through(path: Path) -> None:
     size = path.stat().st_size
     if not zipfile.is_zipfile(path):
         raise DataError(
-            f"parent: cannot read {path}: expected an archive as torch.save has written since "
-            "torch 1.6, as others cannot be looked through before they are read"
+            f"parent: cannot read {path}: expected an archive of torch.save, 1.6 or later: older "
+            "ones cannot be checked before they are read"
         )
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()

@@ -127,12 +127,11 @@ def check_pairing(function: Callable[..., Any], n_values: int) -> None:
     name = getattr(function, "__name__", str(function))
     if n_values > 1 and any(function is one for one in _NEEDS_ONE_VALUE):
         raise SelectionError(
-            f"{name} compares several objectives lexicographically, so only the first would count: "
-            "with objectives use selection 'nsga2', 'nsga3' or 'spea2', or give loss_weights "
-            "for one weighted value"
+            f"{name} would go by the first objective alone: use selection 'nsga2', 'nsga3' or "
+            "'spea2', or loss_weights instead of objectives"
         )
     if n_values == 1 and any(function is one for one in _NEEDS_OBJECTIVES):
         raise SelectionError(
-            f"{name} ranks by several objectives, but loss_weights make one value: with "
-            "loss_weights use selection 'roulette' or 'tournament', or give objectives instead"
+            f"{name} ranks by several objectives, but loss_weights make one value: use selection "
+            "'roulette' or 'tournament', or objectives instead of loss_weights"
         )

@@ -11,9 +11,9 @@ from typing import TextIO
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.progress.lines import Lines
 from ecomp_deap.progress.live import LiveView
-from ecomp_deap.progress.streams import show
+from ecomp_deap.progress.streams import show, width_of
 
-__all__ = ["Lines", "LiveView", "progress_on", "show"]
+__all__ = ["Lines", "LiveView", "progress_on", "show", "width_of"]
 
 
 def progress_on(stream: TextIO | None = None) -> Callback:

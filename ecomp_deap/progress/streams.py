@@ -2,10 +2,11 @@
 
 import os
 import re
+import shutil
 from contextlib import suppress
 from typing import Any, TextIO
 
-__all__ = ["Lossy", "printable", "show"]
+__all__ = ["Lossy", "printable", "show", "width_of"]
 
 # What steers a terminal, or turns the direction of what follows; line ends and tabs aside.
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -48,6 +49,17 @@ def printable(text: str) -> str:
     'a\\\\x1b[2J'
     """
     return _STEERING.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def width_of(stream: TextIO | None) -> int | None:
+    """Return how many columns a terminal has; None of what is none, or has no size."""
+    if stream is None or not stream.isatty():
+        return None
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        columns = shutil.get_terminal_size().columns
+    return columns if columns > 0 else None
 
 
 def show(text: str, stream: TextIO | None) -> OSError | None:

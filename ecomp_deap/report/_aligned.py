@@ -25,13 +25,43 @@ def aligned(rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> lis
     ]
 
 
-def filled(name: str, text: str, *, width: int = 80) -> str:
+def fitting(
+    rows: Sequence[Sequence[str]], width: int | None, *, spare: Sequence[str]
+) -> tuple[list[list[str]], str]:
+    """Return rows without the columns for which lines have no room, and a line that names those.
+
+    Args:
+        rows: The headings first.
+        width: Of a line; None for any.
+        spare: Headings of columns that may go, in this order.
+
+    >>> rows = [("run", "seconds", "date"), ("first_1", "3", "2026-11-28")]
+    >>> fitting(rows, 20, spare=["date", "seconds"])
+    ([['run', 'seconds'], ['first_1', '3']], 'no room for: date')
+    """
+    kept, gone = [list(row) for row in rows], []
+    for heading in spare:
+        if width is None or max(map(len, aligned(kept))) <= width:
+            break
+        if heading in kept[0]:
+            column = kept[0].index(heading)
+            kept = [row[:column] + row[column + 1 :] for row in kept]
+            gone.append(heading)
+    return kept, f"no room for: {', '.join(gone)}" if gone else ""
+
+
+def filled(name: str, text: str, *, width: int | None = None) -> str:
     """Return a text behind its name, in lines that are indented under it."""
     start = f"{name}  "
+    return wrapped(start + text, 80 if width is None else width, indent=" " * len(start))
+
+
+def wrapped(text: str, width: int, *, indent: str = "") -> str:
+    """Return a text in lines of a width, in which words and paths stay whole."""
     return textwrap.fill(
-        start + text,
-        width,
-        subsequent_indent=" " * len(start),
+        text,
+        max(width, len(indent) + 1),
+        subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,
     )

@@ -20,12 +20,14 @@ def percent(value: Any, digits: int = 1) -> str:
 def share(value: Any) -> str:
     """Return a share of the parent's parameters, small ones with two digits that count.
 
-    >>> [share(x).replace("\\u202f", " ") for x in (1, 0.469, 0.0308, 0.00308, 2e-05)]
-    ['100 %', '46.9 %', '3.1 %', '0.31 %', '0.002 %']
+    >>> [share(x).replace("\\u202f", " ") for x in (1, 0.469, 0.0308, 0.00308, 2e-05, 0)]
+    ['100 %', '46.9 %', '3.1 %', '0.31 %', '0.002 %', '0 %']
     """
     if value is None:
         return NOTHING
-    digits = 0 if value >= 0.9995 else 1 if value >= 0.01 else 2 if value >= 0.001 else 3
+    digits = (
+        0 if value >= 0.9995 or value == 0 else 1 if value >= 0.01 else 2 if value >= 0.001 else 3
+    )
     return percent(value, digits)
 
 

@@ -17,6 +17,8 @@ __all__ = ["compared", "compared_text"]
 # Figures of a run of which groups have mean and spread.
 _FIGURES = ("accuracy", "share", "hypervolume", "seconds")
 _HEADINGS = ("run", "accuracy", "", "share", "", "hypervolume", "generations", "seconds")
+# Columns that go first where there is no room for all.
+_SPARE = ("seconds", "generations", "hypervolume")
 # Options that say where, and not what.
 _ASIDE = ("name", "out", "n_runs", "quiet")
 _NUMBERED = re.compile(r"(.+)_[0-9]+")
@@ -55,24 +57,25 @@ def compared(runs: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
     }
 
 
-def compared_text(comparison: Mapping[str, Any]) -> str:
-    """Return what `compared` has as tables."""
+def compared_text(comparison: Mapping[str, Any], *, width: int | None = None) -> str:
+    """Return what `compared` has as tables; with the columns that ``width`` has room for."""
     rows = comparison["runs"]
     cells = [_HEADINGS, *(_cells(row, first=row is rows[0]) for row in rows)]
-    lines = [
-        f"best children, {comparison['samples']} accuracy; in brackets: less the first run's, "
-        "in points",
-        "",
-        *put.aligned(cells),
-    ]
+    fitting, note = put.fitting(cells, width, spare=_SPARE)
+    title = (
+        f"best children, {comparison['samples']} accuracy; in brackets: points from the first run's"
+    )
+    lines = [put.wrapped(title, width or 80), "", *put.aligned(fitting)]
+    lines += ["", note] if note else []
     groups = [group for group in comparison["groups"] if group["n_runs"] > 1]
     if groups:
         spread = [_group_cells(group) for group in comparison["groups"]]
-        table = put.aligned([("name", "runs", *_FIGURES), *spread])
-        lines += ["", "mean ± standard deviation of the runs of a name", "", *table]
+        fitting, note = put.fitting([("name", "runs", *_FIGURES), *spread], width, spare=_SPARE)
+        lines += ["", "mean ± standard deviation of the runs of a name", ""]
+        lines += [*put.aligned(fitting), *(["", note] if note else [])]
     lines += ["", "options that differ" if comparison["options"] else "the options are the same"]
     for option, values in comparison["options"].items():
-        lines.append(put.filled(f"  {option}", _values(values)))
+        lines.append(put.filled(f"  {option}", _values(values), width=width))
     return "\n".join(lines)
 
 

@@ -42,8 +42,8 @@ def run_details(run: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def run_text(details: Mapping[str, Any]) -> str:
-    """Return what `run_details` has as a table."""
+def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
+    """Return what `run_details` has as a table; with the columns that ``width`` has room for."""
     front, parent = details["front"], details["parent"]
     quantity = f"{details['samples']}_accuracy"
     picked = _by_child(details["picks"], front)
@@ -55,13 +55,20 @@ def run_text(details: Mapping[str, Any]) -> str:
             f"with {put.share(best['share'])} of the parameters, child {best['id']}"
         ]
     lines.append(_facts(details))
+    if width is not None:
+        lines = [put.wrapped(line, width) for line in lines]
     shown = _chosen(front, picked)
     headings = ["child", "test", "validation", "parameters", "share", "similarity", "picks"]
     cells = [headings, _cells("parent", {**parent, "share": 1.0}, ())]
     cells += [_cells(row["id"], row, picked.get(row["id"], ())) for row in shown]
     if details["samples"] != "test":
         cells = [[row[0], *row[2:]] for row in cells]
+    spare = ["similarity", "share"]
+    spare += ["validation"] if details["samples"] == "test" else []
+    cells, note = put.fitting(cells, width, spare=spare)
     lines += ["", *put.aligned(cells, left=(0, len(cells[0]) - 1))]
+    if note:
+        lines += ["", note]
     if len(shown) < len(front):
         rest = f"{len(shown)} of {len(front)} children, by size; front.csv has all of them"
         lines += ["", rest]

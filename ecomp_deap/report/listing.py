@@ -12,6 +12,7 @@ from ecomp_deap.errors import DataError
 from ecomp_deap.files import naming, read_json
 from ecomp_deap.report import _aligned as put
 from ecomp_deap.runs.directory import RunDirectory, read_front
+from ecomp_deap.runs.lock import is_locked
 
 __all__ = ["listing", "listing_text"]
 
@@ -24,11 +25,11 @@ _HEADINGS = ("run", "state", "accuracy", "share", "generations", "seconds", "dat
 def listing(out: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return what is known of each run in a folder, by name.
 
-    Each has ``run`` (its path), ``name``, ``state`` (``"finished"``, ``"unfinished"``, or
-    ``"damaged"`` with the reason as ``problem``), ``accuracy`` of its best child (on test data,
-    where there are any), ``share`` of the parent's parameters that the child has, ``generations``
-    (after the first) and ``generations_asked``, ``seconds`` of search and final training, and
-    ``date``, when it was last written. What is not known is None.
+    Each has ``run`` (its path), ``name``, ``state`` (``"finished"``, ``"running"``,
+    ``"unfinished"``, or ``"damaged"`` with the reason as ``problem``), ``accuracy`` of its best
+    child (on test data, where there are any), ``share`` of the parent's parameters that the child
+    has, ``generations`` (after the first) and ``generations_asked``, ``seconds`` of search and
+    final training, and ``date``, when it was last written. What is not known is None.
 
     Raises:
         DataError: No folder, one that cannot be read, or the folder of a run itself.
@@ -43,13 +44,17 @@ def listing(out: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return [_row(folder / name) for name in names if _is_run(folder / name)]
 
 
-def listing_text(rows: Sequence[dict[str, Any]], out: str | os.PathLike[str]) -> str:
-    """Return rows of `listing` as a table."""
+def listing_text(
+    rows: Sequence[dict[str, Any]], out: str | os.PathLike[str], *, width: int | None = None
+) -> str:
+    """Return rows of `listing` as a table; of lines that are no longer than ``width``, if given."""
     if not rows:
         return f"{out}: no runs"
-    lines = put.aligned([_HEADINGS, *(_cells(row) for row in rows)], left=(0, 1))
+    cells = [_HEADINGS, *(_cells(row) for row in rows)]
+    fitting, note = put.fitting(cells, width, spare=("seconds", "date", "generations"))
+    lines = put.aligned(fitting, left=(0, 1))
     lines += [f"{row['name']}: {row['problem']}" for row in rows if row["problem"] is not None]
-    return "\n".join(lines)
+    return "\n".join([*lines, note] if note else lines)
 
 
 def _is_run(path: Path) -> bool:
@@ -69,7 +74,7 @@ def _row(path: Path) -> dict[str, Any]:
     row: dict[str, Any] = {
         "run": str(path),
         "name": path.name,
-        "state": "finished" if RunDirectory(path).is_finished else "unfinished",
+        "state": _state(path),
         "problem": None,
         **dict.fromkeys(("accuracy", "share", "generations", "generations_asked", "seconds")),
         "date": None,
@@ -80,6 +85,13 @@ def _row(path: Path) -> dict[str, Any]:
     except DataError as error:
         row |= {"state": "damaged", "problem": str(error)}
     return row
+
+
+def _state(path: Path) -> str:
+    run = RunDirectory(path)
+    if run.is_finished:
+        return "finished"
+    return "running" if is_locked(run.checkpoints) else "unfinished"
 
 
 def _found(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ecomp_deap.checks import check_path
 from ecomp_deap.errors import DataError
+from ecomp_deap.report._aligned import share
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["run_table"]
@@ -50,32 +51,40 @@ def _table(directory: str, summary: Mapping[str, Any], front: Sequence[Row]) -> 
     ...     "picks": {"best": "7", "knee": "7", "under:26932": None},
     ... }
     >>> print(_table("results/first_1", summary, [row]))
-    results/first_1: 6,100 evaluations, 61.0 s of search, 8.5 s of finalising
-                   child  validation    test  width  parameters
-           parent      -           -  0.8912  1.000     269,322
-       best, knee      7           -  0.8805  0.310      91,200
-      under:26932      -           -       -      -           -
+    results/first_1: 6,100 evaluations, 61.0 s of search, 8.5 s of final training
+                   child  validation    test  width  parameters   share
+           parent      -           -  0.8912  1.000     269,322   100 %
+       best, knee      7           -  0.8805  0.310      91,200  33.9 %
+      under:26932      -           -       -      -           -       -
     """
+    parent = summary["parent"]
     found = {str(row["id"]): row for row in front}
     picks: dict[str, str] = {}
     for word, name in summary["picks"].items():
         # What is not there is a line of its own.
         key = word if name is None else name
         picks[key] = f"{picks[key]}, {word}" if key in picks else word
-    shown: list[Row] = [{**summary["parent"], "id": None, "pick": "parent"}]
+    shown: list[Row] = [{**parent, "id": None, "pick": "parent"}]
     shown += [{**found.get(name, {}), "pick": word} for name, word in picks.items()]
-    rows = [[heading for heading, _, _ in _COLUMNS]]
-    rows += [[_cell(row, column, form) for _, column, form in _COLUMNS] for row in shown]
+    rows = [[*(heading for heading, _, _ in _COLUMNS), "share"]]
+    for row in shown:
+        cells = [_cell(row, column, form) for _, column, form in _COLUMNS]
+        rows.append([*cells, _share(row, parent)])
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     seconds = summary["seconds"]
     lines = [
         f"{directory}: {summary['evaluations']:,d} evaluations, "
-        f"{seconds['search']:.1f} s of search, {seconds['finalise']:.1f} s of finalising"
+        f"{seconds['search']:.1f} s of search, {seconds['finalise']:.1f} s of final training"
     ]
     for cells in rows:
         padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
         lines.append("  " + "  ".join(padded))
     return "\n".join(lines)
+
+
+def _share(row: Row, parent: Row) -> str:
+    count, whole = row.get("param_count"), parent.get("param_count")
+    return share(count / whole if count is not None and whole else None)
 
 
 def _cell(row: Row, column: str, form: str) -> str:

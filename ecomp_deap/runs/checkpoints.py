@@ -111,10 +111,7 @@ class Checkpoints:
     def _load(self, *, resume: bool) -> State | None:
         save, damaged = self._store.newest()
         if save is None and damaged:
-            raise DataError(
-                f"{self.folder}: all saves are damaged, so that there is nothing to go on from: "
-                + "; ".join(damaged)
-            )
+            raise DataError(f"{self.folder}: all saves are damaged: {'; '.join(damaged)}")
         if save is None:
             return None
         if not resume:

@@ -362,13 +362,12 @@ def _refuse_contradictions(config: RunConfig) -> None:
         )
     if config.genome != "weights" and config.recombination_layers is not None:
         raise ArgumentError(
-            "recombination_layers: expected only with --genome weights, whose cut-off crossover "
-            f"they restrict, got genome {config.genome!r}"
+            "recombination_layers: expected only with --genome weights, "
+            f"got genome {config.genome!r}"
         )
     if config.genome != "mask" and config.inherit:
         raise ArgumentError(
-            f"inherit: expected only with --genome mask, got genome {config.genome!r} "
-            "(weights always carry their own, widths none)"
+            f"inherit: expected only with --genome mask, got genome {config.genome!r}"
         )
     if config.mutation is not None and config.mutation not in MUTATIONS[config.genome]:
         kinds = ", ".join(MUTATIONS[config.genome])
@@ -376,10 +375,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
             f"mutation: expected {kinds} with --genome {config.genome}, got {config.mutation!r}"
         )
     if config.learnt is not None and not config.inherit:
-        raise ArgumentError(
-            f"learnt: expected only with --inherit, as others carry no weights, "
-            f"got {config.learnt!r}"
-        )
+        raise ArgumentError(f"learnt: expected only with --inherit, got {config.learnt!r}")
     if config.genome == "weights" and config.prune_inputs:
         raise ArgumentError(
             "prune_inputs: expected only with --genome mask or width, got genome 'weights'"
@@ -392,8 +388,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
             )
     if config.genome == "weights" and config.finalise_sizes is not None:
         raise ArgumentError(
-            "finalise_sizes: expected only with --genome mask or width, whose children are "
-            "resized, got genome 'weights'"
+            "finalise_sizes: expected only with --genome mask or width, got genome 'weights'"
         )
     check_finalising(config.finalise_count, config.finalise_trials, config.finalise_sizes or ())
     if _too_few_samples(config.batch_size, config.perplexity):

@@ -373,10 +373,20 @@ class FolderName(Kind):
 
 
 class Address(Kind):
-    """Where a cluster is."""
+    """Where a cluster is.
+
+    Args:
+        example: Of an address.
+    """
 
     metavar = "ADDRESS"
-    expected = "an address such as 'tcp://host:8786', or 'local'"
+
+    def __init__(self, example: str) -> None:
+        self._example = example
+
+    @property
+    def expected(self) -> str:
+        return f"an address such as {self._example!r}, or 'local'"
 
     @property
     def schema(self) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """`locked`: one process at a time in a folder; `hold`: one at a time with a file."""
 
 import os
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ecomp_deap.errors import DataError
@@ -13,7 +15,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["hold", "locked"]
+__all__ = ["hold", "is_locked", "locked"]
+
+# Whoever asks whether a folder is held has its lock for a moment.
+_TRIES, _PAUSE_S = 5, 0.02
 
 
 @contextmanager
@@ -58,11 +63,35 @@ def hold(descriptor: int, path: Path) -> None:
         raise DataError(f"{path}: is in use by another search") from error
 
 
+def is_locked(folder: Path) -> bool:
+    """Return whether a process holds a folder, as far as the system tells; nothing is written."""
+    if fcntl is None:
+        return False
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(folder / "lock", flags)
+    except OSError:  # none, or none of ours
+        return False
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _hold_folder(descriptor: int, folder: Path) -> None:
+    for _ in range(_TRIES - 1):
+        with suppress(DataError):
+            return hold(descriptor, folder)
+        time.sleep(_PAUSE_S)
     try:
         hold(descriptor, folder)
     except DataError as error:
         holder = os.read(descriptor, 100).decode(errors="replace").strip()
-        raise DataError(
-            f"{folder}: is in use by process {holder or 'unknown'}, which searches in it"
-        ) from error
+        of = f"process {holder}" if holder else "another process"
+        raise DataError(f"{folder}: is in use by {of}") from error

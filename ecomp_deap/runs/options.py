@@ -215,8 +215,8 @@ _TABLE = (
         "crossover_rate",
         _SEARCH,
         Number(minimum=0, maximum=1),
-        "share of a generation that is crossed over; with nsga2, nsga3 and spea2 at most 1 "
-        "together with --mutation-rate",
+        "share of a generation that is crossed over; with nsga2, nsga3 and spea2, this and "
+        "--mutation-rate are at most 1 together",
         unset="0.7, for weights with roulette or tournament 1; or what --mutation-rate leaves",
     ),
     Option(
@@ -243,18 +243,16 @@ _TABLE = (
         "mutation",
         _SEARCH,
         Choice(tuple(dict.fromkeys(name for names in MUTATIONS.values() for name in names))),
-        "how: "
-        + "; ".join(
-            f"--genome {genome}: {', '.join(names)}" for genome, names in MUTATIONS.items()
-        ),
+        "how children mutate, with --genome "
+        + "; ".join(f"{genome}: {', '.join(names)}" for genome, names in MUTATIONS.items()),
         unset="the first of these",
     ),
     Option(
         "learnt",
         _SEARCH,
         Choice(LEARNT),
-        "with --inherit: whether crossover takes weights that both mates learnt from either, or "
-        "their mean, or that after units were aligned by what they do",
+        "with --inherit: where both mates have learnt a weight, the child gets either's, their "
+        "mean, or their mean once like units are aligned",
         unset=LEARNT[0],
     ),
     Option(
@@ -278,7 +276,7 @@ _TABLE = (
         "selection",
         _FITNESS,
         Choice(PARETO_SELECTIONS + WEIGHTED_SELECTIONS),
-        "the first three select by --objectives, the others by a sum that --loss-weights define",
+        "by --objectives (the first three), or by the sum of losses that --loss-weights weigh",
     ),
     Option(
         "objectives",
@@ -382,7 +380,7 @@ _TABLE = (
         "finalise_trials",
         _EVALUATION,
         Integer(0),
-        "children to train for a sixth of these first, to choose those by that train on; 0: none",
+        "children to train for a sixth of this first, to choose who trains on; 0: none",
     ),
     Option(
         "finalise_sizes",
@@ -423,17 +421,17 @@ _TABLE = (
     Option(
         "dask",
         _WORKERS,
-        Address(),
+        Address("tcp://host:8786"),
         "Dask scheduler whose workers measure, or 'local' to start some "
-        "(this takes pip install 'ecomp-deap[dask]')",
+        "(needs pip install 'ecomp-deap[dask]')",
         unset="none",
     ),
     Option(
         "ray",
         _WORKERS,
-        Address(),
+        Address("host:6379"),
         "Ray cluster whose actors measure: 'auto', an address, or 'local' to start one "
-        "(this takes pip install 'ecomp-deap[ray]')",
+        "(needs pip install 'ecomp-deap[ray]')",
         unset="none",
     ),
     Option(
@@ -468,8 +466,8 @@ _TABLE = (
         "factory",
         _DATA,
         Code(),
-        "what makes a network like the parent, such as its class, in a module or a file, "
-        "my_models.py:LeNet5; its code is run",
+        "class or function that makes a network like the parent, such as my_models.py:LeNet5; its "
+        "code is run",
         unset="784-256-256-10, or as --parent tells",
     ),
     Option("images", _DATA, Flag(), "give networks images of 1 × 28 × 28, not 784 numbers"),
@@ -479,7 +477,7 @@ _TABLE = (
         "tensorboard",
         _OUTPUT,
         Location(),
-        "folder to log into for TensorBoard (this takes pip install 'ecomp-deap[tensorboard]')",
+        "folder to log into for TensorBoard (needs pip install 'ecomp-deap[tensorboard]')",
         unset="none",
     ),
     Option(
@@ -487,7 +485,7 @@ _TABLE = (
         _OUTPUT,
         Uri(),
         "where MLflow keeps runs, in an experiment called NAME "
-        "(this takes pip install 'ecomp-deap[mlflow]')",
+        "(needs pip install 'ecomp-deap[mlflow]')",
         unset="none",
     ),
     Option("quiet", _OUTPUT, Flag(), "print nothing but errors"),

@@ -106,8 +106,8 @@ class Recording:
     def _other(self, asked: Asked, reason: str) -> DataError:
         return DataError(
             f"{self.journal.path}: is of another search from generation {asked.generation} on, as "
-            f"{reason}: another seed, version or machine, or an operator that draws random numbers "
-            "elsewhere; without the file the search starts anew"
+            f"{reason}: another seed, version, machine or operator; without the file the search "
+            "starts anew"
         )
 
 

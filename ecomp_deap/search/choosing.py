@@ -87,9 +87,8 @@ def smallest_within(
     if not good:
         nearest = min(range(len(losses)), key=lambda i: (losses[i], param_counts[i]))
         expected = (
-            f"what a child keeps to, and the nearest to the parent's {parent_value:.4g} is "
-            f"{losses[nearest]:.4g} from it ({values[nearest]:.4g} with "
-            f"{param_counts[nearest]:,d} parameters)"
+            f"at least {losses[nearest]:.4g}, from the parent's {parent_value:.4g} to the nearest "
+            f"child's {values[nearest]:.4g} (with {param_counts[nearest]:,d} parameters)"
         )
         raise argument_error("points", expected, points)
     return min(good, key=lambda i: (param_counts[i], losses[i]))

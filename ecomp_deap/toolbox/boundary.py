@@ -310,9 +310,8 @@ class Toolbox(base.Toolbox):
         if self._permutations >= 2:
             raise SelectionError(
                 f"{bare(function).__name__} was asked for {k} of {n} individuals twice running, "
-                "which selects nothing: use deap.algorithms.eaMuPlusLambda, which selects among "
-                "parents and offspring, or lambda_ > mu with eaMuCommaLambda; eaSimple suits "
-                "selection='roulette' or 'tournament' with loss_weights"
+                "which selects nothing: use eaMuPlusLambda, or eaMuCommaLambda with lambda_ > mu; "
+                "eaSimple suits selection='roulette' or 'tournament'"
             )
 
     def _measure(

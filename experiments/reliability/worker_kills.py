@@ -42,14 +42,16 @@ from ecomp_deap import (
     read_logbook,
 )
 
-# What makes them; what the command line of a worker has in it; and which names in shared memory may
-# be theirs: loky's have the number of the process that makes them, those of Dask and Ray are random.
+# What makes them, what the command line of a worker has in it, and which names in shared memory may
+# be theirs: those of loky have the number of this process, of Dask and Ray they are random.
 KINDS: dict[str, tuple[Callable[[int], Workers], str, str]] = {
     "processes": (ProcessWorkers, "popen_loky", f"*-{os.getpid()}-*"),
     "dask": (lambda n: DaskWorkers(n_workers=n), "spawn_main", "*"),
     "ray": (lambda n: RayWorkers(n_workers=n), "ray::_Seat", "*"),
 }
 _POPULATION = 500
+# For threads of executors to end, after the workers have.
+_PATIENCE_S = 10.0
 
 
 class Killer(threading.Thread):
@@ -127,7 +129,7 @@ def killed(
         taken = time.perf_counter() - started
         killer.ended.set()
         killer.join()
-    gc.collect()  # an executor lets its semaphores go when it is collected
+    left = left_in_shared_memory(names, shared)
     counters = [result.toolbox.counters for result in (expected, found)]
     return {
         "kind": kind,
@@ -139,7 +141,7 @@ def killed(
         **found.incidents,
         "seconds": round(taken, 1),
         "processes_left": len(workers_alive(mark)),
-        "left_in_shared_memory": len(in_shared_memory(names) - shared),
+        "left_in_shared_memory": left,
     }
 
 
@@ -178,6 +180,17 @@ def workers_alive(mark: str) -> list[int]:
             if mark in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
     return sorted(found)
+
+
+def left_in_shared_memory(names: str, before: set[str]) -> int:
+    """Return how many such names are new, once those that are about to go have gone."""
+    patience = time.monotonic() + _PATIENCE_S
+    while left := in_shared_memory(names) - before:
+        if time.monotonic() > patience:
+            break
+        gc.collect()  # an executor lets its semaphores go when it is collected
+        time.sleep(0.1)
+    return len(left)
 
 
 def in_shared_memory(names: str) -> set[str]:

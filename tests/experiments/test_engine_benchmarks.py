@@ -156,3 +156,16 @@ def test_what_saving_takes_is_measured(inputs, tmp_path):
     # The two saves that every search has, of three rounds.
     page = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert page.count("| 2 |") == len(saving.SEARCHES)
+
+
+def test_the_first_minute_is_measured(tmp_path):
+    done = run_script("benchmarks/first_minute", "--quick", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path)
+    assert [row["run"] for row in rows] == list(load("first_minute").RUNS)
+    for row in rows:
+        moments = [float(row[name]) for name in ("first words", "generation 0", "result")]
+        assert 0 < moments[0] < moments[1] < moments[2]
+        assert float(row["report"]) > 0
+        assert 1e5 < int(row["bytes"]) < 5e6
+        assert row["messages"] in ("0", "")

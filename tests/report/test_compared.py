@@ -51,6 +51,12 @@ def test_runs_of_a_name_have_mean_and_spread(runs):
     assert all(len(line) <= 80 for line in compared_text(found).splitlines())
 
 
+def test_a_narrow_terminal_gets_the_columns_it_has_room_for(runs):
+    lines = compared_text(compared(runs), width=50).splitlines()
+    assert max(map(len, lines)) <= 50
+    assert lines.count("no room for: seconds, generations, hypervolume") == 1
+
+
 def test_options_that_differ_are_told(runs):
     found = compared(runs)
     assert found["options"] == {

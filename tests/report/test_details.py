@@ -36,6 +36,18 @@ def test_a_run_is_told_in_a_sentence_and_a_table(run):
     assert len(lines) == 5 + 3
 
 
+@pytest.mark.parametrize(("width", "gone"), [(80, []), (50, ["similarity", "share"]), (20, None)])
+def test_a_narrow_terminal_gets_the_columns_it_has_room_for(run, width, gone):
+    lines = run_text(run_details(run), width=width).splitlines()
+    columns = next(line.split() for line in lines if line.startswith("child  "))
+    expected = ["child", "test", "validation", "parameters", "share", "similarity", "picks"]
+    gone = ["similarity", "share", "validation"] if gone is None else gone
+    assert columns == [column for column in expected if column not in gone]
+    assert (f"no room for: {', '.join(gone)}" in lines) == bool(gone)
+    if width > 40:
+        assert max(map(len, lines)) <= width
+
+
 def test_details_are_what_the_files_hold(run):
     details = run_details(run)
     assert [row["id"] for row in details["front"]] == ["001", "002", "003"]

@@ -6,6 +6,7 @@ import pytest
 
 from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.report import listing, listing_text
+from ecomp_deap.runs.lock import locked
 from tests.report.made_runs import HOSTILE, make_run
 
 
@@ -49,6 +50,21 @@ def test_an_unfinished_run_tells_how_far_it_is(tmp_path):
     assert (row["state"], row["generations"], row["generations_asked"]) == ("unfinished", 12, 60)
     assert row["accuracy"] is row["share"] is row["seconds"] is None
     assert " 12 of 60 " in listing_text([row], tmp_path)
+
+
+def test_a_run_that_is_searching_is_told_from_one_that_was_interrupted(tmp_path):
+    run = unfinished(make_run(tmp_path))
+    with locked(run / "checkpoints"):
+        assert listing(tmp_path)[0]["state"] == "running"
+    assert listing(tmp_path)[0]["state"] == "unfinished"
+
+
+def test_a_narrow_terminal_gets_what_it_has_room_for(tmp_path):
+    make_run(tmp_path, generations=5, config={"generations": 4})
+    lines = listing_text(listing(tmp_path), tmp_path, width=60).splitlines()
+    assert lines[0].split() == ["run", "state", "accuracy", "share", "generations"]
+    assert lines[-1] == "no room for: seconds, date"
+    assert max(map(len, lines)) <= 60
 
 
 def test_a_run_that_ended_early_tells_what_was_asked(tmp_path):

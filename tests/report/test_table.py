@@ -31,13 +31,13 @@ def folder(tmp_path):
 
 def test_each_child_has_a_line_with_the_words_that_pick_it(folder):
     lines = run_table(folder).splitlines()
-    assert lines[0] == f"{folder}: 1,200 evaluations, 3.0 s of search, 1.0 s of finalising"
+    assert lines[0] == f"{folder}: 1,200 evaluations, 3.0 s of search, 1.0 s of final training"
     assert [line.split() for line in lines[1:]] == [
-        ["child", "validation", "test", "width", "parameters"],
-        ["parent", "-", "0.8900", "0.8800", "1.000", "100,000"],
-        ["best,", "within:0.01", "002", "0.8800", "0.8700", "0.500", "20,000"],
-        ["knee", "001", "0.7000", "0.7100", "0.100", "1,000"],
-        ["under:900", "-", "-", "-", "-", "-"],
+        ["child", "validation", "test", "width", "parameters", "share"],
+        ["parent", "-", "0.8900", "0.8800", "1.000", "100,000", "100", "%"],
+        ["best,", "within:0.01", "002", "0.8800", "0.8700", "0.500", "20,000", "20.0", "%"],
+        ["knee", "001", "0.7000", "0.7100", "0.100", "1,000", "1.0", "%"],
+        ["under:900", "-", "-", "-", "-", "-", "-"],
     ]
     assert len({len(line) for line in lines[1:]}) == 1
 

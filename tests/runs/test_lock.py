@@ -1,13 +1,16 @@
 """Seen to fail without what protects: experiments/reliability/protections.py."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from ecomp_deap.errors import DataError
-from ecomp_deap.runs.lock import locked
+from ecomp_deap.runs.lock import is_locked, locked
 
 HOLD = """
 import sys
@@ -91,3 +94,28 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch, function):
         locked(tmp_path),
     ):
         pass
+
+
+def test_a_held_folder_is_told_from_one_that_is_not(tmp_path):
+    assert not is_locked(tmp_path)
+    with locked(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+@pytest.mark.parametrize("place", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("else")])
+def test_what_is_no_lock_is_held_by_nobody(tmp_path, place):
+    place(tmp_path / "lock")
+    assert not is_locked(tmp_path)
+
+
+def test_a_look_at_the_lock_does_not_refuse_who_comes(tmp_path):
+    (tmp_path / "lock").touch()
+    with (tmp_path / "lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        end = threading.Timer(0.03, fcntl.flock, (looking, fcntl.LOCK_UN))
+        end.start()
+        with locked(tmp_path):
+            pass
+        end.join()

@@ -85,8 +85,8 @@ def test_the_most_accurate_under_agrees_with_trying_all(front, limit):
 def test_if_nothing_qualifies_the_nearest_is_told():
     with pytest.raises(
         ArgumentError,
-        match=r"points: expected what a child keeps to, and the nearest to the parent's 0\.99 is "
-        r"0\.04 from it \(0\.95 with 40 parameters\), got 0\.01$",
+        match=r"points: expected at least 0\.04, from the parent's 0\.99 to the nearest child's "
+        r"0\.95 \(with 40 parameters\), got 0\.01$",
     ):
         smallest_within(0.01, VALUES, COUNTS, parent_value=0.99)
     with pytest.raises(
@@ -192,5 +192,5 @@ def test_a_result_chooses_by_validation(tiny_task):
     assert result.smallest_within(points).validation.param_count == min(good)
     with pytest.raises(ArgumentError, match="param_count: expected at least"):
         result.most_accurate_under(min(counts) - 1)
-    with pytest.raises(ArgumentError, match="points: expected what a child keeps to"):
+    with pytest.raises(ArgumentError, match=r"points: expected at least .*, from the parent's"):
         result.smallest_within(parent_value - 1.1)

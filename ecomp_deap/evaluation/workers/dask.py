@@ -117,7 +117,7 @@ class DaskWorkers(Workers):
                 self._disconnect()
                 if time.monotonic() >= deadline:
                     raise EvaluationError(
-                        f"workers: no Dask cluster at {self._address}, or none with workers, for "
+                        f"workers: no Dask cluster with workers at {self._address} for "
                         f"{self.patience_s:g} s: {named(error)}"
                     ) from error
 

@@ -80,8 +80,8 @@ class RayWorkers(Workers):
         self._find_head(address)
         if not self._is_ours and address not in (None, "auto", self._head):
             raise EvaluationError(
-                f"workers: no Ray cluster at {address}, as this process is connected to the one at "
-                f"{self._head}: call ray.shutdown() before"
+                f"workers: no Ray cluster at {address}, as this process is connected to "
+                f"{self._head}: call ray.shutdown() first"
             )
         self._n_wanted = n_workers or int(ray.cluster_resources().get("CPU", 1))
         self._gpus = gpus
