@@ -242,7 +242,7 @@ class RayWorkers(Workers):
             self._none_since = time.monotonic()
         elif time.monotonic() - self._none_since > self.patience_s:
             raise EvaluationError(
-                f"workers: the Ray cluster at {self._head} has had room for none for "
+                f"workers: the Ray cluster at {self._head} has had none for "
                 f"{self.patience_s:g} s; start a node, and `resume` goes on"
             )
 

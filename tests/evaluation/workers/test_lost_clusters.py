@@ -201,7 +201,7 @@ def test_no_node_of_ray_comes_back(tiny_splits, gate, nodes):
     nodes.head()
     lost = nodes.node()
     with RayWorkers(nodes.address) as workers:
-        match = rf"Ray cluster at {nodes.address} has had room for none for 1 s; start a node"
+        match = rf"Ray cluster at {nodes.address} has had none for 1 s; start a node"
         check_ends(tiny_splits, gate, workers, lambda: nodes.kill(lost), match)
 
 
