@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ecomp_deap.search import Archive, Result, compress, evolve, train_parent
     from ecomp_deap.search.loop import watched
     from ecomp_deap.search.stopping import Progress, Stalled, TargetMet, TimeBudget
-    from ecomp_deap.similarity import SimilarityLoss, TSNELoss, make_similarity
+    from ecomp_deap.similarity import SimilarityLoss, TableLoss, TSNELoss, make_similarity
     from ecomp_deap.task import Metric, Task
     from ecomp_deap.toolbox import Toolbox, make_toolbox
 
@@ -58,6 +58,7 @@ _MODULE_OF = {
     "Splits": "data",
     "Stalled": "search.stopping",
     "TSNELoss": "similarity",
+    "TableLoss": "similarity",
     "TargetMet": "search.stopping",
     "Task": "task",
     "TensorBoardLogger": "loggers",
@@ -114,6 +115,7 @@ __all__ = [
     "Splits",
     "Stalled",
     "TSNELoss",
+    "TableLoss",
     "TargetMet",
     "Task",
     "TensorBoardLogger",

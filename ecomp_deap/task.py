@@ -18,10 +18,10 @@ from ecomp_deap.checks import (
 )
 from ecomp_deap.copying import copy_network
 from ecomp_deap.data import Splits, split
-from ecomp_deap.defaults import SIMILARITIES
 from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.recipe import SEARCH_RECIPE, Recipe
+from ecomp_deap.similarity import SimilarityLoss, similarity_class
 
 __all__ = ["ACCURACY", "LIMITS", "Metric", "Task", "accuracy", "check_weights", "default_forward"]
 
@@ -145,7 +145,8 @@ class Task:
         kernel: Of the t-SNE similarity loss, ``"gaussian"`` or ``"student"``.
         similarity: The measure behind ``similarity_loss``: ``"tsne"``, ``"cka"``,
             ``"distance_correlation"``, ``"procrustes"``, ``"knn_jaccard"``, ``"pkt"`` or
-            ``"distance_mse"``, see `ecomp_deap.similarity`.
+            ``"distance_mse"``, see `ecomp_deap.similarity`; or a class of your own, a
+            `SimilarityLoss`, most easily as a `TableLoss`.
         metric: A `Metric`, by default accuracy.
         loss_fn: ``(outputs, targets) -> scalar`` that training minimises, by default cross-entropy.
         forward: ``(module, inputs) -> outputs``, by default `default_forward`: a dict of inputs is
@@ -184,7 +185,7 @@ class Task:
     latency_batch_size: int = 8
     perplexity: float | None = None
     kernel: str = "gaussian"
-    similarity: str = "tsne"
+    similarity: str | type[SimilarityLoss] = "tsne"
     metric: Metric = ACCURACY
     loss_fn: Callable[[Any, torch.Tensor], torch.Tensor] = nn.functional.cross_entropy
     forward: Callable[[nn.Module, Any], Any] | None = None
@@ -273,7 +274,7 @@ def _check(task: Task) -> None:
     check_count("latency_batch_size", task.latency_batch_size, minimum=1)
     check_choice("evaluation", task.evaluation, ("fresh", "fixed"))
     check_choice("kernel", task.kernel, ("gaussian", "student"))
-    check_choice("similarity", task.similarity, SIMILARITIES)
+    similarity_class(task.similarity)
     for name, default in (("perplexity", None), ("kernel", "gaussian")):
         if task.similarity != "tsne" and getattr(task, name) != default:
             expected = f"nothing, as similarity {task.similarity!r} has none"

@@ -46,9 +46,9 @@ from ecomp_deap.network.recalibration import recalibrate
 from ecomp_deap.network.structure import find_structure
 from ecomp_deap.recipe import Recipe
 from ecomp_deap.similarity import (
-    SIMILARITIES,
     check_perplexity,
     default_perplexity,
+    similarity_class,
 )
 from ecomp_deap.task import Task
 from ecomp_deap.threads import available_cores, thread_map, torch_threads
@@ -214,7 +214,7 @@ class Evaluator:
             "",
             metric=self.task.metric,
             costs=self.cost_model(self.structure.widths),
-            worst_similarity=SIMILARITIES[self.task.similarity].worst * len(self.probe_layers),
+            worst_similarity=similarity_class(self.task.similarity).worst * len(self.probe_layers),
         )
         return self.limits.judge(found, self.structure.widths, lambda: self.task.parent)
 

@@ -20,11 +20,11 @@ from ecomp_deap.network.failures import failure
 from ecomp_deap.network.stack import DenseStack
 from ecomp_deap.network.training import to_device
 from ecomp_deap.similarity import (
-    SIMILARITIES,
     SimilarityLoss,
     default_perplexity,
     losses_of_children,
     make_similarity,
+    similarity_class,
 )
 from ecomp_deap.similarity.tables import table_capacity
 from ecomp_deap.task import Task
@@ -129,7 +129,7 @@ class Scorer:
             structure=self.structure,
             cost_model=self.cost_model,
             widths=widths,
-            worst_similarity=SIMILARITIES[self.task.similarity].worst * len(losses),
+            worst_similarity=similarity_class(self.task.similarity).worst * len(losses),
         )
 
     def _add_up(self, child: torch.nn.Module, losses: dict[str, float]) -> float | str:

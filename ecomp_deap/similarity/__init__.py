@@ -12,9 +12,15 @@ from ecomp_deap.similarity.distance_mse import DistanceMSELoss
 from ecomp_deap.similarity.distances import squared_distances
 from ecomp_deap.similarity.interface import SimilarityLoss
 from ecomp_deap.similarity.knn_jaccard import KNNJaccardLoss
-from ecomp_deap.similarity.measures import SIMILARITIES, losses_of_children, make_similarity
+from ecomp_deap.similarity.measures import (
+    SIMILARITIES,
+    losses_of_children,
+    make_similarity,
+    similarity_class,
+)
 from ecomp_deap.similarity.pkt import PKTLoss
 from ecomp_deap.similarity.procrustes import ProcrustesLoss
+from ecomp_deap.similarity.table_loss import TableLoss
 from ecomp_deap.similarity.tsne import (
     WORST_LOSS,
     TSNELoss,
@@ -37,6 +43,7 @@ __all__ = [
     "ProcrustesLoss",
     "SimilarityLoss",
     "TSNELoss",
+    "TableLoss",
     "calibrate",
     "check_perplexity",
     "default_perplexity",
@@ -44,6 +51,7 @@ __all__ = [
     "kl_divergence",
     "losses_of_children",
     "make_similarity",
+    "similarity_class",
     "squared_distances",
     "student_probabilities",
 ]

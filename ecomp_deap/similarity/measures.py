@@ -1,5 +1,6 @@
 """The measures by name, and the losses of several probe layers at once."""
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +17,7 @@ from ecomp_deap.similarity.pkt import PKTLoss
 from ecomp_deap.similarity.procrustes import ProcrustesLoss
 from ecomp_deap.similarity.tsne import TSNELoss, divergences_of_children
 
-__all__ = ["SIMILARITIES", "losses_of_children", "make_similarity"]
+__all__ = ["SIMILARITIES", "losses_of_children", "make_similarity", "similarity_class"]
 
 #: Each measure by its name; all are made from the parent's embedding alone.
 SIMILARITIES: Mapping[str, type[SimilarityLoss]] = MappingProxyType(
@@ -32,8 +33,39 @@ SIMILARITIES: Mapping[str, type[SimilarityLoss]] = MappingProxyType(
 )
 
 
+def similarity_class(
+    similarity: str | type[SimilarityLoss], *, argument: str = "similarity"
+) -> type[SimilarityLoss]:
+    """Return the class of a measure that is given by its name, or as a class of one's own.
+
+    Args:
+        similarity: One of `SIMILARITIES`, or a subclass of `SimilarityLoss`.
+        argument: What it is called in errors.
+
+    Raises:
+        ArgumentError: Neither; or a class that lacks a method, or a ``worst`` that is a finite
+            number greater than 0.
+
+    >>> similarity_class("cka").__name__
+    'CKALoss'
+    """
+    if isinstance(similarity, str) and similarity in SIMILARITIES:
+        return SIMILARITIES[similarity]
+    if not isinstance(similarity, type) or not issubclass(similarity, SimilarityLoss):
+        expected = f"one of {tuple(SIMILARITIES)}, or a subclass of SimilarityLoss"
+        raise argument_error(argument, expected, similarity)
+    missing = sorted(similarity.__abstractmethods__)
+    if missing:
+        of = f"{similarity.__name__} without {', '.join(missing)}"
+        raise argument_error(argument, "a class that has all methods", of)
+    worst = getattr(similarity, "worst", None)
+    if isinstance(worst, bool) or not isinstance(worst, (int, float)) or not 0 < worst < math.inf:
+        raise argument_error(f"{argument}: {similarity.__name__}.worst", "a number above 0", worst)
+    return similarity
+
+
 def make_similarity(
-    name: str,
+    name: str | type[SimilarityLoss],
     origin_embeddings: Any,
     *,
     perplexity: float | None = None,
@@ -42,7 +74,7 @@ def make_similarity(
     """Return the measure of that name against the parent's embedding.
 
     Args:
-        name: One of `SIMILARITIES`.
+        name: See `similarity_class`.
         origin_embeddings: See `SimilarityLoss`.
         perplexity: Of ``"tsne"`` alone, see `TSNELoss`.
         kernel: Of ``"tsne"`` alone.
@@ -50,15 +82,15 @@ def make_similarity(
     Raises:
         ArgumentError: An unknown name; an option of another measure; as the measure itself.
     """
-    if not isinstance(name, str) or name not in SIMILARITIES:
-        raise argument_error("name", f"one of {tuple(SIMILARITIES)}", name)
+    measure = similarity_class(name, argument="name")
     if name == "tsne":
         return TSNELoss(origin_embeddings, perplexity=perplexity, kernel=kernel)
     if perplexity is not None:
-        raise argument_error("perplexity", f"None, as {name!r} has none", perplexity)
+        raise argument_error("perplexity", f"None, as {_name(name)} has none", perplexity)
     if not isinstance(kernel, str) or kernel != "gaussian":
-        raise argument_error("kernel", f"'gaussian', the default, as {name!r} has none", kernel)
-    return SIMILARITIES[name](origin_embeddings)
+        expected = f"'gaussian', the default, as {_name(name)} has none"
+        raise argument_error("kernel", expected, kernel)
+    return measure(origin_embeddings)
 
 
 def losses_of_children(
@@ -87,6 +119,29 @@ def losses_of_children(
     )
     found = {i: own for (i, _), own in zip(together, joint, strict=True)}
     return [
-        found[i] if i in found else loss.of_children(own)
+        found[i] if i in found else _checked(loss, loss.of_children(own), len(own))
         for i, (loss, own) in enumerate(zip(losses, embeddings, strict=True))
     ]
+
+
+def _checked(loss: SimilarityLoss, found: torch.Tensor, n_children: int) -> torch.Tensor:
+    """Return what a measure found, if it keeps what `SimilarityLoss` promises.
+
+    Raises:
+        ArgumentError: Not a loss for each child; or one that is worse than the worst, so that a
+            child that failed would be better.
+    """
+    if type(loss) in SIMILARITIES.values():
+        return found
+    name = type(loss).__name__
+    if not isinstance(found, torch.Tensor) or found.shape[:1] != (n_children,):
+        got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise argument_error(f"{name}.of_children", f"a tensor of {n_children} losses", got)
+    if found.numel() and float(found.detach().max()) > loss.worst * (1 + 1e-6):
+        expected = f"losses of at most its worst, {loss.worst:g}"
+        raise argument_error(name, expected, float(found.detach().max()))
+    return found
+
+
+def _name(similarity: str | type[SimilarityLoss]) -> str:
+    return repr(similarity) if isinstance(similarity, str) else similarity.__name__
