@@ -199,7 +199,7 @@ def test_what_is_not_there_is_named(run, tmp_path, capsys):
     error = error_of([run, "--format", "pt2", "--child", "../../secret"], capsys)
     assert f"--child: expected {words} or one of 001" in error
     error = error_of([run, "--format", "pt2", "--child", "within:-0.01"], capsys)
-    assert "nearest to the parent's 0.906 is -0.004 from it (0.91 with 10,000 parameters)" in error
+    assert "from the parent's 0.906 to the nearest child's 0.91 (with 10,000 parameters)" in error
     error = error_of([run, "--format", "pt2", "--child", "under:9"], capsys)
     assert "param_count: expected at least 10, the parameters of the smallest child" in error
     error = error_of([run, "--out", tmp_path / "none" / "a.pt2"], capsys)

@@ -58,7 +58,7 @@ def test_an_example_gives_macs_of_convolutions(tmp_path, capsys, name, option_fi
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "PARENT is missing, and there is no --factory"),
+        ([], "PARENT is missing, and so is a --factory"),
         ([""], "PARENT: expected a path, got ''"),
         (["a", "b", "c"], "expected no more than PARENT, got also 'b c'"),
         (["a", "--exampel", SHAPE], "unknown option '--exampel'; did you mean '--example'?"),

@@ -48,5 +48,5 @@ def test_a_cluster_that_is_not_there_is_one_line(words, monkeypatch, capsys):
     monkeypatch.setattr("ecomp_deap.search.run_workers.DaskWorkers", impatient)
     assert main(words("nowhere", "--dask", "tcp://127.0.0.1:1")) == 2
     error = capsys.readouterr().err
-    assert "workers: no Dask cluster at tcp://127.0.0.1:1" in error
+    assert "workers: no Dask cluster with workers at tcp://127.0.0.1:1" in error
     assert error.count("\n") == 1

@@ -383,7 +383,7 @@ def test_latency_stands_where_it_is_not_promised_to_repeat(run, tmp_path):
         (["--max-params", "9"], "max_params: expected at least"),
         (["--probe-layers", "layer_9_act"], "probe_layers: expected names among"),
         (["--batch-size", "99999"], "batch_size"),
-        (["--batch-size", "37", "--balanced"], "batch_size: expected equally many"),
+        (["--batch-size", "37", "--balanced"], "batch_size: expected a multiple of the 10 classes"),
         (["--perplexity", "90"], "perplexity"),
         (["--genome", "weights", "--recombination-layers", "x"], "recombination_layers"),
         (["--data-dir", "nowhere"], "nowhere"),

@@ -144,7 +144,7 @@ class BatchSampler:
         """Return the indices that a batch takes equal parts of: all, or those of each class."""
         if labels is None:
             if self.balanced:
-                raise argument_error("labels", "class labels, because balanced is set", None)
+                raise argument_error("labels", "class labels, as balanced is set", None)
             return [np.arange(self.n_samples, dtype=np.int64)]
         labels = np.asarray(labels)
         if labels.shape != (self.n_samples,) or labels.dtype.kind not in "iu":
@@ -168,8 +168,8 @@ class BatchSampler:
         fitting = sorted({n_groups * min(max(part, 1), rarest) for part in (share, share + 1)})
         raise argument_error(
             name,
-            f"as many of each of the {n_groups} classes, as balanced is set (the rarest has "
-            f"{rarest}; nearest: {' or '.join(map(str, fitting))})",
+            f"a multiple of the {n_groups} classes up to {n_groups * rarest}, as balanced is set "
+            f"(nearest: {' or '.join(map(str, fitting))})",
             size,
         )
 

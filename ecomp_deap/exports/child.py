@@ -74,8 +74,8 @@ def load_child(path: str | Path, factory: Factory | None = None) -> nn.Module:
         network = _build_stack(path, manifest, tensors)
     else:
         raise DataError(
-            f"{path}: holds a {manifest['factory']}: load_child(path, factory=F), where F makes a "
-            "network like its parent"
+            f"{path}: holds a network of the class {manifest['factory']}: load_child(path, "
+            "factory=F), where F makes one like its parent"
         )
     try:
         put_tensors(network, tensors, manifest["tied"])

@@ -70,8 +70,8 @@ def child_in(path: Path, factory: Factory | None) -> nn.Module:
     manifest = read_manifest(path.with_suffix(".json"))
     if factory is None and "architecture" not in manifest:
         raise DataError(
-            f"{path}: holds a {manifest['factory']}: name with --factory what makes a network like "
-            "its parent"
+            f"{path}: holds a network of the class {manifest['factory']}: name with --factory what "
+            "makes one like its parent"
         )
     return load_child(path, factory)
 

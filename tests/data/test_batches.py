@@ -185,13 +185,13 @@ def test_known_batches_stay_the_same():
         ((0, 1), {}, "^n_samples: expected a whole number of at least 1"),
         ((10, 2), {"seed": -1}, "^seed: expected a whole number of at least 0"),
         ((10, 2), {"seed": 0.5}, "^seed: expected a whole number"),
-        ((10, 2), {"balanced": True}, "^labels: expected class labels, because balanced"),
+        ((10, 2), {"balanced": True}, "^labels: expected class labels, as balanced"),
         ((10, 2), {"labels": np.zeros(9, int)}, r"^labels: expected integers of shape \(10,\)"),
         ((10, 2), {"labels": np.zeros(10)}, "^labels: expected integers .*, got float64"),
         (
             (9, 5),
             {"labels": np.arange(9) % 3, "balanced": True},
-            r"^batch_size: .* 3 classes, because balanced .*nearest: 3 or 6\), got 5",
+            r"^batch_size: .* 3 classes up to .*, as balanced .*nearest: 3 or 6\), got 5",
         ),
         (
             (9, 2),
@@ -201,7 +201,7 @@ def test_known_batches_stay_the_same():
         (
             (9, 6),
             {"labels": np.array([0, 1, 1, 2, 2, 2, 2, 2, 2]), "balanced": True},
-            r"^batch_size: .*the rarest class has 1; nearest: 3\), got 6",
+            r"^batch_size: .*3 classes up to 3, as balanced is set .nearest: 3\), got 6",
         ),
     ],
 )
@@ -225,7 +225,9 @@ def test_unfit_questions_are_refused():
         sampler.training(0, 1, 1, exclude=np.array([6]))
     with pytest.raises(ArgumentError, match=r"^n: expected a whole number .* at most 6, got 7"):
         sampler.fixed(7)
-    with pytest.raises(ArgumentError, match=r"^n: expected equally many .*nearest: 2 or 4\)"):
+    with pytest.raises(
+        ArgumentError, match=r"^n: expected a multiple of the 2 .*nearest: 2 or 4\)"
+    ):
         sampler.fixed(3)
 
 

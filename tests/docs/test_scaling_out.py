@@ -204,7 +204,7 @@ def test_a_dask_cluster_with_certificates_takes_nobody_without(certificates, exp
             }
             search = f"python {script(certificates, 'dask_search.py', plain)}"
             refused = run(search, certificates, environment())
-            assert "workers: no Dask cluster at tcp://127.0.0.1" in refused.stderr
+            assert "workers: no Dask cluster with workers at tcp://127.0.0.1" in refused.stderr
 
 
 @needs_openssl

@@ -212,7 +212,7 @@ def _():
 # DEAP.
 
 
-@provokes("selTournament compares")
+@provokes("selTournament would go by")
 def _():
     toolbox().register("select", tools.selTournament, tournsize=3)
 

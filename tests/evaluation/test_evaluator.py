@@ -420,7 +420,7 @@ def _mean(outputs, targets):
         ({"perplexity": 10.0}, r"perplexity: expected greater than 1 and at most .* 9.667 for 30"),
         ({"perplexity": 1.0}, "perplexity: expected greater than 1"),
         ({"batch_size": 301}, "batch_size"),
-        ({"batch_size": 31, "balanced": True}, "batch_size: expected equally many"),
+        ({"batch_size": 31, "balanced": True}, "batch_size: expected a multiple of the"),
         ({"probe_layers": ("nowhere",)}, "probe_layers: expected names among"),
     ],
 )

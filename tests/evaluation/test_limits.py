@@ -124,8 +124,7 @@ def test_what_keeps_no_limit_is_told_with_the_closest_child(tiny_task):
     assert type(error) is EcompError
     assert str(error) == (
         f"no child keeps the limits (max_params=100: the closest has {found[1].param_count}, the "
-        "smallest possible child 21): search for more generations or with more individuals, or "
-        "allow more"
+        "smallest possible child 21): search longer or with more individuals, or allow more"
     )
 
 

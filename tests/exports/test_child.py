@@ -295,5 +295,5 @@ def test_a_network_of_another_class_of_version_2_loads():
     loaded = load_child(path, Adding)
     assert (loaded.first.out_features, loaded.second.in_features) == (2, 2)
     assert loaded(torch.arange(4.0)[None]).tolist() == [[12.0, 22.0, 11.0, 15.0]]
-    with pytest.raises(DataError, match=r"a network of the class golden:Adding, whose code"):
+    with pytest.raises(DataError, match=r"a network of the class golden:Adding: load_child"):
         load_child(path)

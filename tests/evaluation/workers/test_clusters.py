@@ -96,7 +96,9 @@ def test_a_cluster_of_this_machine_does_not_mind_another(cluster):
 
 def test_a_head_that_is_not_there_is_named():
     before = threading.active_count()
-    with pytest.raises(EvaluationError, match=r"workers: no Dask cluster at tcp://127\.0\.0\.1:1"):
+    with pytest.raises(
+        EvaluationError, match=r"workers: no Dask cluster with workers at tcp://127\.0\.0\.1:1"
+    ):
         DaskWorkers("tcp://127.0.0.1:1", patience_s=0.2)
     assert threading.active_count() <= before
     with pytest.raises(EvaluationError, match=r"workers: no Ray cluster at 127\.0\.0\.1:1"):
