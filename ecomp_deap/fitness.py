@@ -84,6 +84,7 @@ class ParetoFitness(Fitness):
         objectives: At least two different names: the metric's, or of `OBJECTIVES`.
         metric: The task's metric.
         worst: The worst that a child within the task's limits can be; None without limits.
+        own_costs: Names of the task's own costs, which can be objectives too.
 
     Raises:
         ArgumentError: An unknown, repeated or lonely objective.
@@ -92,9 +93,10 @@ class ParetoFitness(Fitness):
     objectives: tuple[str, ...]
     metric: Metric
     worst: Measurement | None = None
+    own_costs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        known = (self.metric.name, *OBJECTIVES)
+        known = (self.metric.name, *OBJECTIVES, *self.own_costs)
         for name in self.objectives:
             if name not in known:
                 raise argument_error("objectives", f"names among {known}", name)

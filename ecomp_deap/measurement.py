@@ -34,6 +34,7 @@ class Measurement(Mapping[str, float]):
             where that is not measured.
         violation: By how much the child exceeds the task's limits: what each cost is above its
             limit, relative to the limit, summed. 0 within them.
+        costs: The task's own costs, pairs of name and number.
 
     Raises:
         ArgumentError: A number is not finite, or the metric has another number's name.
@@ -50,6 +51,7 @@ class Measurement(Mapping[str, float]):
     metric_name: str = "accuracy"
     latency_ms: float | None = None
     violation: float = 0.0
+    costs: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.metric_name in _NUMBERS[1:]:
@@ -57,7 +59,7 @@ class Measurement(Mapping[str, float]):
         values = (
             *(self.metric, self.similarity_loss, self.relative_width),
             *(self.param_count, self.mac_count, self.size_bytes),
-            *(self.latency_ms or 0.0, self.violation),
+            *(self.latency_ms or 0.0, self.violation, *(value for _, value in self.costs)),
         )
         if not all(map(math.isfinite, values)):
             numbers = {**self, "violation": self.violation}
@@ -67,7 +69,8 @@ class Measurement(Mapping[str, float]):
     def __getitem__(self, name: str) -> float:
         if name == self.metric_name:
             return self.metric
-        value = getattr(self, name) if name in _NUMBERS and name != "metric" else None
+        own = dict(self.costs).get(name)
+        value = getattr(self, name) if name in _NUMBERS and name != "metric" else own
         if value is None:
             raise KeyError(name)
         return value
@@ -77,6 +80,7 @@ class Measurement(Mapping[str, float]):
         for name in _NUMBERS[1:]:
             if getattr(self, name) is not None:
                 yield name
+        yield from (name for name, _ in self.costs)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -15,6 +15,7 @@ from ecomp_deap.checks import (
     check_flag,
     check_number,
     check_sequence,
+    check_type,
 )
 from ecomp_deap.copying import copy_network
 from ecomp_deap.data import Splits, split
@@ -24,6 +25,10 @@ from ecomp_deap.recipe import SEARCH_RECIPE, Recipe
 from ecomp_deap.similarity import SimilarityLoss, similarity_class
 
 __all__ = ["ACCURACY", "LIMITS", "Metric", "Task", "accuracy", "check_weights", "default_forward"]
+
+
+# What else has a name in measurements and logbooks.
+_TAKEN = {field.name for field in fields(Measurement)} | {"fitness", "population"}
 
 
 def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
@@ -70,9 +75,10 @@ class Metric:
         if not isinstance(self.name, str):
             raise argument_error("metric name", "a text", self.name)
         check_flag("maximise", self.maximise)
-        taken = {field.name for field in fields(Measurement)} | {"fitness", "population"}
-        if not self.name or self.name in taken:
-            raise argument_error("metric name", f"one that is not among {sorted(taken)}", self.name)
+        if not self.name or self.name in _TAKEN:
+            raise argument_error(
+                "metric name", f"one that is not among {sorted(_TAKEN)}", self.name
+            )
         if self.worst is None:
             if not self.maximise:
                 raise argument_error("worst", "a value for failed children if less is better", None)
@@ -141,6 +147,10 @@ class Task:
         max_latency_ms: One forward pass of ``latency_batch_size`` samples takes so many
             milliseconds at most, in one thread of this machine.
         latency_batch_size: Samples that networks are timed with.
+        costs: Costs of your own: names, and functions of a child that give a finite number, less
+            being better. A child's costs follow from its architecture: those of the same widths
+            are asked once, in this process. They can be objectives, and are in the logbook.
+        max_costs: What they may be at most, each above 0.
         perplexity: Of the t-SNE similarity loss, by default min(30, (batch_size − 1) / 3).
         kernel: Of the t-SNE similarity loss, ``"gaussian"`` or ``"student"``.
         similarity: The measure behind ``similarity_loss``: ``"tsne"``, ``"cka"``,
@@ -183,6 +193,8 @@ class Task:
     max_size_bytes: int | None = None
     max_latency_ms: float | None = None
     latency_batch_size: int = 8
+    costs: Mapping[str, Callable[[nn.Module], float]] | None = None
+    max_costs: Mapping[str, float] | None = None
     perplexity: float | None = None
     kernel: str = "gaussian"
     similarity: str | type[SimilarityLoss] = "tsne"
@@ -220,7 +232,13 @@ class Task:
     def limits(self) -> dict[str, float]:
         """What a child may cost at most, by the cost's name in a `Measurement`."""
         given = {cost: getattr(self, argument) for cost, argument in LIMITS.items()}
-        return {cost: limit for cost, limit in given.items() if limit is not None}
+        found = {cost: limit for cost, limit in given.items() if limit is not None}
+        return found | dict(self.max_costs or {})
+
+    @staticmethod
+    def limit_name(cost: str) -> str:
+        """Return the argument that limits a cost, for errors."""
+        return LIMITS.get(cost, f"max_costs[{cost!r}]")
 
 
 def check_weights(parent: nn.Module) -> None:
@@ -281,8 +299,28 @@ def _check(task: Task) -> None:
             raise argument_error(name, expected, getattr(task, name))
     if not isinstance(task.metric, Metric):
         raise argument_error("metric", "a Metric", task.metric)
+    _check_costs(task)
     if task.inherit and task.train_steps == 0:
         raise argument_error("inherit", "train_steps of at least 1 to learn something", 0)
+
+
+def _check_costs(task: Task) -> None:
+    """Check costs of one's own, and their limits, and keep them from being changed."""
+    for argument in ("costs", "max_costs"):
+        given = getattr(task, argument)
+        if given is not None:
+            check_type(argument, given, Mapping)
+            object.__setattr__(task, argument, dict(given))
+    taken = {*_TAKEN, task.metric.name}
+    for name, function in (task.costs or {}).items():
+        if not isinstance(name, str) or not name.isidentifier() or name in taken:
+            expected = f"names like energy_nj, none of {', '.join(sorted(taken))}"
+            raise argument_error("costs", expected, name)
+        check_callable(f"costs[{name!r}]", function, "a function of a network")
+    for name, limit in (task.max_costs or {}).items():
+        if name not in (task.costs or {}):
+            raise argument_error("max_costs", f"names among {list(task.costs or {})}", name)
+        check_number(f"max_costs[{name!r}]", limit, above=0.0)
 
 
 def _check_device(device: Any) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from ecomp_deap.errors import EcompError, argument_error
+from ecomp_deap.evaluation.own_costs import OwnCosts
 from ecomp_deap.genomes import Structure
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.network.compile import compile_child
@@ -16,7 +17,7 @@ from ecomp_deap.network.cost_model import CostModel, leading_units
 from ecomp_deap.network.latency import LatencyMeter
 from ecomp_deap.network.training import to_device
 from ecomp_deap.operators.initialisation import pruned_widths
-from ecomp_deap.task import LIMITS, Task
+from ecomp_deap.task import Task
 
 __all__ = ["Limits"]
 
@@ -57,16 +58,18 @@ class Limits:
         self._structure, self._cost_model, self._arrays = structure, cost_model, arrays
         self._meter = self._make_meter() if timed or "latency_ms" in self._limits else None
         self.times = self._meter is not None
-        self.matter = bool(self._limits) or self.times
+        self._own = OwnCosts(task.costs or {})
+        self.matter = bool(self._limits or task.costs) or self.times
+        self._parents = self._own(structure.widths, lambda: task.parent)
         for cost, limit in self._limits.items():
             if self._smallest[cost] > limit:
                 least = f"at least {_shown(self._smallest[cost])}, what the smallest child takes"
-                raise argument_error(LIMITS[cost], least, limit)
+                raise argument_error(task.limit_name(cost), least, limit)
 
     def judge(
         self, found: Measurement, widths: Sequence[int], make_child: Callable[[], nn.Module]
     ) -> Measurement:
-        """Return a measurement with its violation of the limits, and with its latency if it counts.
+        """Return a measurement with its violation of the limits, its latency and the task's costs.
 
         A child is timed here, so no other work should go on meanwhile. A failed one is given a
         latency beyond all others: a child may be slower than its parent.
@@ -80,6 +83,9 @@ class Limits:
             worst = _WORST_SLOWDOWN * self._meter.parent_ms
             latency = worst if found.failed else min(self._meter(widths, make_child), worst)
             found = replace(found, latency_ms=latency)
+        if self._parents:
+            costs = self._parents if found.failed else self._own(widths, make_child)
+            found = replace(found, costs=tuple(costs.items()))
         if found.failed or not self._limits:
             return found
         return replace(found, violation=self._violation(found))
@@ -104,8 +110,8 @@ class Limits:
         """
         closest = min(found, key=lambda measurement: measurement.violation)
         broken = [
-            f"{LIMITS[cost]}={_shown(limit)}: the closest has {_shown(closest[cost])}, the "
-            f"smallest possible child {_shown(self._smallest[cost])}"
+            f"{self._task.limit_name(cost)}={_shown(limit)}: the closest has "
+            f"{_shown(closest[cost])}, the smallest possible child {_shown(self._smallest[cost])}"
             for cost, limit in self._limits.items()
             if closest[cost] > limit
         ]
@@ -144,7 +150,7 @@ class Limits:
         if "latency_ms" in self._limits:
             assert self._meter is not None  # it is there where latency is limited
             costs["latency_ms"] = self._meter(widths, lambda: self._make_child(widths))
-        return costs
+        return costs | self._own(widths, lambda: self._make_child(widths))
 
 
 def _shown(figure: float) -> str:

@@ -7,6 +7,6 @@ DEAP's own ``Logbook``: a subclass of it cannot delete records, and ``json.dumps
 
 from ecomp_deap.logbook.files import export_logbook, read_logbook
 from ecomp_deap.logbook.rows import logbook_to_rows
-from ecomp_deap.logbook.statistics import statistics
+from ecomp_deap.logbook.statistics import statistics, statistics_of
 
-__all__ = ["export_logbook", "logbook_to_rows", "read_logbook", "statistics"]
+__all__ = ["export_logbook", "logbook_to_rows", "read_logbook", "statistics", "statistics_of"]

@@ -1,7 +1,7 @@
 """What is recorded of each generation."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,8 +9,9 @@ from deap import tools
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.logbook.rows import plain_value
+from ecomp_deap.task import Task
 
-__all__ = ["statistics"]
+__all__ = ["statistics", "statistics_of"]
 
 SIZE_AND_LOSS_CHAPTERS = (
     "similarity_loss",
@@ -21,7 +22,7 @@ SIZE_AND_LOSS_CHAPTERS = (
 )
 
 
-def statistics(*, metric: str = "accuracy") -> tools.MultiStatistics:
+def statistics(*, metric: str = "accuracy", costs: Iterable[str] = ()) -> tools.MultiStatistics:
     """Return the statistics of a population, for ``stats`` of any DEAP loop.
 
     Chapters ``fitness``, ``metric``, ``similarity_loss``, ``relative_width``, ``param_count``,
@@ -35,6 +36,10 @@ def statistics(*, metric: str = "accuracy") -> tools.MultiStatistics:
     All values are Python numbers. Sums are `math.fsum`'s, exact before one rounding, so they do
     not depend on the order of the population.
 
+    Args:
+        metric: The name of the task's metric.
+        costs: Names of costs of the task's own, each a chapter like the others.
+
     Raises:
         ArgumentError: ``metric`` is empty or the name of another chapter; on ``compile``, an
             individual has not been evaluated.
@@ -43,7 +48,7 @@ def statistics(*, metric: str = "accuracy") -> tools.MultiStatistics:
     if not isinstance(metric, str) or not metric or metric in taken:
         raise argument_error("metric", f"a name other than {', '.join(taken)}", metric)
     result = tools.MultiStatistics(fitness=tools.Statistics(_fitness_of))
-    for name in (metric, *SIZE_AND_LOSS_CHAPTERS):
+    for name in (metric, *SIZE_AND_LOSS_CHAPTERS, *costs):
         result[name] = tools.Statistics(partial(_measured, name))
     for name, function in (("min", min), ("mean", _mean), ("max", max), ("std", _std)):
         result.register(name, _over_scored, function)
@@ -52,6 +57,11 @@ def statistics(*, metric: str = "accuracy") -> tools.MultiStatistics:
     result["population"].register("infeasible", _count_infeasible)
     result["population"].register("duplicates", _count_duplicates)
     return result
+
+
+def statistics_of(task: Task) -> tools.MultiStatistics:
+    """Return the statistics of a task's individuals, see `statistics`."""
+    return statistics(metric=task.metric.name, costs=tuple(task.costs or ()))
 
 
 def _fitness_of(individual: Any) -> float | tuple[float, ...] | None:

@@ -156,11 +156,12 @@ def _widths(run: _Found, row: Mapping[str, Any]) -> list[int]:
 
 def _values(run: _Found, row: Mapping[str, Any]) -> tuple[float, ...]:
     """Return the values of a row's objectives."""
-    name = run.fitness.metric.name
+    name, own_costs = run.fitness.metric.name, getattr(run.fitness, "own_costs", ())
     try:
         found = Measurement(
             metric=row[f"validation_{name}"],
             latency_ms=row.get("latency_ms"),
+            costs=tuple((cost, row[cost]) for cost in own_costs),
             metric_name=name,
             **{figure: row[figure] for figure in _FIGURES},
         )

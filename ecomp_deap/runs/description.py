@@ -54,8 +54,10 @@ def describe(toolbox: Toolbox, **settings: Any) -> dict[str, Any]:
     found["task.probe_layers"] = evaluator.probe_layers
     found["genome"] = toolbox.individual_class.__name__
     fitness = toolbox.fitness
-    # What failed children get may have a latency in it, which is measured anew.
-    names = [f.name for f in fields(type(fitness)) if f.name != "worst"]  # type: ignore[arg-type]
+    # What failed children get may have a latency in it, which is measured anew, and costs are the
+    # task's.
+    aside = ("worst", "own_costs")
+    names = [f.name for f in fields(type(fitness)) if f.name not in aside]  # type: ignore[arg-type]
     found["fitness"] = {name: getattr(fitness, name) for name in names}
     for alias in _OPERATORS:
         if hasattr(toolbox, alias):

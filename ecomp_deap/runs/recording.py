@@ -151,7 +151,9 @@ def recorded(toolbox: Toolbox, path: str | Path) -> Iterator[Recording]:
 
 def numbers(found: Measurement) -> dict[str, Any]:
     """Return the fields of a measurement as JSON has them; numpy's numbers are Python's then."""
-    return {
+    row = {
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in asdict(found).items()
     }
+    costs = [list(cost) for cost in row.pop("costs")]
+    return {**row, "costs": costs} if costs else row

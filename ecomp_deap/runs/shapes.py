@@ -82,6 +82,12 @@ def optional(shape: Any) -> Any:
     return sound
 
 
+def _is_cost(value: Any) -> bool:
+    """Return whether a value is a pair of a name and a number."""
+    pair = isinstance(value, list) and len(value) == 2
+    return pair and isinstance(value[0], str) and is_number(value[1])
+
+
 _MEASUREMENT = {
     "metric": is_number,
     "similarity_loss": is_number,
@@ -94,6 +100,7 @@ _MEASUREMENT = {
     "metric_name": lambda value: isinstance(value, str),
     "latency_ms": lambda value: value is None or is_number(value),
     "violation": is_number,
+    "costs": [_is_cost],
 }
 
 
@@ -108,8 +115,10 @@ def measurement_of(row: Any, *, metric: str, timed: bool) -> Measurement:
     Raises:
         ValueError: It is none, or of another task.
     """
+    if isinstance(row, dict):  # without them where there are none, as in older versions' files
+        row = {"costs": [], **row}
     check_shape(row, _MEASUREMENT)
-    found = Measurement(**row)
+    found = Measurement(**{**row, "costs": tuple((name, value) for name, value in row["costs"])})
     if found.metric_name != metric or (timed and found.latency_ms is None):
         raise ValueError(f"it lacks {metric if found.metric_name != metric else 'latency_ms'}")
     return found

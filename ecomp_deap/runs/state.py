@@ -20,7 +20,7 @@ from safetensors.numpy import save as save_arrays
 from ecomp_deap.errors import ArgumentError, DataError, argument_error, one_line
 from ecomp_deap.files import parse_json
 from ecomp_deap.genomes import Genome, MaskGenome, WeightGenome, WidthGenome
-from ecomp_deap.logbook import logbook_to_rows, statistics
+from ecomp_deap.logbook import logbook_to_rows, statistics_of
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.runs.recording import numbers
 from ecomp_deap.runs.shapes import (
@@ -206,7 +206,7 @@ def _check(state: State, toolbox: Toolbox) -> None:
         raise ValueError("it has no individuals")
     if state.worst is not None and len(state.worst) != len(toolbox.fitness.signs):
         raise ValueError("its objectives are others")
-    names = {"gen", "nevals", *statistics(metric=toolbox.evaluator.task.metric.name).fields}
+    names = {"gen", "nevals", *statistics_of(toolbox.evaluator.task).fields}
     for record in state.records:
         if set(record) != names:
             raise ValueError("its logbook has other columns")

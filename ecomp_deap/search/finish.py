@@ -74,6 +74,7 @@ class Child:
             "mac_count": found.mac_count,
             "size_bytes": found.size_bytes,
             **({} if found.latency_ms is None else {"latency_ms": found.latency_ms}),
+            **dict(found.costs),
             "widths": "-".join(map(str, self.widths)),
         }
 

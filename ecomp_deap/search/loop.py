@@ -18,7 +18,7 @@ from ecomp_deap.algorithms import eaSteadyState
 from ecomp_deap.callbacks import Callback, as_callback
 from ecomp_deap.checks import check_count, check_type
 from ecomp_deap.errors import argument_error, named
-from ecomp_deap.logbook import logbook_to_rows, statistics
+from ecomp_deap.logbook import logbook_to_rows, statistics_of
 from ecomp_deap.runs.state import State, streams
 from ecomp_deap.search.archive import Archive
 from ecomp_deap.search.front import hypervolume
@@ -84,7 +84,7 @@ class Watch:
             state is None or bool(state.front_hypervolumes)
         )
         self._worst: list[float] | None = None if state is None else state.worst
-        self._statistics = statistics(metric=toolbox.evaluator.task.metric.name)
+        self._statistics = statistics_of(toolbox.evaluator.task)
         self._timed = toolbox.evaluator.limits.times
         evaluator = toolbox.evaluator
         whole = evaluator.cost_model(evaluator.structure.widths)

@@ -83,8 +83,9 @@ def make_toolbox(
         selection: Pareto: ``"nsga2"`` (default), ``"nsga3"``, ``"spea2"``; weighted:
             ``"roulette"`` (default with ``loss_weights``), ``"tournament"``.
         objectives: Pareto fitness: the metric's name and of similarity_loss, relative_width,
-            param_count, mac_count, size_bytes, latency_ms; by default the metric, similarity_loss
-            and param_count. Without similarity_loss, a parent needs no probe layer.
+            param_count, mac_count, size_bytes, latency_ms, and the task's own ``costs``; by default
+            the metric, similarity_loss and param_count. Without similarity_loss, a parent needs no
+            probe layer.
         loss_weights: Weighted fitness: (accuracy, similarity, compression), by default (1, 2, 1).
             With a similarity of 0, a parent needs no probe layer.
         importance: Which units go first, in the first population, of which evenly spaced rates
@@ -210,7 +211,7 @@ def _make_fitness(
         names = check_sequence("objectives", objectives, "names")
         for name in names:
             check_type("objectives", name, str)
-    return ParetoFitness(tuple(names), task.metric)
+    return ParetoFitness(tuple(names), task.metric, own_costs=tuple(task.costs or ()))
 
 
 def _check_weights(values: Any) -> Any:
