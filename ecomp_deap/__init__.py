@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ecomp_deap.loggers import Logger, MLflowLogger, TensorBoardLogger, export_optuna
     from ecomp_deap.measurement import Measurement
     from ecomp_deap.network import Inspection, inspect, load_parent, make_parent
+    from ecomp_deap.progress import progress_on
     from ecomp_deap.recipe import Recipe
     from ecomp_deap.runs.recording import recorded
     from ecomp_deap.search import Archive, Result, compress, evolve, train_parent
@@ -82,6 +83,7 @@ _MODULE_OF = {
     "make_parent": "network",
     "make_similarity": "similarity",
     "make_toolbox": "toolbox",
+    "progress_on": "progress",
     "read_logbook": "logbook",
     "recorded": "runs.recording",
     "statistics": "logbook",
@@ -140,6 +142,7 @@ __all__ = [
     "make_parent",
     "make_similarity",
     "make_toolbox",
+    "progress_on",
     "read_logbook",
     "recorded",
     "statistics",

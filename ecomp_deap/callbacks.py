@@ -8,11 +8,14 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 from ecomp_deap.errors import argument_error, named
 
 __all__ = ["Callback", "Callbacks", "as_callback"]
+
+Self = TypeVar("Self", bound="Callback")
 
 
 class Callback:
@@ -74,6 +77,18 @@ class Callback:
 
     def close(self) -> None:
         """No more hooks will be called; also after an error or an interrupt."""
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
 
 
 class Callbacks(Callback):

@@ -16,7 +16,7 @@ from ecomp_deap.exports.architecture import OWN_LAYERS, describe
 from ecomp_deap.exports.tensors import specification, take_tensors, tensors_sha256
 from ecomp_deap.files import read_json
 
-__all__ = ["class_name", "make_manifest", "manifest_text", "read_manifest"]
+__all__ = ["class_name", "describe_parent", "make_manifest", "manifest_text", "read_manifest"]
 
 _FORMAT = "ecomp_deap.child"
 _FORMAT_VERSION = 2
@@ -37,8 +37,7 @@ def make_manifest(
     module: nn.Module,
     content: bytes,
     *,
-    parent: nn.Module | None,
-    parent_is_trained: bool,
+    parent: Mapping[str, Any] | None,
     kept: Mapping[str, Any] | None,
     inputs: Any,
     metadata: Mapping[str, Any] | None,
@@ -48,13 +47,12 @@ def make_manifest(
     Args:
         module: The child.
         content: The file of its tensors.
-        parent: A network of the parent's architecture, if there is one at hand.
-        parent_is_trained: Whether its tensors are those that the child was cut from.
+        parent: See `describe_parent`; None where no parent is at hand.
         kept: For each group of units the indices of those kept, if they are known.
         inputs: What `describe_inputs` gives, if that is known.
         metadata: What else to say, in JSON's types.
     """
-    tensors, tied = take_tensors(module)
+    tensors, tied = take_tensors(module, copy=False)
     architecture = describe(module)
     manifest: dict[str, Any] = {
         "format": _FORMAT,
@@ -76,9 +74,7 @@ def make_manifest(
     manifest["kept"] = (
         None if kept is None else {group: [int(unit) for unit in kept[group]] for group in kept}
     )
-    manifest["parent"] = (
-        None if parent is None else _describe_parent(parent, trained=parent_is_trained)
-    )
+    manifest["parent"] = parent
     manifest["inputs"] = inputs
     manifest["metadata"] = dict(metadata or {})
     return manifest
@@ -143,8 +139,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _describe_parent(parent: nn.Module, *, trained: bool) -> dict[str, Any]:
-    tensors, tied = take_tensors(parent)
+def describe_parent(parent: nn.Module, *, trained: bool) -> dict[str, Any]:
+    """Return what the manifests of a parent's children say of it.
+
+    Args:
+        parent: A network of the parent's architecture.
+        trained: Whether its tensors are those that the children were cut from.
+    """
+    tensors, tied = take_tensors(parent, copy=False)
     # What the file of the parent's own export would have.
     sha256 = tensors_sha256(parent) if trained else None
     return {"tensors": specification(tensors, tied), "sha256": sha256}

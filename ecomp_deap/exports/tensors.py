@@ -14,11 +14,17 @@ from ecomp_deap.network.compile import fit_to_tensors
 __all__ = ["first_difference", "put_tensors", "specification", "take_tensors", "tensors_sha256"]
 
 
-def take_tensors(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def take_tensors(
+    module: nn.Module, *, copy: bool = True
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Return a network's tensors by ``state_dict`` name, each once, and its tied ones.
 
     The tensors are on the CPU and contiguous. The second mapping gives for each further name of a
     tensor the name that it stands under in the first.
+
+    Args:
+        module: The network.
+        copy: Whether each is a copy of its own; else they may be the network's, to be looked at.
 
     Raises:
         ArgumentError: Its state holds something else than tensors.
@@ -35,8 +41,11 @@ def take_tensors(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, 
             tied[name] = first[id(value)]
         else:
             first[id(value)] = name
+            tensor = value.detach().cpu()
             # A copy of its own, since a file must not hold memory twice.
-            tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            tensors[name] = (
+                tensor.clone(memory_format=torch.contiguous_format) if copy else tensor.contiguous()
+            )
     return tensors, tied
 
 

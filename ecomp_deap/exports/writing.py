@@ -18,7 +18,7 @@ from ecomp_deap.copying import copy_network
 from ecomp_deap.errors import ArgumentError, DataError, argument_error, one_line
 from ecomp_deap.exports import graphs
 from ecomp_deap.exports.child import Factory, load_child, made_by
-from ecomp_deap.exports.manifest import make_manifest, manifest_text
+from ecomp_deap.exports.manifest import describe_parent, make_manifest, manifest_text
 from ecomp_deap.exports.samples import describe_inputs, n_samples, with_samples
 from ecomp_deap.exports.tensors import first_difference, specification, take_tensors
 from ecomp_deap.files import staged
@@ -111,8 +111,20 @@ def write(
     example: Any,
     factory: Factory | None,
     metadata: Mapping[str, Any] | None,
+    described: Mapping[str, Any] | None = None,
 ) -> Written:
-    """Do the work of `export`, and tell what was checked."""
+    """Do the work of `export`, and tell what was checked.
+
+    Args:
+        child: See `export`, like the rest.
+        path: See there.
+        format: See there.
+        example: See there.
+        factory: See there.
+        metadata: See there.
+        described: What `describe_parent` gives for the child's parent, which takes as long for one
+            child as for many.
+    """
     path, format = place(check_path("path", path), format)
     module, kept, parent = _parts(child)
     _check_values(module)
@@ -138,14 +150,14 @@ def write(
     with staged(path) as staging:
         if format == "safetensors":
             content = save_tensors(take_tensors(module)[0])
-            like_parent = parent
-            if parent is None and factory is not None:
-                like_parent = made_by(factory)
+            if described is None and parent is not None:
+                described = describe_parent(parent, trained=True)
+            elif described is None and factory is not None:
+                described = describe_parent(made_by(factory), trained=False)
             manifest = make_manifest(
                 module,
                 content,
-                parent=like_parent,
-                parent_is_trained=parent is not None,
+                parent=described,
                 kept=kept,
                 inputs=None if example is None else describe_inputs(example),
                 metadata=metadata,
@@ -215,7 +227,7 @@ def _check_tensors(
 ) -> Written:
     """Compare what the staged file gives with the child, bit by bit."""
     loaded = load_child(staging, factory).cpu()
-    expected, got = take_tensors(module), take_tensors(loaded)
+    expected, got = (take_tensors(network, copy=False) for network in (module, loaded))
     difference = first_difference(specification(*expected), specification(*got))
     for name, tensor in expected[0].items():
         if difference is None and save_tensors({"": got[0][name]}) != save_tensors({"": tensor}):

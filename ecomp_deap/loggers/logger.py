@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.checks import check_type
@@ -18,8 +17,6 @@ from ecomp_deap.search import Result
 from ecomp_deap.search.run_files import write_found
 
 __all__ = ["Logger", "draw_all", "draw_front", "is_number", "tag"]
-
-Self = TypeVar("Self", bound="Logger")
 
 # Options that say where logs go, which may be the last thing to put into them.
 _OWN = ("tensorboard", "mlflow")
@@ -105,17 +102,6 @@ class Logger(Callback):
         self._seen.clear()
         if is_open:
             self.end()
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _begin(self, step: int) -> None:
         if self._is_open:

@@ -213,8 +213,9 @@ def _some(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _config(run: RunDirectory) -> dict[str, Any] | None:
     """Return the options as they stand in the file, which may be an older version's."""
-    path = run.path / "config.json"
-    if not os.path.lexists(path):
+    names = ("config.json", "settings.json")  # of the command, and of Python
+    path = next((run.path / name for name in names if os.path.lexists(run.path / name)), None)
+    if path is None:
         return None
     content = read_json(path, what="a run's configuration")
     if not isinstance(content, dict):

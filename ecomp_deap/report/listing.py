@@ -110,12 +110,12 @@ def _found(path: Path) -> dict[str, Any]:
 
 def _asked(path: Path) -> int | None:
     """Return how many generations a run was asked for."""
-    config = path / "config.json"
-    if not os.path.lexists(config):
-        return None
-    content = read_json(config, what="a run's configuration")
-    asked = content.get("generations") if isinstance(content, dict) else None
-    return asked if type(asked) is int and 0 <= asked < 10**12 else None
+    for name, option in (("config.json", "generations"), ("settings.json", "evolve.generations")):
+        if os.path.lexists(path / name):
+            content = read_json(path / name, what="a run's configuration")
+            asked = content.get(option) if isinstance(content, dict) else None
+            return asked if type(asked) is int and 0 <= asked < 10**12 else None
+    return None
 
 
 def _saved(path: Path) -> int | None:

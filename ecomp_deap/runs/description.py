@@ -24,7 +24,7 @@ from ecomp_deap.runs.shapes import is_count
 from ecomp_deap.task import Task
 from ecomp_deap.toolbox import Toolbox
 
-__all__ = ["adopt", "describe", "differences", "identify", "versions"]
+__all__ = ["adopt", "describe", "describe_settings", "differences", "identify", "versions"]
 
 # Registered operators that decide how a search goes.
 _OPERATORS = ("select", "mate", "mutate", "evaluate", "compile")
@@ -39,13 +39,19 @@ def describe(toolbox: Toolbox, **settings: Any) -> dict[str, Any]:
         toolbox: From `make_toolbox`.
         settings: Of `evolve`.
     """
-    evaluator = toolbox.evaluator
-    task, splits = evaluator.task, evaluator.task.splits
-    found: dict[str, Any] = {f"evolve.{name}": value for name, value in settings.items()}
-    found["parent"] = _parent(task)
+    task, splits = toolbox.evaluator.task, toolbox.evaluator.task.splits
+    found: dict[str, Any] = {"parent": _parent(task)}
     for name in ("search", "validation", "test"):
         samples = getattr(splits, name)
         found[f"data.{name}"] = None if samples is None else fingerprint(samples)
+    return {**found, **describe_settings(toolbox, **settings)}
+
+
+def describe_settings(toolbox: Toolbox, **settings: Any) -> dict[str, Any]:
+    """Return what `describe` does, but for the parent and the data."""
+    evaluator = toolbox.evaluator
+    task = evaluator.task
+    found: dict[str, Any] = {f"evolve.{name}": value for name, value in settings.items()}
     for field in fields(task):
         if field.name not in _APART and field.name != "_":
             found[f"task.{field.name}"] = getattr(task, field.name)

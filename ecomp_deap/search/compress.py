@@ -31,7 +31,7 @@ from ecomp_deap.interrupts import Interrupts
 from ecomp_deap.logbook import logbook_to_rows
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe, check_finalising
 from ecomp_deap.runs.checkpoints import Checkpoints
-from ecomp_deap.runs.description import describe
+from ecomp_deap.runs.description import describe, describe_settings
 from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.search.filling import fill
 from ecomp_deap.search.finish import Child, Finisher
@@ -70,6 +70,7 @@ class Result:
             where that is not known, as the search was gone on with, and empty without workers.
         stopped: What the rule said that ended the search; None if none did.
         incidents: What happened to workers, and how often, see `Incidents`; empty without any.
+        settings: What was asked of the search, by name, in JSON's types.
     """
 
     front: list[Child]
@@ -86,6 +87,38 @@ class Result:
     generation_incidents: Sequence[Mapping[str, int] | None] = field(repr=False, default=())
     stopped: str | None = None
     incidents: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(repr=False, default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return what was found, in a sentence."""
+        best, parent, metric = self.best, self.parent, self._metric.name
+        samples = "validation" if best.test is None else "test"
+        own, whole = (c.validation.metric if c.test is None else c.test for c in (best, parent))
+        count, of = best.validation.param_count, parent.validation.param_count
+        return (
+            f"{len(self.front)} children; the best, {best.id}, has {count:,d} of {of:,d} "
+            f"parameters ({count / of:.1%}) and {metric} {own:.4g} on {samples} data (the parent "
+            f"{whole:.4g})"
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a run's folder, as the command leaves one, and return its path.
+
+        ``ecomp-deap show``, ``report``, ``compare`` and ``export`` take it, and ``list`` finds it.
+        It holds the front, the logbook, and every child with its figures; ``ecomp-deap report``
+        draws what is to be seen. It cannot be searched on, see ``checkpoint`` of `evolve`.
+
+        Args:
+            folder: A new one, or an empty one.
+
+        Raises:
+            DataError: It holds something, or cannot be written.
+            ArgumentError: Parent or children are of a class that no file can hold, see `export`.
+        """
+        # Here, as files of results are made of results.
+        from ecomp_deap.search.run_files import save_result
+
+        return save_result(self, check_path("folder", folder))
 
     @property
     def knee(self) -> Child:
@@ -175,39 +208,46 @@ def compress(
     resume: bool = False,
     callback: Callback | Sequence[Callback] | None = None,
 ) -> Result:
-    """Evolve smaller versions of ``task.parent`` and return the front: `make_toolbox`, `evolve`.
+    """Evolve smaller versions of ``task.parent`` and return the front.
+
+    `make_toolbox` and `evolve` in one; they say more of each option.
 
     Args:
-        task: What is asked.
-        genome: See `make_toolbox`, like the next eight.
-        selection: See there.
-        objectives: See there.
-        loss_weights: See there.
-        importance: See there.
-        highest_rate: See there.
-        recombination_layers: See there.
-        mutation: See there.
-        learnt: See there.
-        population: See `evolve`, like the next nine.
-        generations: See there.
-        crossover_rate: See there.
-        mutation_rate: See there.
-        steady_state: See there.
-        finalise_count: See there.
-        finalise_epochs: See there.
-        finalise_trials: See there.
-        finalise_sizes: See there.
-        finalise_recipe: See there.
+        task: What is asked: parent, data, how children are evaluated, limits.
+        genome: What evolves: ``"mask"`` (a bit per unit), ``"width"`` (a number of units per group)
+            or ``"weights"`` (as in the original EComp).
+        selection: ``"nsga2"`` (default), ``"nsga3"`` or ``"spea2"`` by objectives; ``"roulette"``
+            or ``"tournament"`` by loss weights.
+        objectives: Two or more of the metric's name, similarity_loss, relative_width, param_count,
+            mac_count, size_bytes, latency_ms and the task's own costs; by default the metric,
+            similarity_loss and param_count.
+        loss_weights: Instead, for one value: weights of accuracy, similarity and compression.
+        importance: Which units go first in the first population: ``"l1"``, ``"l2"``,
+            ``"variance"``, ``"taylor"``, ``"similarity"``, ``"reconstruction"``, ``"random"``.
+        highest_rate: The largest share of units that the first population is pruned by.
+        recombination_layers: With weights: the layers that evolve, by default all.
+        mutation: How children mutate, see `make_toolbox`.
+        learnt: With ``inherit``: where children take weights from that both mates have learnt.
+        population: Individuals in a generation.
+        generations: Generations after the initial one.
+        crossover_rate: Share of a generation that is crossed over.
+        mutation_rate: Share of a generation that is mutated.
+        steady_state: Whether no worker waits for a slower one's child, see `evolve`.
+        finalise_count: Children that are trained longer at the end, spread by size.
+        finalise_epochs: Passes over the search data of that training.
+        finalise_trials: Children that train for a sixth of these first, to choose who trains on.
+        finalise_sizes: Numbers of parameters wanted, for which half of that training is.
+        finalise_recipe: How these children train.
         seed: Same seed, same result.
-        engine: See `make_toolbox`.
-        threads: See there.
-        workers: Who measures children, see there; or a number of processes on this machine, which
-            are ended with the search. The final training is done in this process.
-        timeout_s: See there.
-        stop: See `evolve`, like the next two.
-        checkpoint: See there.
-        resume: See there.
-        callback: Told of every generation and phase; or several.
+        engine: What measures children: ``"auto"``, ``"batched"``, ``"loop"`` or ``"masked"``.
+        threads: Threads that measure, by default as many as prove fastest.
+        workers: Who measures children, see `make_toolbox`; or a number of processes on this
+            machine, which are ended with the search. The final training is done in this process.
+        timeout_s: Seconds that a worker may take for a block of children before another gets it.
+        stop: Rules that may end the search early: `TimeBudget`, `TargetMet`, `Stalled`, or yours.
+        checkpoint: A folder to save the search in while it runs.
+        resume: Whether to go on from what that folder holds, if it holds anything.
+        callback: Told of every generation and phase, such as `progress_on`; or several.
 
     Raises:
         EcompError: As `make_toolbox` and `evolve`, before any work is done.
@@ -338,21 +378,21 @@ def evolve(
     finisher = Finisher(toolbox, callback)
     with torch_threads(toolbox.evaluator.torch_threads):
         parent = finisher.parent()
+    settings = {
+        "population": population,
+        "generations": generations,
+        "rates": rates,
+        "finalise_count": finalise_count,
+        "finalise_epochs": finalise_epochs,
+        "finalise_trials": finalise_trials,
+        "finalise_sizes": sizes,
+        "finalise_recipe": finalise_recipe,
+        "stop": rules,
+        **({"steady_state": True} if steady_state else {}),
+    }
     checkpoints = None
     if checkpoint is not None:
-        description = describe(
-            toolbox,
-            population=population,
-            generations=generations,
-            rates=rates,
-            finalise_count=finalise_count,
-            finalise_epochs=finalise_epochs,
-            finalise_trials=finalise_trials,
-            finalise_sizes=sizes,
-            finalise_recipe=finalise_recipe,
-            stop=rules,
-            **({"steady_state": True} if steady_state else {}),
-        )
+        description = describe(toolbox, **settings)
         checkpoints = Checkpoints(
             checkpoint, toolbox, description, callback.on_message, replayable=not steady_state
         )
@@ -379,6 +419,7 @@ def evolve(
             trials=finalise_trials,
             sizes=sizes,
             recipe=finalise_recipe,
+            settings=describe_settings(toolbox, **settings),
         )
 
 
@@ -433,6 +474,7 @@ def _finish(
     trials: int,
     sizes: Sequence[int],
     recipe: Recipe,
+    settings: Mapping[str, Any],
 ) -> Result:
     """Score what the loop ended with, train some of it longer, and return the result."""
     individuals = watch.population
@@ -469,6 +511,7 @@ def _finish(
         generation_incidents=() if toolbox.crew is None else watch.incidents,
         stopped=watch.stopped,
         incidents={} if toolbox.crew is None else asdict(toolbox.crew.incidents),
+        settings=settings,
     )
 
 

@@ -66,11 +66,23 @@ def principal_plane(embedding: np.ndarray) -> np.ndarray:
         Shape ``(n_samples, 2)``; 0 along components that there are not.
     """
     centred = embedding - embedding.mean(axis=0)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    # Of the smaller of the two products, which takes a fraction of decomposing the samples.
+    if centred.shape[1] <= len(centred):
+        _, axes = _main_axes(centred.T @ centred)
+        main = centred @ axes[:, :-3:-1]
+    else:
+        squares, axes = _main_axes(centred @ centred.T)
+        main = axes[:, :-3:-1] * np.sqrt(np.maximum(squares[:-3:-1], 0.0))
     plane = np.zeros((len(embedding), 2))
-    plane[:, : min(2, len(sizes))] = (left * sizes)[:, :2]
+    plane[:, : main.shape[1]] = main
     radius = np.sqrt((plane**2).sum(axis=1).mean())
     return plane / radius if radius > 0 else plane
+
+
+def _main_axes(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues and eigenvectors by torch, whose threads the caller has set."""
+    values, vectors = torch.linalg.eigh(torch.from_numpy(products))
+    return values.numpy(), vectors.numpy()
 
 
 def turned_to(wanted: np.ndarray, plane: np.ndarray) -> np.ndarray:

@@ -246,7 +246,12 @@ class Finisher:
         test = self.task.splits.test
         if test is None:
             return list(children)
-        found = [self.scorer.test(child.module, test) for child in children]
+        found = []
+        children = list(children)
+        self.callback.on_phase("testing", len(children))
+        for child in children:
+            found.append(self.scorer.test(child.module, test))
+            self.callback.on_phase_step()
         metric = self.task.metric
         self._tell(
             f"have the worst {metric.name} on the test data",

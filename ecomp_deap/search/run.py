@@ -176,7 +176,12 @@ def _search(
     try:
         result = _evolve(config, toolbox, directory, callback, interrupts)
         source = parent.metadata["source"]
-        summary = write_result(result, directory, _example(toolbox), config, source)
+        summary = write_result(
+            *(result, directory, _example(toolbox)),
+            seed=config.seed,
+            parent_source=source,
+            callback=callback,
+        )
     except (KeyboardInterrupt, EvaluationError, DataError) as error:
         # Saves that were refused before it went on would be refused again.
         if not (resumed and isinstance(error, DataError) and toolbox.generation < 0):

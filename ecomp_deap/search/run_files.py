@@ -1,12 +1,19 @@
 """What a search leaves in a run's folder: its result as files."""
 
+import os
 import platform
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from ecomp_deap.errors import ArgumentError
+import numpy as np
+
+from ecomp_deap.callbacks import Callback
+from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.exports import export
-from ecomp_deap.runs import RunConfig
+from ecomp_deap.exports.manifest import describe_parent
+from ecomp_deap.exports.writing import write
+from ecomp_deap.files import make_folder
 from ecomp_deap.runs.description import versions
 from ecomp_deap.runs.directory import RunDirectory
 from ecomp_deap.search.choosing import choose, words
@@ -16,11 +23,11 @@ from ecomp_deap.search.finish import Child
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox.births import parse_births
 
-__all__ = ["check_places", "write_found", "write_result"]
+__all__ = ["check_places", "save_result", "write_found", "write_result"]
 
 _LOGBOOKS, _FRONT, _TIMINGS = ("logbook.csv", "logbook.json"), "front.csv", "timings.csv"
 _SUMMARY, _EMBEDDINGS = "summary.json", "embeddings.json"
-_LINEAGE = "lineage.json"
+_LINEAGE, _SETTINGS = "lineage.json", "settings.json"
 _CHILDREN, _OTHERS = "children", ("checkpoints", "plots")
 
 
@@ -36,8 +43,28 @@ def check_places(directory: RunDirectory) -> None:
     )
 
 
+def save_result(result: Result, folder: Path) -> Path:
+    """Write a run's folder of a search that had none, see `Result.save`."""
+    if os.path.isdir(folder) and os.listdir(folder):
+        raise DataError(f"{folder}: expected a new folder, but it holds something")
+    directory = RunDirectory(make_folder(folder))
+    inputs, _ = result.toolbox.evaluator.task.splits.search.batch(np.arange(2))
+    source = {"source": "given"}
+    export(result.parent.module, directory.parent, example=inputs, metadata=source)
+    directory.write_json(_SETTINGS, result.settings)
+    seed = result.toolbox.evaluator.seed
+    write_result(result, directory, inputs, seed=seed, parent_source=source["source"])
+    return folder
+
+
 def write_result(
-    result: Result, directory: RunDirectory, inputs: Any, config: RunConfig, parent_source: str
+    result: Result,
+    directory: RunDirectory,
+    inputs: Any,
+    *,
+    seed: int,
+    parent_source: str,
+    callback: Callback | None = None,
 ) -> dict[str, Any]:
     """Write logbook, front, timings, children and more, at last the summary, and return that.
 
@@ -45,17 +72,31 @@ def write_result(
         result: Of the search.
         directory: The run's folder.
         inputs: Some that parent and children take.
-        config: What was asked.
+        seed: Of the run.
         parent_source: Where the parent comes from.
+        callback: Told of each child that is written.
 
     Raises:
         DataError: A file cannot be written.
     """
+    callback = Callback() if callback is None else callback
     rows = _write_tables(result, directory)
     directory.folder(_CHILDREN)
-    for child, row in zip(result.front, rows, strict=True):
-        export(child, directory.child(child.id), example=inputs, metadata=row)
-    summary = _summary(result, config.seed, parent_source)
+    callback.on_phase("writing", len(result.front))
+    described = describe_parent(result.parent.module, trained=True)
+    # Children of a front are small, and several threads take longer to agree than to work.
+    with torch_threads(1):
+        for child, row in zip(result.front, rows, strict=True):
+            write(
+                *(child, directory.child(child.id)),
+                format=None,
+                example=inputs,
+                factory=None,
+                metadata=row,
+                described=described,
+            )
+            callback.on_phase_step()
+    summary = _summary(result, seed, parent_source)
     picked = {name for name in summary["picks"].values() if name is not None}
     with torch_threads(result.toolbox.evaluator.torch_threads):
         laid = laid_out(
