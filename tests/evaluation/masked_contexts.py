@@ -31,7 +31,7 @@ class Checksum:
     decide its similarity loss, in any engine.
     """
 
-    worst = 0.0
+    worst = 1e12
 
     def of_children(self, embeddings):
         return torch.stack([self._of(embedding.double()) for embedding in embeddings])

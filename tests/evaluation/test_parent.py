@@ -19,7 +19,7 @@ def test_a_parent_that_takes_the_data_is_taken():
 
 
 def test_a_parent_of_other_inputs_is_refused_with_the_shape_of_the_data():
-    with pytest.raises(ArgumentError, match=r"samples of shape \(6,\), .* but RuntimeError: "):
+    with pytest.raises(ArgumentError, match=r"samples of shape \(6,\), but RuntimeError: "):
         check_parent(task_of(nn.Linear(5, 2)), torch.randn(2, 6))
 
 
