@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ecomp_deap.checks import installed
+from ecomp_deap.report._flags import flags
 
 # Okabe and Ito's, at least 3 : 1 against the page's light and dark grounds.
 BLUE, VERMILION, GREEN, GREY = "#1F7FBF", "#D55E00", "#009E73", "#858A91"
@@ -23,6 +24,9 @@ CLASSES = (
 )
 MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+# Pixels: of a line of text, of a flag's pole above the highest point, of what is below a figure's
+# frame, and of the frame's width on the narrowest phone.
+_LINE, _POLE, _BELOW, _NARROWEST = 18, 6, 57, 240
 # Where Bokeh finds the data of the children, for the page's script.
 CHILDREN = "children"
 
@@ -100,11 +104,9 @@ def front_plot(
         y_label: Of the axis.
     """
     xs, ys = source.data["x"], source.data["y"]
-    plot = new_plot(height=460, x_log=True, y_axis_label=y_label)
-    plot.xaxis.axis_label = "Parameters, share of the parent’s"
-    _share_axis(plot, [*xs, 1.0])
-    _value_axis(plot, [*ys, *before[1], parent[0]], "accuracy")
-    _parent_line(plot, parent)
+    plot = _shares_plot(
+        xs, [*ys, *before[1]], height=460, parent=parent, labels=labels, y_label=y_label
+    )
     if before[0]:
         plot.segment(before[0], before[1], before[0], before[2], color=GREY, line_alpha=0.5)
         plot.scatter(before[0], before[1], size=5, fill_color=None, line_color=GREY, alpha=0.8)
@@ -124,7 +126,6 @@ def front_plot(
         for name, look in looks.items()
         if groups[name]
     ]
-    _text(plot, labels, x_offset=-9, y_offset=9, align="right", bold=True)
     _let_choose(plot, drawn)
     return plot
 
@@ -247,11 +248,8 @@ def fronts_plot(
 ) -> Any:
     """Draw the fronts of several runs, a colour and a shape each: shares, accuracies and tips."""
     models = bokeh("models")
-    plot = new_plot(height=460, x_log=True, y_axis_label=y_label)
-    plot.xaxis.axis_label = "Parameters, share of the parent’s"
-    _share_axis(plot, [1.0, *(x for xs, _, _ in fronts.values() for x in xs)])
-    _value_axis(plot, [parent[0], *(y for _, ys, _ in fronts.values() for y in ys)], "accuracy")
-    _parent_line(plot, parent)
+    shares, values = ([v for front in fronts.values() for v in front[place]] for place in (0, 1))
+    plot = _shares_plot(shares, values, height=460, parent=parent, y_label=y_label)
     drawn = []
     for i, (xs, ys, tips) in enumerate(fronts.values()):
         source = models.ColumnDataSource({"x": xs, "y": ys, "tip": tips})
@@ -282,11 +280,8 @@ def attainment_plot(
         y_label: Of the axis.
     """
     models = bokeh("models")
-    plot = new_plot(height=400, x_log=True, y_axis_label=y_label)
-    plot.xaxis.axis_label = "Parameters, share of the parent’s"
-    _share_axis(plot, [*shares, 1.0])
-    _value_axis(plot, [parent[0], *(v for values in lines.values() for v in values)], "accuracy")
-    _parent_line(plot, parent)
+    attained = [v for values in lines.values() for v in values]
+    plot = _shares_plot(shares, attained, height=400, parent=parent, y_label=y_label)
     known = [i for i, low in enumerate(lines["low"]) if math.isfinite(low)]
     if known:
         plot.varea_step(
@@ -327,11 +322,55 @@ def _let_choose(plot: Any, drawn: Sequence[Any], **options: Any) -> None:
     plot.add_tools(models.TapTool(renderers=list(drawn), callback=opens))
 
 
-def _parent_line(plot: Any, parent: tuple[float, str]) -> None:
+def _shares_plot(
+    shares: Sequence[float],
+    values: Sequence[float],
+    *,
+    height: int,
+    parent: tuple[float, str],
+    labels: Sequence[tuple[float, float, str]] = (),
+    y_label: str,
+) -> Any:
+    """Return a plot of accuracy against size with room for such points, the parent and labels."""
+    plot = new_plot(height=height, x_log=True, y_axis_label=y_label)
+    plot.xaxis.axis_label = "Parameters, share of the parent’s"
+    _share_axis(plot, [*shares, 1.0])
     value, text = parent
+    _value_axis(plot, [*values, value], "accuracy")
+    _flags(plot, [*((*label, True) for label in labels), (1.0, value, text, False)])
     plot.line([plot.x_range.start, 1], [value, value], color=GREY, line_dash=[5, 4], line_width=1.5)
     plot.scatter([1.0], [value], marker="star", size=20, color=GREY, line_color=None)
-    _text(plot, [(1.0, value, text)], y_offset=12, align="right")
+    return plot
+
+
+def _flags(plot: Any, labels: Sequence[tuple[float, float, str, bool]]) -> None:
+    """Write texts above all that is shown, each at a line from its point; the plot gets higher."""
+    left, right = math.log(plot.x_range.start), math.log(plot.x_range.end)
+    places = [_NARROWEST * (math.log(x) - left) / (right - left) for x, _, _, _ in labels]
+    texts = [text for _, _, text, _ in labels]
+    found = flags(list(zip(places, texts, strict=True)), width=_NARROWEST)
+    low, high = plot.y_range.start, plot.y_range.end
+    # Axis and grid end where the points do.
+    plot.yaxis.bounds = plot.ygrid.bounds = (low, high)
+    pixel = (high - low) / (plot.height - _BELOW)
+    room = _POLE + _LINE * max(flag.top for flag in found)
+    plot.height += room
+    plot.y_range.end = high + room * pixel
+    for flag, (x, y, _, bold) in zip(found, labels, strict=True):
+        heights = [
+            high + (_POLE + _LINE * lane) * pixel for lane in range(flag.lane, flag.top + 1)
+        ]
+        end = heights[0] if flag.is_over else heights[-1]
+        plot.segment([x], [y], [x], [end], color=VERMILION if bold else GREY, line_alpha=0.6)
+        rows = zip(reversed(flag.rows), heights, strict=False)
+        align, offset = flag.anchor
+        _text(
+            plot,
+            [(x, height, row) for row, height in rows],
+            align=align,
+            x_offset=offset,
+            bold=bold,
+        )
 
 
 def _text(
@@ -340,7 +379,7 @@ def _text(
     *,
     align: str,
     bold: bool = False,
-    x_offset: int = 0,
+    x_offset: float = 0,
     y_offset: int = 0,
     baseline: str = "bottom",
 ) -> None:

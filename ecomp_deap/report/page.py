@@ -189,13 +189,18 @@ def _children_plots(run: Found, picked: Mapping[str, Sequence[str]]) -> tuple[An
             [row[quantity] for row in trained],
         ),
         labels=[
-            (run.share(row), row[quantity], words.listed([words.pick_label(w) for w in picks]))
+            (run.share(row), row[quantity], words.listed([_unbroken(w) for w in picks]))
             for row in front
             if (picks := picked.get(row["id"]))
         ],
         y_label=f"{run.samples.capitalize()} accuracy",
     )
     return plot, charts.parallel_plot(source, groups=groups, axes=axes)
+
+
+def _unbroken(word: str) -> str:
+    """Return a pick's short name that stays in one line."""
+    return words.pick_label(word).replace(" ", "\u00a0")
 
 
 def _planes(

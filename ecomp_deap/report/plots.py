@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.report import _figure as fig
@@ -17,6 +20,15 @@ __all__ = ["plot_front", "plot_history", "write_plots"]
 
 Row = Mapping[str, Any]
 
+# Points: from a child to its name and to the edge of its ring, and of a line of text.
+_ABOVE, _RING, _LINE = 11, 7, 15
+# Where a name can stand: from the child, and which of its edges.
+_BESIDE = (
+    (0, _ABOVE, "center", "bottom"),
+    (-_ABOVE, 0, "right", "center_baseline"),
+    (_ABOVE, 0, "left", "center_baseline"),
+    (0, -_ABOVE, "center", "top"),
+)
 QUANTITIES = ("accuracy", "size", "similarity_loss")
 
 
@@ -53,12 +65,12 @@ def plot_front(
     axes = figure.subplots()
     fig.dress(axes, title=title or "Front of children")
     fig.label(axes, "Parameters (log scale)", fig.axis_label(samples, metric))
-    shown = [*counts]
+    shown, labels = [*counts], []
     if rows:
         if not (samples == "test" and _draw_before(axes, rows, counts, values, metric)):
             _draw_best_by_size(axes, counts, values)
         points = _draw_children(axes, rows, counts, values, losses, metric)
-        _draw_picks(axes, rows, counts, values, picks or {})
+        labels = _draw_picks(axes, rows, counts, values, picks or {})
         bar = figure.colorbar(points, ax=axes, pad=0.02, aspect=30)
         bar.set_label(fig.words("similarity_loss"), fontsize=fig.LABEL_SIZE, color=fig.INK)
         bar.ax.tick_params(labelsize=fig.TICK_SIZE, color=fig.MUTED, labelcolor=fig.INK)
@@ -72,6 +84,7 @@ def plot_front(
         fig.set_value_axis(axes.yaxis, metric)
         axes.margins(y=0.08)
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=fig.TICK_SIZE)
+        _set_apart(figure, axes, labels)
     else:
         _say_empty(axes, "no children")
     return fig.save_figure(figure, path)
@@ -114,8 +127,9 @@ def _draw_picks(
     counts: np.ndarray,
     values: np.ndarray,
     picks: Mapping[str, str | None],
-) -> None:
-    """Draw a ring around each picked child, and its words above it."""
+) -> list[Annotation]:
+    """Draw a ring around each picked child, and its words above it, which are returned."""
+    found = []
     for row, count, value in zip(rows, counts, values, strict=True):
         text = ", ".join(word for word, name in picks.items() if name == row.get("id") is not None)
         if not text:
@@ -123,10 +137,10 @@ def _draw_picks(
         axes.scatter(
             [count], [value], s=170, facecolors="none", edgecolors=fig.INK, linewidths=1.3, zorder=5
         )
-        axes.annotate(
+        words = axes.annotate(
             text,
             (count, value),
-            xytext=(0, 11),
+            xytext=(0, _ABOVE),
             textcoords="offset points",
             ha="center",
             va="bottom",
@@ -135,6 +149,33 @@ def _draw_picks(
             path_effects=[withStroke(linewidth=3, foreground="white")],
             zorder=6,
         )
+        words.set_in_layout(False)  # the axes stay as large as they are
+        found.append(words)
+    return found
+
+
+def _set_apart(figure: Figure, axes: Axes, labels: Sequence[Annotation]) -> None:
+    """Move labels that would cover another, or another's ring: to a side, or up line by line."""
+    figure.draw_without_rendering()  # now it is known where they are
+    reach = _RING * figure.dpi / 72
+    rings = [
+        Bbox([place - reach, place + reach])
+        for place in (axes.transData.transform(label.xy) for label in labels)
+    ]
+    raised = [
+        (0, _ABOVE + _LINE * level, side, "bottom")
+        for level in range(len(labels))
+        for side in ("center", "left", "right")
+    ]
+    taken: list[Bbox] = []
+    for i, label in enumerate(labels):
+        for x, y, ha, va in (*_BESIDE, *raised):
+            label.set(position=(x, y), ha=ha, va=va)
+            box = label.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            if inside and not box.count_overlaps([*taken, *rings[:i], *rings[i + 1 :]]):
+                break
+        taken.append(box)
 
 
 def plot_history(

@@ -42,6 +42,17 @@ SELECTED = "return Bokeh.documents[0].get_model_by_name('children').selected.ind
 PICTURE = """
 return Bokeh.index.roots[0].canvas_view.primary.canvas.toDataURL();
 """
+# What is written into a figure: each text, its colour, and where it is in the window.
+TEXTS = """
+const view = Bokeh.index.roots[arguments[0]], box = view.canvas_view.el.getBoundingClientRect();
+const labels = view.owner.query((v) => v.model.type == "Label" && v.plot_view == view);
+return [...labels].map((label) => {
+  const {sx, sy, anchor, width, height} = label._rect;
+  const x = box.x + sx - anchor.x * width, y = box.y + sy - anchor.y * height;
+  const {color} = label.visuals.text.values();
+  return {text: label.model.text, color, left: x, right: x + width, top: y};
+});
+"""
 
 
 class Browser:
@@ -190,6 +201,31 @@ def test_a_link_in_the_table_opens_a_card_which_escape_closes(browser, page):
 def test_an_address_can_name_a_child(browser, page):
     browser.open(page, at="#child-007")
     browser.until_card("child-007")
+
+
+@pytest.fixture(scope="module")
+def close(tmp_path_factory):
+    """The page of a run whose picks, and the parent, lie close together."""
+    shares = {"001": 0.02, "002": 0.7, "003": 0.72, "004": 0.75, "005": 0.9}
+    front = [row_of(name, share, 0.8 + share / 10) for name, share in shares.items()]
+    picks = {"best": "004", "knee": "002", "within:0.01": "004", "under:26932": "003"}
+    return write_report([make_run(tmp_path_factory.mktemp("runs"), front=front, picks=picks)])
+
+
+@pytest.mark.parametrize("width", [320, 360, 800, 1280])
+def test_picks_are_named_in_the_figure_and_no_name_covers_another(browser, close, width):
+    browser.open(close, width=width, height=740)
+    found = browser.run(TEXTS, 0)
+    assert {text["text"].replace("\xa0", " ") for text in found} == {
+        *("best and", "within 1 point", "knee", "under 26.9k", "parent, 90.5\u202f%")
+    }
+    assert {text["color"] for text in found} == {"#575e66"}
+    for i, text in enumerate(found):
+        assert 0 <= text["left"] < text["right"] <= width
+        for other in found[:i]:
+            beside = text["right"] <= other["left"] or other["right"] <= text["left"]
+            # Their boxes have room for accents, which may meet.
+            assert beside or abs(text["top"] - other["top"]) > 15, (text, other)
 
 
 def test_what_is_shown_at_the_pointer_is_text(browser, tmp_path):

@@ -163,6 +163,22 @@ def test_picks_are_marked_by_their_words(tmp_path):
     assert drawn("e.png", best=None, knee="no such child").read_bytes() == plain
 
 
+@pytest.mark.parametrize("place", [(3_000, 0.69), (24_000, 0.7), (96_000, 0.79)])
+def test_names_of_picks_that_lie_together_do_not_cover_each_other(tmp_path, place):
+    count, value = place
+    front = make_front()
+    front[1] |= {"param_count": count, "test_accuracy": value}
+    front[4] |= {"param_count": round(1.3 * count), "test_accuracy": value}
+
+    def drawn(**picks):
+        return pixels_of(plot_front(front, None, tmp_path / "f.png", picks=picks), "#222222")
+
+    plain = drawn()
+    alone = drawn(knee_of_the_front="1") + drawn(best_of_all="4") - 2 * plain
+    # Words that cover each other have less ink than each by itself.
+    assert drawn(knee_of_the_front="1", best_of_all="4") - plain == pytest.approx(alone, rel=0.05)
+
+
 @pytest.mark.parametrize("n", [0, 1, 2])
 @pytest.mark.parametrize("parent", [None, PARENT])
 def test_small_fronts_are_drawn(tmp_path, n, parent):
