@@ -1,9 +1,4 @@
-"""The interactive figures of a page, by Bokeh.
-
-Text, axes and grids take their colours from the page's style sheet (``--bk-…``), so that they
-follow its light and dark schemes; marks have tones that are legible in both. Nothing here needs
-scripts beyond Bokeh's own core.
-"""
+"""The interactive figures of a page, by Bokeh. They need no scripts beyond its own core."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ecomp_deap.checks import installed
-from ecomp_deap.report._flags import flags
+from ecomp_deap.report import _canvas as canvas
+from ecomp_deap.report._canvas import BLUE, FONT, GREEN, GREY, VERMILION, bokeh
 
-# Okabe and Ito's, at least 3 : 1 against the page's light and dark grounds.
-BLUE, VERMILION, GREEN, GREY = "#1F7FBF", "#D55E00", "#009E73", "#858A91"
 SEVERAL = (BLUE, VERMILION, GREEN, "#B8860B", "#C2659A", "#858A91")
 # Ten classes, drawn as digits, so that colour is not all that tells them apart.
 CLASSES = (
@@ -23,64 +16,13 @@ CLASSES = (
     *("#7A68C9", "#858A91", "#C44E52", "#3F9292", "#94754C"),
 )
 MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex")
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-# Pixels: of a line of text, of a flag's pole above the highest point, of what is below a figure's
-# frame, and of the frame's width on the narrowest phone.
-_LINE, _POLE, _BELOW, _NARROWEST = 18, 6, 57, 240
 # Where Bokeh finds the data of the children, for the page's script.
 CHILDREN = "children"
-
-_NEEDS = "the page of a run"
-
-
-def bokeh(module: str) -> Any:
-    """Return a module of Bokeh's.
-
-    Raises:
-        ArgumentError: Bokeh is not installed.
-    """
-    return installed(f"bokeh.{module}", extra="report", what=_NEEDS)
-
-
-def embedded(plots: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
-    """Return Bokeh's own script, and as HTML the one that draws plots and an element for each."""
-    resources = bokeh("resources").Resources(mode="inline", components=["bokeh"])
-    # Setting the level by its own function writes to the console that it has done so.
-    scripts = [s for s in resources.js_raw if not s.startswith("Bokeh.set_log_level")]
-    script, divs = bokeh("embed").components(dict(plots))
-    library = "\n".join([*scripts, 'Bokeh.logger.set_level("error");'])
-    return library, script, divs
 
 
 def children_source(columns: Mapping[str, Sequence[Any]]) -> Any:
     """Return the data of the children, which their plots share, and so a selection too."""
     return bokeh("models").ColumnDataSource(dict(columns), name=CHILDREN)
-
-
-def new_plot(*, height: int, x_log: bool = False, **options: Any) -> Any:
-    """Return an empty plot in the common look: faint horizontal lines, no frame, no tools."""
-    plot = bokeh("plotting").figure(
-        height=height,
-        sizing_mode="stretch_width",
-        toolbar_location=None,
-        tools="",
-        x_axis_type="log" if x_log else "linear",
-        background_fill_color=None,
-        border_fill_color=None,
-        outline_line_color=None,
-        min_border_left=4,
-        min_border_right=10,
-        **options,
-    )
-    plot.toolbar.visible = plot.xgrid.visible = False
-    for axis in (*plot.xaxis, *plot.yaxis):
-        axis.minor_tick_line_color = None
-        axis.major_tick_in = 0
-        axis.axis_label_text_font = axis.major_label_text_font = FONT
-        axis.axis_label_text_font_size = axis.major_label_text_font_size = "13px"
-        axis.axis_label_text_font_style = "normal"
-    plot.yaxis.axis_line_color = plot.yaxis.major_tick_line_color = None
-    return plot
 
 
 def front_plot(
@@ -104,7 +46,7 @@ def front_plot(
         y_label: Of the axis.
     """
     xs, ys = source.data["x"], source.data["y"]
-    plot = _shares_plot(
+    plot = canvas.shares_plot(
         xs, [*ys, *before[1]], height=460, parent=parent, labels=labels, y_label=y_label
     )
     if before[0]:
@@ -144,7 +86,7 @@ def parallel_plot(
         groups: As there.
         axes: Name, and texts of the lowest and the highest value, of each.
     """
-    plot = new_plot(height=380, x_range=(-0.5, len(axes) - 0.5), y_range=(-0.12, 1.1))
+    plot = canvas.new_plot(height=380, x_range=(-0.5, len(axes) - 0.5), y_range=(-0.12, 1.1))
     models = bokeh("models")
     plot.yaxis.visible = plot.ygrid.visible = False
     plot.xaxis.ticker = models.FixedTicker(ticks=list(range(len(axes))))
@@ -166,7 +108,7 @@ def parallel_plot(
     ]
     for height, place, baseline, offset in ((1, 2, "bottom", 4), (0, 1, "top", -4)):
         ends = [(i, height, axis[place]) for i, axis in enumerate(axes)]
-        _text(plot, ends, y_offset=offset, align="center", baseline=baseline)
+        canvas.write(plot, ends, y_offset=offset, align="center", baseline=baseline)
     _let_choose(plot, drawn, line_policy="nearest")
     return plot
 
@@ -188,9 +130,9 @@ def band_plot(
     """
     models = bokeh("models")
     source = models.ColumnDataSource({"gen": generations, "tip": tips, **bands})
-    plot = new_plot(height=210)
-    _generation_axis(plot, generations)
-    _value_axis(plot, [v for values in bands.values() for v in values], of)
+    plot = canvas.new_plot(height=210)
+    canvas.generation_axis(plot, generations)
+    canvas.value_axis(plot, [v for values in bands.values() for v in values], of)
     if "min" in bands:
         plot.varea("gen", "min", "max", source=source, fill_color=BLUE, fill_alpha=0.2)
     line = plot.line("gen", "mean", source=source, color=BLUE, line_width=2.2)
@@ -217,7 +159,7 @@ def plane_plot(
     """
     models = bokeh("models")
     xs, ys = ([point[i] for point in points] for i in (0, 1))
-    plot = new_plot(height=260, aspect_ratio=1)
+    plot = canvas.new_plot(height=260, aspect_ratio=1)
     plot.xaxis.visible = plot.yaxis.visible = plot.ygrid.visible = False
     plot.x_range, plot.y_range = (models.Range1d(-reach, reach) for _ in range(2))
     if labels is None or max(labels, default=0) >= len(CLASSES):
@@ -248,8 +190,9 @@ def fronts_plot(
 ) -> Any:
     """Draw the fronts of several runs, a colour and a shape each: shares, accuracies and tips."""
     models = bokeh("models")
-    shares, values = ([v for front in fronts.values() for v in front[place]] for place in (0, 1))
-    plot = _shares_plot(shares, values, height=460, parent=parent, y_label=y_label)
+    shares = [x for xs, _, _ in fronts.values() for x in xs]
+    values = [y for _, ys, _ in fronts.values() for y in ys]
+    plot = canvas.shares_plot(shares, values, height=460, parent=parent, y_label=y_label)
     drawn = []
     for i, (xs, ys, tips) in enumerate(fronts.values()):
         source = models.ColumnDataSource({"x": xs, "y": ys, "tip": tips})
@@ -281,7 +224,7 @@ def attainment_plot(
     """
     models = bokeh("models")
     attained = [v for values in lines.values() for v in values]
-    plot = _shares_plot(shares, attained, height=400, parent=parent, y_label=y_label)
+    plot = canvas.shares_plot(shares, attained, height=400, parent=parent, y_label=y_label)
     known = [i for i, low in enumerate(lines["low"]) if math.isfinite(low)]
     if known:
         plot.varea_step(
@@ -320,122 +263,3 @@ def _let_choose(plot: Any, drawn: Sequence[Any], **options: Any) -> None:
     plot.add_tools(models.HoverTool(renderers=list(drawn), tooltips="@tip{safe}", **options))
     opens = models.OpenURL(url="#@card", same_tab=True)
     plot.add_tools(models.TapTool(renderers=list(drawn), callback=opens))
-
-
-def _shares_plot(
-    shares: Sequence[float],
-    values: Sequence[float],
-    *,
-    height: int,
-    parent: tuple[float, str],
-    labels: Sequence[tuple[float, float, str]] = (),
-    y_label: str,
-) -> Any:
-    """Return a plot of accuracy against size with room for such points, the parent and labels."""
-    plot = new_plot(height=height, x_log=True, y_axis_label=y_label)
-    plot.xaxis.axis_label = "Parameters, share of the parent’s"
-    _share_axis(plot, [*shares, 1.0])
-    value, text = parent
-    _value_axis(plot, [*values, value], "accuracy")
-    _flags(plot, [*((*label, True) for label in labels), (1.0, value, text, False)])
-    plot.line([plot.x_range.start, 1], [value, value], color=GREY, line_dash=[5, 4], line_width=1.5)
-    plot.scatter([1.0], [value], marker="star", size=20, color=GREY, line_color=None)
-    return plot
-
-
-def _flags(plot: Any, labels: Sequence[tuple[float, float, str, bool]]) -> None:
-    """Write texts above all that is shown, each at a line from its point; the plot gets higher."""
-    left, right = math.log(plot.x_range.start), math.log(plot.x_range.end)
-    places = [_NARROWEST * (math.log(x) - left) / (right - left) for x, _, _, _ in labels]
-    texts = [text for _, _, text, _ in labels]
-    found = flags(list(zip(places, texts, strict=True)), width=_NARROWEST)
-    low, high = plot.y_range.start, plot.y_range.end
-    # Axis and grid end where the points do.
-    plot.yaxis.bounds = plot.ygrid.bounds = (low, high)
-    pixel = (high - low) / (plot.height - _BELOW)
-    room = _POLE + _LINE * max(flag.top for flag in found)
-    plot.height += room
-    plot.y_range.end = high + room * pixel
-    for flag, (x, y, _, bold) in zip(found, labels, strict=True):
-        heights = [
-            high + (_POLE + _LINE * lane) * pixel for lane in range(flag.lane, flag.top + 1)
-        ]
-        end = heights[0] if flag.is_over else heights[-1]
-        plot.segment([x], [y], [x], [end], color=VERMILION if bold else GREY, line_alpha=0.6)
-        rows = zip(reversed(flag.rows), heights, strict=False)
-        align, offset = flag.anchor
-        _text(
-            plot,
-            [(x, height, row) for row, height in rows],
-            align=align,
-            x_offset=offset,
-            bold=bold,
-        )
-
-
-def _text(
-    plot: Any,
-    labels: Sequence[tuple[float, float, str]],
-    *,
-    align: str,
-    bold: bool = False,
-    x_offset: float = 0,
-    y_offset: int = 0,
-    baseline: str = "bottom",
-) -> None:
-    """Write into a plot; annotations, unlike glyphs, take their colour from the style sheet."""
-    models = bokeh("models")
-    for x, y, text in labels:
-        plot.add_layout(
-            models.Label(
-                x=x,
-                y=y,
-                text=text,
-                x_offset=x_offset,
-                y_offset=y_offset,
-                text_align=align,
-                text_baseline=baseline,
-                text_font=FONT,
-                text_font_size="13px",
-                text_font_style="bold" if bold else "normal",
-            )
-        )
-
-
-def _share_axis(plot: Any, shares: Sequence[float]) -> None:
-    low, high = min(shares), max(shares)
-    margin = (high / low) ** 0.04 if high > low else 1.5
-    plot.x_range = bokeh("models").Range1d(low / margin, high * margin)
-    steps = (1, 3) if high / low > 8 else (1, 2, 3, 5, 7)
-    first, last = math.floor(math.log10(low / margin)), math.ceil(math.log10(high * margin))
-    ticks = [s * 10.0**e for e in range(first, last + 1) for s in steps]
-    ticks = [t for t in ticks if low / margin <= t <= high * margin]
-    if len(ticks) > 9:  # more would overlap on a phone
-        ticks = [10.0**e for e in range(first, last + 1)]
-    plot.xaxis.ticker = bokeh("models").FixedTicker(ticks=ticks)
-    plot.xaxis.major_label_overrides = {t: f"{float(f'{100 * t:.3g}'):g} %" for t in ticks}
-
-
-def _value_axis(plot: Any, values: Sequence[float], of: str) -> None:
-    found = [v for v in values if v is not None and math.isfinite(v)]
-    low, high = (min(found), max(found)) if found else (0.0, 1.0)
-    margin = 0.07 * (high - low) or 0.05 * abs(high) or 0.5
-    start = 0.0 if 0 <= low < 0.25 * high and of != "accuracy" else low - margin
-    plot.y_range = bokeh("models").Range1d(start, high + margin)
-    models = bokeh("models")
-    plot.yaxis.ticker = models.BasicTicker(desired_num_ticks=5)
-    if of == "accuracy":
-        wide = high - low > 0.05
-        plot.yaxis.formatter = models.NumeralTickFormatter(format="0 %" if wide else "0.0 %")
-    elif of == "counts":
-        plot.yaxis.formatter = models.NumeralTickFormatter(format="0.[0]a")
-
-
-def _generation_axis(plot: Any, generations: Sequence[int]) -> None:
-    first, last = generations[0], generations[-1]
-    margin = 0.02 * (last - first) or 0.5
-    plot.x_range = bokeh("models").Range1d(first - margin, last + margin)
-    plot.xaxis.ticker = bokeh("models").BasicTicker(
-        desired_num_ticks=5, mantissas=[1, 2, 5], min_interval=1
-    )
-    plot.xaxis.formatter = bokeh("models").NumeralTickFormatter(format="0")

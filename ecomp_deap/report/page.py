@@ -14,6 +14,7 @@ from typing import Any
 from ecomp_deap.checks import check_path, check_sequence, installed
 from ecomp_deap.errors import argument_error
 from ecomp_deap.files import make_folder, write_atomically
+from ecomp_deap.report import _canvas as canvas
 from ecomp_deap.report import _charts as charts
 from ecomp_deap.report import _words as words
 from ecomp_deap.report._cards import card_of, name_of, tip_of
@@ -47,7 +48,7 @@ def write_report(
     if not check_sequence("runs", runs, "folders of runs"):
         raise argument_error("runs", "at least one", runs)
     jinja2 = installed("jinja2", extra="report", what=_NEEDS)
-    charts.bokeh("plotting")
+    canvas.bokeh("plotting")
     found = [found_in(run) for run in runs]
     path = found[0].path / "report.html" if out is None else check_path("out", out)
     template, context = (
@@ -63,7 +64,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    library, script, divs = charts.embedded(context.pop("plots"))
+    library, script, divs = canvas.embedded(context.pop("plots"))
     ours = {
         name: (folder / f"page.{ending}").read_text(encoding="utf-8")
         for name, ending in (("style", "css"), ("behaviour", "js"))
