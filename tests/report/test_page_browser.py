@@ -295,6 +295,23 @@ def test_the_page_follows_the_colour_scheme(browser, page):
                   pictures["light"])  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("scheme", "ink", "ground"),
+    [
+        ("light", "rgb(29, 33, 38)", "rgb(255, 255, 255)"),
+        ("dark", "rgb(233, 230, 225)", "rgb(29, 33, 37)"),
+    ],
+)
+def test_what_is_shown_at_the_pointer_follows_the_colour_scheme(browser, page, scheme, ink, ground):
+    browser.open(page, scheme=scheme)
+    browser.mouse(*browser.run(POINT, 4, 0))
+    found = browser.until(
+        "const tip = document.querySelector('.bk-Tooltip'); if (!tip) return null;"
+        "const {color, backgroundColor} = getComputedStyle(tip); return [color, backgroundColor]"
+    )
+    assert found == [ink, ground]
+
+
 def test_nothing_moves_for_those_who_ask_for_it(browser, page):
     moving = "return [getComputedStyle(document.documentElement).scrollBehavior, " \
         "getComputedStyle(document.querySelector('.card:target')).animationName]"  # fmt: skip
