@@ -87,9 +87,9 @@ def seconds(value: Any) -> str:
     return NOTHING if value is None else f"{value:,.1f}"
 
 
-def percent(value: Any) -> str:
-    """Return a fraction of one as per cent."""
-    return NOTHING if value is None else words.percent(value).replace("\u202f", " ")
+def spaced(text: str) -> str:
+    """Return a text of a page with spaces that a terminal knows."""
+    return text.replace("\u202f", " ")
 
 
 def share(value: Any) -> str:
@@ -98,4 +98,4 @@ def share(value: Any) -> str:
     >>> share(0.0308), share(None)
     ('3.1 %', '-')
     """
-    return NOTHING if value is None else words.share(value).replace("\u202f", " ")
+    return NOTHING if value is None else spaced(words.share(value))

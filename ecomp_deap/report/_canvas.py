@@ -73,13 +73,14 @@ def shares_plot(
     parent: tuple[float, str],
     labels: Sequence[tuple[float, float, str]] = (),
     y_label: str,
+    of: str,
 ) -> Any:
-    """Return a plot of accuracy against size with room for such points, the parent and labels."""
+    """Return a plot of a metric against size with room for such points, the parent and labels."""
     plot = new_plot(height=height, x_log=True, y_axis_label=y_label)
     plot.xaxis.axis_label = "Parameters, share of the parent’s"
     _share_axis(plot, [*shares, 1.0])
     value, text = parent
-    value_axis(plot, [*values, value], "accuracy")
+    value_axis(plot, [*values, value], of)
     _write_flags(plot, [*((*label, True) for label in labels), (1.0, value, text, False)])
     plot.line([plot.x_range.start, 1], [value, value], color=GREY, line_dash=[5, 4], line_width=1.5)
     plot.scatter([1.0], [value], marker="star", size=20, color=GREY, line_color=None)
@@ -161,7 +162,8 @@ def value_axis(plot: Any, values: Sequence[float], of: str) -> None:
     found = [v for v in values if v is not None and math.isfinite(v)]
     low, high = (min(found), max(found)) if found else (0.0, 1.0)
     margin = 0.07 * (high - low) or 0.05 * abs(high) or 0.5
-    start = 0.0 if 0 <= low < 0.25 * high and of != "accuracy" else low - margin
+    from_zero = of in ("counts", "numbers") and 0 <= low < 0.25 * high
+    start = 0.0 if from_zero else low - margin
     plot.y_range = bokeh("models").Range1d(start, high + margin)
     models = bokeh("models")
     plot.yaxis.ticker = models.BasicTicker(desired_num_ticks=5)

@@ -29,10 +29,10 @@ def card_of(run: Found, index: int | None, picks: Sequence[str]) -> dict[str, An
     row = run.parent if index is None else run.front[index]
     card: dict[str, Any] = {
         "id": row.get("id"),
-        "picks": words.pick_titles(picks) if picks else "",
-        "tags": [words.pick_label(word) for word in picks],
-        "test": words.percent(row.get("test_accuracy"), 2),
-        "validation": words.percent(row.get("validation_accuracy"), 2),
+        "picks": run.metric.pick_titles(picks) if picks else "",
+        "tags": [run.metric.pick_label(word) for word in picks],
+        "test": run.metric.text(row.get(f"test_{run.metric.column}"), 2),
+        "validation": run.metric.text(row.get(f"validation_{run.metric.column}"), 2),
         "parameters": words.count(row.get("param_count")),
         "share": words.share(run.share(row)),
         "macs": words.count(row.get("mac_count")),
@@ -48,7 +48,7 @@ def card_of(run: Found, index: int | None, picks: Sequence[str]) -> dict[str, An
         **card,
         "name": name_of(index, row),
         "before": _before(run, row),
-        "compared": words.compared(row[run.quantity] - run.parent[run.quantity]),
+        "compared": run.metric.compared(row[run.quantity] - run.parent[run.quantity]),
         "bars": _bars(run, row),
         "births": _births(run, row),
         "smaller": _neighbour(run, index - 1),
@@ -62,10 +62,13 @@ def tip_of(run: Found, row: Row, picks: Sequence[str]) -> str:
     """Return what is shown of a child where the pointer is, as HTML."""
     title = f"Child {row['id']}"
     if picks:
-        title += f", {words.listed([words.pick_label(word) for word in picks])}"
+        title += f", {words.listed([run.metric.pick_label(word) for word in picks])}"
     lines = [
-        f"{words.percent(row.get('test_accuracy'))} test accuracy",
-        f"{words.percent(row.get('validation_accuracy'))} validation accuracy",
+        run.metric.phrase(value, samples)
+        for samples in ("test", "validation")
+        if (value := row.get(f"{samples}_{run.metric.column}")) is not None
+    ]
+    lines += [
         f"{words.count(row['param_count'])} parameters, {words.share(run.share(row))}",
         f"{words.count(row.get('mac_count'))} MACs",
         f"{words.number(row.get('similarity_loss'))} similarity loss",
@@ -83,7 +86,7 @@ def tip_of(run: Found, row: Row, picks: Sequence[str]) -> str:
 def _before(run: Found, row: Row) -> str | None:
     """Return the accuracy before the final training, None where there was none."""
     before = row.get(f"{run.quantity}_before")
-    return None if before is None else words.percent(before, 2)
+    return None if before is None else run.metric.text(before, 2)
 
 
 def _bars(run: Found, row: Row) -> list[dict[str, Any]]:
@@ -112,6 +115,7 @@ def _births(run: Found, row: Row) -> list[dict[str, str]]:
         return []
     gap = len(known) > _MOST_BIRTHS or len(known) < len(parts)
     shown = [known[0], *known[-(_MOST_BIRTHS - 1) :]] if len(known) > _MOST_BIRTHS else known
+    of = "of" if run.metric.is_accuracy else "on"
     found = []
     for i, birth in enumerate(shown):
         found.append(
@@ -121,7 +125,7 @@ def _births(run: Found, row: Row) -> list[dict[str, str]]:
                 if birth.events
                 else "pruned from the parent",
                 "what": f"{words.count(birth.param_count)} parameters, "
-                f"{words.percent(birth.metric, 0)} of its batch",
+                f"{run.metric.text(birth.metric, 0)} {of} its batch",
             }
         )
         if i == 0 and gap:
@@ -130,7 +134,7 @@ def _births(run: Found, row: Row) -> list[dict[str, str]]:
         resized = f"{words.count(row['param_count'])} parameters"
         found.append({"when": "At the end", "how": "resized", "what": resized})
     if row.get(f"{run.quantity}_before") is not None:
-        trained = f"{words.percent(row[run.quantity])} of all {run.samples} samples"
+        trained = f"{run.metric.text(row[run.quantity])} {of} all {run.samples} samples"
         found.append({"when": "At the end", "how": "trained for longer", "what": trained})
     return found
 

@@ -33,8 +33,9 @@ def front_plot(
     before: tuple[Sequence[float], Sequence[float], Sequence[float]],
     labels: Sequence[tuple[float, float, str]],
     y_label: str,
+    of: str,
 ) -> Any:
-    """Draw accuracy against the share of the parent's parameters.
+    """Draw accuracy, or another metric, against the share of the parent's parameters.
 
     Args:
         source: With ``x``, ``y``, ``tip``, ``card``; see `children_source`.
@@ -44,10 +45,12 @@ def front_plot(
         before: Shares, accuracies before and after the final training of those that had one.
         labels: Of picks: place and text.
         y_label: Of the axis.
+        of: The metric.
     """
     xs, ys = source.data["x"], source.data["y"]
+    values = [*ys, *before[1]]
     plot = canvas.shares_plot(
-        xs, [*ys, *before[1]], height=460, parent=parent, labels=labels, y_label=y_label
+        xs, values, height=460, parent=parent, labels=labels, y_label=y_label, of=of
     )
     if before[0]:
         plot.segment(before[0], before[1], before[0], before[2], color=GREY, line_alpha=0.5)
@@ -126,7 +129,7 @@ def band_plot(
         generations: Of each row.
         bands: ``mean`` alone, or with ``min`` and ``max``; NaN where there is none.
         tips: HTML for each row.
-        of: ``accuracy``, ``counts`` or ``numbers``.
+        of: A metric, ``counts`` or ``numbers``.
     """
     models = bokeh("models")
     source = models.ColumnDataSource({"gen": generations, "tip": tips, **bands})
@@ -187,12 +190,13 @@ def fronts_plot(
     *,
     parent: tuple[float, str],
     y_label: str,
+    of: str,
 ) -> Any:
-    """Draw the fronts of several runs, a colour and a shape each: shares, accuracies and tips."""
+    """Draw the fronts of several runs, a colour and a shape each: shares, values and tips."""
     models = bokeh("models")
     shares = [x for xs, _, _ in fronts.values() for x in xs]
     values = [y for _, ys, _ in fronts.values() for y in ys]
-    plot = canvas.shares_plot(shares, values, height=460, parent=parent, y_label=y_label)
+    plot = canvas.shares_plot(shares, values, height=460, parent=parent, y_label=y_label, of=of)
     drawn = []
     for i, (xs, ys, tips) in enumerate(fronts.values()):
         source = models.ColumnDataSource({"x": xs, "y": ys, "tip": tips})
@@ -212,6 +216,7 @@ def attainment_plot(
     parent: tuple[float, str],
     tips: Sequence[str],
     y_label: str,
+    of: str,
 ) -> Any:
     """Draw what half of the runs attain at each size, between what all do and what any does.
 
@@ -221,10 +226,11 @@ def attainment_plot(
         parent: See `front_plot`.
         tips: HTML for each share.
         y_label: Of the axis.
+        of: The metric.
     """
     models = bokeh("models")
     attained = [v for values in lines.values() for v in values]
-    plot = canvas.shares_plot(shares, attained, height=400, parent=parent, y_label=y_label)
+    plot = canvas.shares_plot(shares, attained, height=400, parent=parent, y_label=y_label, of=of)
     known = [i for i, low in enumerate(lines["low"]) if math.isfinite(low)]
     if known:
         plot.varea_step(

@@ -40,8 +40,9 @@ def groups_of(run: Found, picked: Mapping[str, Sequence[str]]) -> dict[str, list
 
 def axes_of(run: Found) -> tuple[list[tuple[str, str, str]], list[list[float]]]:
     """Return the axes of the parallel coordinates, and each child's heights on them."""
+    values = [row[run.quantity] for row in run.front]
     wanted = [
-        (f"{run.samples} accuracy", [r[run.quantity] for r in run.front], words.percent, False),
+        (f"{run.samples} {run.metric.name}", values, run.metric.text, False),
         ("parameters", [r["param_count"] for r in run.front], words.short, True),
         ("MACs", [r.get("mac_count") for r in run.front], words.short, True),
         ("similarity loss", [r.get("similarity_loss") for r in run.front], words.number, False),

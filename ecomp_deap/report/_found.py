@@ -12,6 +12,7 @@ from ecomp_deap.checks import check_path
 from ecomp_deap.errors import DataError
 from ecomp_deap.files import read_json
 from ecomp_deap.logbook import read_logbook
+from ecomp_deap.report._metric import MetricWords
 from ecomp_deap.runs.directory import RunDirectory, read_front
 from ecomp_deap.runs.shapes import check_shape, is_count, is_number, is_object, optional
 
@@ -68,7 +69,8 @@ class Found:
         config: What it was asked, by option; None where the folder does not tell.
         generations: Rows of the logbook, some of a long one; none where the folder has none.
         timings: What was timed of the same generations, likewise.
-        samples: What accuracies are of, ``test`` or, where a child has none there, ``validation``.
+        metric: What is said of the task's metric, by default accuracy.
+        samples: What its values are of, ``test`` or, where a child has none there, ``validation``.
         groups: Names of the groups of units.
         planes: How parent and picks lay out samples, see `Planes`; None where that is not known.
         births: By id, how each child came about, see `Birth`; empty where that is not known.
@@ -84,6 +86,7 @@ class Found:
     config: dict[str, Any] | None
     generations: list[dict[str, Any]]
     timings: list[dict[str, Any]]
+    metric: MetricWords
     samples: str
     groups: list[str]
     planes: "Planes | None"
@@ -92,8 +95,8 @@ class Found:
 
     @property
     def quantity(self) -> str:
-        """The column of the accuracy that is shown."""
-        return f"{self.samples}_accuracy"
+        """The column of the metric that is shown."""
+        return f"{self.samples}_{self.metric.column}"
 
     def child(self, identifier: str | None) -> dict[str, Any] | None:
         """Return a child's row, None for one that is not there."""
@@ -118,8 +121,10 @@ def found_in(directory: str | os.PathLike[str]) -> Found:
         raise DataError(f"{path}: the run is not finished; to go on: ecomp-deap resume {path}")
     summary = RunDirectory.open(path).summary()
     front, parent = run.front(), summary["parent"]
-    samples = "test" if _all_have("test_accuracy", [*front, parent]) else "validation"
-    _check_shown(path, [*front, parent], f"{samples}_accuracy")
+    metric = MetricWords.of(parent)
+    tested = _all_have(f"test_{metric.column}", [*front, parent])
+    samples = "test" if tested else "validation"
+    _check_shown(path, [*front, parent], f"{samples}_{metric.column}")
     config = _config(run)
     rows = _optional(path / "logbook.csv", read_logbook)
     timings = _optional(path / "timings.csv", read_front)
@@ -134,6 +139,7 @@ def found_in(directory: str | os.PathLike[str]) -> Found:
         config=config,
         generations=_some(rows),
         timings=_some(timings),
+        metric=metric,
         samples=samples,
         groups=run.groups(front[0]),
         planes=_planes(path / "embeddings.json"),
@@ -149,16 +155,19 @@ def names_of(runs: Sequence[Found]) -> list[str]:
 
 
 def samples_of(runs: Sequence[Found]) -> str:
-    """Return what the runs' accuracies are of.
+    """Return what the values of the runs' metric are of.
 
     Raises:
-        DataError: Some have test data and others have none.
+        DataError: Some have test data and others have none, or they have other metrics.
     """
-    samples = runs[0].samples
+    first = runs[0]
     for run in runs[1:]:
-        if run.samples != samples:
-            raise DataError(f"{run.path}: expected {samples} accuracies, as of {runs[0].path}")
-    return samples
+        if run.metric != first.metric:
+            expected = f"expected the metric {first.metric.column!r}, as of {first.path}"
+            raise DataError(f"{run.path}: {expected}, got {run.metric.column!r}")
+        if run.samples != first.samples:
+            raise DataError(f"{run.path}: expected {first.samples} accuracies, as of {first.path}")
+    return first.samples
 
 
 def widths(row: Row) -> list[int]:

@@ -20,10 +20,13 @@ def several_context(runs: Sequence[Found]) -> dict[str, Any]:
         DataError: Some have test data and others have none.
     """
     samples, names = samples_of(runs), names_of(runs)
-    y_label = f"{samples.capitalize()} accuracy"
-    accuracies = [run.parent[run.quantity] for run in runs]
-    middle = float(np.median(accuracies))
-    parent = (middle, f"parent, {words.percent(middle)}")
+    metric = runs[0].metric
+    middle = float(np.median([run.parent[run.quantity] for run in runs]))
+    looks: dict[str, Any] = {
+        "parent": (middle, f"parent, {metric.text(middle)}"),
+        "y_label": metric.title(samples),
+        "of": metric.column,
+    }
     fronts = {
         name: (
             [run.share(row) for row in run.front],
@@ -35,8 +38,8 @@ def several_context(runs: Sequence[Found]) -> dict[str, Any]:
     shares, lines = _attained(runs)
     tips = [
         f"<b>{escape(words.share(share))} of the parameters or less</b><br>"
-        f"{words.percent(middle)} by half of the runs<br>"
-        f"{words.percent(low)} to {words.percent(high)}"
+        f"{metric.text(middle)} by half of the runs<br>"
+        f"{metric.text(low)} to {metric.text(high)}"
         for share, low, middle, high in zip(
             shares, *(map(_known, lines[name]) for name in ("low", "median", "high")), strict=True
         )
@@ -46,12 +49,11 @@ def several_context(runs: Sequence[Found]) -> dict[str, Any]:
         "lead": _lead(runs),
         "facts": "",
         "plots": {
-            "fronts": charts.fronts_plot(fronts, parent=parent, y_label=y_label),
-            "attained": charts.attainment_plot(
-                shares, lines, parent=parent, tips=tips, y_label=y_label
-            ),
+            "fronts": charts.fronts_plot(fronts, **looks),
+            "attained": charts.attainment_plot(shares, lines, tips=tips, **looks),
         },
         "runs": [_row(name, run, i) for i, (name, run) in enumerate(zip(names, runs, strict=True))],
+        "metric": metric,
         "samples": samples,
         "tables": [
             (name, [card_of(run, i, []) for i in range(len(run.front))])
@@ -64,16 +66,17 @@ def _lead(runs: Sequence[Found]) -> dict[str, str]:
     best = [(run, row) for run in runs if (row := run.child(run.picks.get("best"))) is not None]
     if not best:
         return {"heading": f"{len(runs)} runs beside each other", "sentence": ""}
+    metric = runs[0].metric
     shares = [run.share(row) for run, row in best]
     values = [row[run.quantity] for run, row in best]
     middle = (float(np.median(values)), float(np.median(shares)))
     heading = (
-        f"{words.percent(middle[0])} accuracy with {words.share(middle[1])} of the parameters, "
+        f"{metric.phrase(middle[0])} with {words.share(middle[1])} of the parameters, "
         f"the median of {len(best)} runs"
     )
     sentence = (
-        f"The best children of the runs have from {words.percent(min(values))} to "
-        f"{words.percent(max(values))} {runs[0].samples} accuracy, with "
+        f"The best children of the runs have from {metric.text(min(values))} to "
+        f"{metric.text(max(values))} {runs[0].samples} {metric.name}, with "
         f"{words.share(min(shares))} to {words.share(max(shares))} of their parents’ parameters."
     )
     return {"heading": heading, "sentence": sentence}
@@ -105,10 +108,10 @@ def _row(name: str, run: Found, index: int) -> dict[str, Any]:
         "name": name,
         "color": color,
         "marker": charts.MARKERS[index % len(charts.MARKERS)],
-        "parent": words.percent(run.parent[run.quantity]),
+        "parent": run.metric.text(run.parent[run.quantity]),
         "children": words.count(len(run.front)),
         "best": "",
-        "accuracy": words.NOTHING,
+        "value": words.NOTHING,
         "share": words.NOTHING,
         "seed": str(run.summary.get("seed", words.NOTHING)),
         "seconds": words.seconds((run.summary.get("seconds") or {}).get("search")),
@@ -116,7 +119,7 @@ def _row(name: str, run: Found, index: int) -> dict[str, Any]:
     if best is not None:
         row |= {
             "best": best["id"],
-            "accuracy": words.percent(best[run.quantity]),
+            "value": run.metric.text(best[run.quantity]),
             "share": words.share(run.share(best)),
         }
     return row

@@ -129,16 +129,6 @@ def pick_title(word: str) -> str:
     return {"best": "Best", "knee": "Knee"}.get(word, word)
 
 
-def pick_titles(picks: Sequence[str]) -> str:
-    """Return what the child that some words pick is called.
-
-    >>> pick_titles(["best", "knee"])
-    'Best and knee'
-    """
-    first, *others = map(pick_title, picks)
-    return listed([first, *(title[:1].lower() + title[1:] for title in others)])
-
-
 def pick_label(word: str) -> str:
     """Return a pick's short name, for a plot.
 

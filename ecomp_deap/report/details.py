@@ -11,6 +11,7 @@ from ecomp_deap.report import _aligned as put
 from ecomp_deap.report import _words as words
 from ecomp_deap.report._children import picked_in
 from ecomp_deap.report._found import Found, Row, found_in, widths
+from ecomp_deap.report._metric import MetricWords
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["child_details", "child_text", "run_details", "run_text"]
@@ -33,6 +34,7 @@ def run_details(run: str | os.PathLike[str]) -> dict[str, Any]:
         "run": str(found.path),
         "name": found.name,
         "samples": found.samples,
+        "metric": found.metric.column,
         "parent": found.parent,
         "picks": found.picks,
         "front": [_with_share(found, row) for row in found.front],
@@ -45,22 +47,24 @@ def run_details(run: str | os.PathLike[str]) -> dict[str, Any]:
 def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
     """Return what `run_details` has as a table; with the columns that ``width`` has room for."""
     front, parent = details["front"], details["parent"]
-    quantity = f"{details['samples']}_accuracy"
+    metric = MetricWords(details["metric"])
+    quantity = f"{details['samples']}_{metric.column}"
     picked = _by_child(details["picks"], front)
     best = next((row for row in front if "best" in picked.get(row["id"], ())), None)
     lines = [f"{details['name']}: {len(front)} children"]
     if best is not None:
+        value = put.spaced(metric.phrase(best[quantity], details["samples"]))
         lines = [
-            f"{details['name']}: {put.percent(best[quantity])} {details['samples']} accuracy "
-            f"with {put.share(best['share'])} of the parameters, child {best['id']}"
+            f"{details['name']}: {value} with {put.share(best['share'])} of the parameters, "
+            f"child {best['id']}"
         ]
     lines.append(_facts(details))
     if width is not None:
         lines = [put.wrapped(line, width) for line in lines]
     shown = _chosen(front, picked)
     headings = ["child", "test", "validation", "parameters", "share", "similarity", "picks"]
-    cells = [headings, _cells("parent", {**parent, "share": 1.0}, ())]
-    cells += [_cells(row["id"], row, picked.get(row["id"], ())) for row in shown]
+    cells = [headings, _cells(metric, "parent", {**parent, "share": 1.0}, ())]
+    cells += [_cells(metric, row["id"], row, picked.get(row["id"], ())) for row in shown]
     if details["samples"] != "test":
         cells = [[row[0], *row[2:]] for row in cells]
     spare = ["similarity", "share"]
@@ -74,7 +78,7 @@ def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
         lines += ["", rest]
     missing = [word for word, name in details["picks"].items() if name is None]
     if missing:
-        lines += ["", f"none: {', '.join(map(words.pick_title, missing))}"]
+        lines += ["", f"none: {', '.join(map(metric.pick_title, missing))}"]
     return "\n".join(lines)
 
 
@@ -103,6 +107,7 @@ def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
     return {
         "run": str(found.path),
         "name": found.name,
+        "metric": found.metric.column,
         "child": _with_share(found, row),
         "parent": found.parent,
         "picks": picked_in(found).get(row["id"], []),
@@ -119,14 +124,16 @@ def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
 def child_text(details: Mapping[str, Any]) -> str:
     """Return what `child_details` has as tables."""
     child, parent = details["child"], details["parent"]
+    metric = MetricWords(details["metric"])
     title = f"child {child['id']} of {details['name']}"
     if details["picks"]:
-        title += f": {words.pick_titles(details['picks'])}"
+        title += f": {metric.pick_titles(details['picks'])}"
     figures = [["", "child", "parent", ""]]
-    for heading, column, text in _FIGURES:
+    for heading, column, text in (*_of_metric(metric), *_FIGURES):
         own, whole = child.get(column), parent.get(column)
         if own is not None:
-            figures.append([heading, text(own), text(whole), _compared(column, own, whole)])
+            compared = _compared(metric, column, own, whole)
+            figures.append([heading, text(own), text(whole), compared])
     lines = [title, "", *put.aligned(figures)]
     if details["groups"]:
         rows = [["units", "child", "parent", ""]]
@@ -143,10 +150,6 @@ def child_text(details: Mapping[str, Any]) -> str:
 
 
 _FIGURES = (
-    ("test accuracy", "test_accuracy", put.accuracy),
-    ("before training", "test_accuracy_before", put.accuracy),
-    ("validation accuracy", "validation_accuracy", put.accuracy),
-    ("before training", "validation_accuracy_before", put.accuracy),
     ("parameters", "param_count", put.count),
     ("MACs", "mac_count", put.count),
     ("bytes", "size_bytes", put.count),
@@ -155,12 +158,24 @@ _FIGURES = (
 )
 
 
-def _compared(column: str, own: Any, whole: Any) -> str:
+def _of_metric(metric: MetricWords) -> list[tuple[str, str, Any]]:
+    """Return the figures that a metric has, as there are others in ``_FIGURES``."""
+    found = []
+    for samples in ("test", "validation"):
+        column = f"{samples}_{metric.column}"
+        found += [
+            (f"{samples} {metric.name}", column, put.accuracy),
+            ("before training", f"{column}_before", put.accuracy),
+        ]
+    return found
+
+
+def _compared(metric: MetricWords, column: str, own: Any, whole: Any) -> str:
     """Return how a child's figure differs from its parent's."""
     if whole is None:
         return ""
-    if column.endswith("_accuracy"):
-        return f"{words.points(own - whole)} points"
+    if column in (f"test_{metric.column}", f"validation_{metric.column}"):
+        return metric.difference(own - whole)
     return put.share(own / whole) if column.endswith(("_count", "_bytes", "_ms")) and whole else ""
 
 
@@ -183,15 +198,15 @@ def _facts(details: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _cells(name: str, row: Row, picks: Sequence[str]) -> list[str]:
+def _cells(metric: MetricWords, name: str, row: Row, picks: Sequence[str]) -> list[str]:
     return [
         name,
-        put.accuracy(row.get("test_accuracy")),
-        put.accuracy(row.get("validation_accuracy")),
+        put.accuracy(row.get(f"test_{metric.column}")),
+        put.accuracy(row.get(f"validation_{metric.column}")),
         put.count(row["param_count"]),
         put.share(row["share"]),
         put.number(row.get("similarity_loss")),
-        ", ".join(map(words.pick_label, picks)),
+        ", ".join(map(metric.pick_label, picks)),
     ]
 
 

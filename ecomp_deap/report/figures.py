@@ -60,11 +60,13 @@ def _of_one(runs: Sequence[Found], folder: Path, suffix: str) -> list[Path]:
             front=run.front,
             parent=run.parent,
             rows=run.generations,
+            metric=run.metric.column,
             picks=marked,
             suffix=suffix,
         )
     else:
-        paths = [plot_front(run.front, run.parent, folder / f"front{suffix}", picks=marked)]
+        path = folder / f"front{suffix}"
+        paths = [plot_front(run.front, run.parent, path, metric=run.metric.column, picks=marked)]
     paths.append(_draw_parallel(run, folder / f"parallel{suffix}"))
     if run.planes is not None:
         paths.append(_draw_planes(run.planes, folder / f"embeddings{suffix}"))

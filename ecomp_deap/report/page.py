@@ -25,11 +25,6 @@ from ecomp_deap.report._several import several_context
 __all__ = ["write_report"]
 
 _NEEDS = "the page of a run"
-_HISTORY = (  # chapter of the logbook, heading, what its axis shows
-    ("accuracy", "Accuracy", "accuracy"),
-    ("param_count", "Parameters", "counts"),
-    ("similarity_loss", "Similarity loss", "numbers"),
-)
 
 
 def write_report(
@@ -89,6 +84,7 @@ def _run_context(run: Found) -> dict[str, Any]:
     plots |= {key: plot for key, _, _, plot in planes}
     return {
         "run": run,
+        "metric": run.metric,
         "title": run.name,
         "plots": plots,
         "lead": _lead(run),
@@ -109,20 +105,22 @@ def _run_context(run: Found) -> dict[str, Any]:
 def _lead(run: Found) -> dict[str, str]:
     """Return what was found, in a heading and a sentence."""
     best = run.child(run.picks.get("best"))
-    parent, accuracy = run.parent, run.quantity
-    kind = "new test images" if run.samples == "test" else "validation images"
-    begin = (
-        f"The parent network has {words.count(parent['param_count'])} parameters and classifies "
-        f"{words.percent(parent[accuracy])} of {kind} correctly."
-    )
+    parent, quantity, metric = run.parent, run.quantity, run.metric
+    whole = metric.text(parent[quantity])
+    if metric.is_accuracy:
+        kind = "new test images" if run.samples == "test" else "validation images"
+        does = f"classifies {whole} of {kind} correctly"
+    else:
+        does = f"has a {run.samples} {metric.name} of {whole}"
+    begin = f"The parent network has {words.count(parent['param_count'])} parameters and {does}."
     if best is None:
         return {"heading": f"{len(run.front)} smaller networks", "sentence": begin}
-    share = words.share(run.share(best))
+    share, own = words.share(run.share(best)), metric.text(best[quantity])
+    does = f"classifies {own} correctly" if metric.is_accuracy else f"has {own}"
     return {
-        "heading": f"{words.percent(best[accuracy])} accuracy with {share} of the parameters",
+        "heading": f"{metric.phrase(best[quantity])} with {share} of the parameters",
         "sentence": f"{begin} The best child keeps {words.count(best['param_count'])} of them, "
-        f"{share}, and classifies {words.percent(best[accuracy])} correctly: "
-        f"{words.compared(best[accuracy] - parent[accuracy])} the parent.",
+        f"{share}, and {does}: {metric.compared(best[quantity] - parent[quantity])} the parent.",
     }
 
 
@@ -150,14 +148,14 @@ def _pick_list(run: Found) -> list[dict[str, Any]]:
         together.setdefault(key, []).append(word)
     for name, picks in together.items():
         row = run.child(name)
-        entry: dict[str, Any] = {"title": words.pick_titles(picks), "card": None}
+        entry: dict[str, Any] = {"title": run.metric.pick_titles(picks), "card": None}
         if row is not None:
             entry |= {
                 "card": name_of(run.front.index(row), row),
                 "id": row["id"],
                 "share": words.share(run.share(row)),
-                "accuracy": words.percent(row[run.quantity]),
-                "points": words.points(row[run.quantity] - run.parent[run.quantity]),
+                "value": run.metric.text(row[run.quantity]),
+                "than": run.metric.difference(row[run.quantity] - run.parent[run.quantity]),
             }
         found.append(entry)
     return found
@@ -183,25 +181,26 @@ def _children_plots(run: Found, picked: Mapping[str, Sequence[str]]) -> tuple[An
     plot = charts.front_plot(
         source,
         groups=groups,
-        parent=(run.parent[quantity], f"parent, {words.percent(run.parent[quantity])}"),
+        parent=(run.parent[quantity], f"parent, {run.metric.text(run.parent[quantity])}"),
         before=(
             [run.share(row) for row in trained],
             [row[f"{quantity}_before"] for row in trained],
             [row[quantity] for row in trained],
         ),
         labels=[
-            (run.share(row), row[quantity], words.listed([_unbroken(w) for w in picks]))
+            (run.share(row), row[quantity], words.listed([_unbroken(run, w) for w in picks]))
             for row in front
             if (picks := picked.get(row["id"]))
         ],
-        y_label=f"{run.samples.capitalize()} accuracy",
+        y_label=run.metric.title(run.samples),
+        of=run.metric.column,
     )
     return plot, charts.parallel_plot(source, groups=groups, axes=axes)
 
 
-def _unbroken(word: str) -> str:
+def _unbroken(run: Found, word: str) -> str:
     """Return a pick's short name that stays in one line."""
-    return words.pick_label(word).replace(" ", "\u00a0")
+    return run.metric.pick_label(word).replace(" ", "\u00a0")
 
 
 def _planes(
@@ -216,7 +215,7 @@ def _planes(
     for i, (name, points) in enumerate(run.planes.points.items()):
         row, heading, card = run.child(name), "Parent", None
         if row is not None:
-            labels = [words.pick_label(word) for word in picked.get(name, [])]
+            labels = [run.metric.pick_label(word) for word in picked.get(name, [])]
             heading = f"Child {name}" + (f", {words.listed(labels)}" if labels else "")
             card = name_of(run.front.index(row), row)
         elif name != "parent":
@@ -231,22 +230,26 @@ def _history(run: Found) -> list[tuple[str, str, Any]]:
     found = []
     rows = run.generations
     gens = [row["generation"] for row in rows]
-    for chapter, heading, of in _HISTORY:
+    metric = run.metric
+    for chapter, heading, of, text in (
+        (metric.column, metric.title(), metric.column, metric.text),
+        ("param_count", "Parameters", "counts", words.count),
+        ("similarity_loss", "Similarity loss", "numbers", words.number),
+    ):
         columns = {s: _numbers(rows, f"{chapter}_{s}") for s in ("min", "mean", "max")}
         if rows and any(map(math.isfinite, columns["mean"])):
-            texts = {"accuracy": words.percent, "counts": words.count, "numbers": words.number}
-            tips = [_history_tip(row, chapter, texts[of]) for row in rows]
+            tips = [_history_tip(row, chapter, text) for row in rows]
             plot = charts.band_plot(gens, columns, tips=tips, of=of)
             found.append((f"history_{chapter}", heading, plot))
     timed = run.timings
-    for column, heading, text in (
-        ("hypervolume", "Hypervolume", words.number),
-        ("seconds", "Seconds per generation", words.number),
+    for column, heading in (
+        ("hypervolume", "Hypervolume"),
+        ("seconds", "Seconds per generation"),
     ):
         values = _numbers(timed, column)
         if any(map(math.isfinite, values)):
             tips = [
-                f"<b>Generation {row['generation']}</b><br>{escape(text(row.get(column)))}"
+                f"<b>Generation {row['generation']}</b><br>{escape(words.number(row.get(column)))}"
                 for row in timed
             ]
             gens = [row["generation"] for row in timed]

@@ -8,6 +8,7 @@ from typing import Any
 from ecomp_deap.checks import check_path
 from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.logbook import read_logbook
+from ecomp_deap.report._metric import MetricWords
 from ecomp_deap.report.attainment import plot_attainment
 from ecomp_deap.report.plots import write_plots
 from ecomp_deap.runs.directory import RunDirectory, read_front
@@ -35,6 +36,7 @@ def plot_run(directory: str | Path) -> list[Path]:
             front=run.front(),
             parent=summary["parent"],
             rows=read_logbook(run.path / "logbook.csv"),
+            metric=MetricWords.of(summary["parent"]).column,
             picks={word: summary["picks"].get(word) for word in _MARKED},
         )
 

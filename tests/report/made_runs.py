@@ -49,18 +49,31 @@ def front_of(n):
     ]
 
 
+def of_metric(row, metric):
+    """A row by another metric than accuracy."""
+    return {name.replace("_accuracy", f"_{metric}"): value for name, value in row.items()}
+
+
 def make_run(
-    out, name="first", *, front=None, generations=4, picks=None, groups=("one", "two"), config=None
+    out,
+    name="first",
+    *,
+    front=None,
+    generations=4,
+    picks=None,
+    groups=("one", "two"),
+    config=None,
+    metric="accuracy",
 ):
     """Write what a run leaves behind, and return its folder."""
     directory = RunDirectory.create(out, name)
-    front = front_of(3) if front is None else front
+    front = [of_metric(row, metric) for row in (front_of(3) if front is None else front)]
     columns = list(dict.fromkeys(column for row in front for column in row))
     directory.write_rows("front.csv", columns, front)
     ids = [row["id"] for row in front]
     picks = {"best": ids[-1], "knee": ids[len(ids) // 2]} if picks is None else picks
     best = next((row for row in front if row["id"] == picks.get("best")), front[-1])
-    parent = row_of("parent", 1, 0.91, widths="40-50")
+    parent = of_metric(row_of("parent", 1, 0.91, widths="40-50"), metric)
     directory.write_json(
         "summary.json",
         {
@@ -77,7 +90,8 @@ def make_run(
     logbook = tools.Logbook()
     for generation in range(generations):
         figures = {"min": 0.1, "mean": 0.2, "max": 0.3 + generation / 1000, "std": 0.1}
-        logbook.record(gen=generation, nevals=4, **dict.fromkeys(CHAPTERS, figures))
+        chapters = [metric if chapter == "accuracy" else chapter for chapter in CHAPTERS]
+        logbook.record(gen=generation, nevals=4, **dict.fromkeys(chapters, figures))
     directory.write_logbook(logbook)
     timings = [
         {"generation": i, "seconds": 0.1 + i / 100, "hypervolume": 0.5 + i / 1000}

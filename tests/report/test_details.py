@@ -170,3 +170,12 @@ def test_runs_that_are_not_finished_or_damaged_are_refused(run):
         run_details(run)
     with pytest.raises(DataError, match="for those there are: ecomp-deap list"):
         run_details(run.parent / "none_1")
+
+
+def test_another_metric_goes_by_its_own_name(tmp_path):
+    run = make_run(tmp_path, metric="r2")
+    lines = run_text(run_details(run)).splitlines()
+    assert lines[0] == "first_1: test r2 0.895 with 90.0 % of the parameters, child 003"
+    assert lines[4].split()[1:3] == ["0.9050", "0.9100"]
+    lines = child_text(child_details(run, "best")).splitlines()
+    assert lines[3].split() == ["test", "r2", "0.8950", "0.9050", "−0.01"]

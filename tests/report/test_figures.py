@@ -68,3 +68,9 @@ def test_what_is_wrong_is_named(tmp_path):
     run = make_run(tmp_path, front=rows)
     with pytest.raises(DataError, match=r"first_2: its files hold what cannot be drawn: "):
         write_figures([run], tmp_path / "figures")
+
+
+def test_another_metric_is_drawn(tmp_path):
+    names = {"r2" if name == "accuracy" else name for name in OF_ONE}
+    run = make_run(tmp_path, metric="r2")
+    check_figures(write_figures([run], tmp_path / "figures"), tmp_path / "figures", names)

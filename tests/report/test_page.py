@@ -275,6 +275,31 @@ def test_without_test_data_accuracies_are_those_of_validation(tmp_path):
     assert "of validation images" in page.text("p", cls="lede")
 
 
+def test_another_metric_goes_by_its_own_name(tmp_path):
+    picks = {"best": "003", "within:0.01": "003", "under:20000": "002"}
+    folder = make_run(tmp_path, metric="r2_score", picks=picks)
+    page = page_of(folder)
+    check_sound(page)
+    assert page.text("h1") == "r2 score 0.895 with 90.0 % of the parameters"
+    assert page.text("p", cls="lede") == (
+        "The parent network has 100,000 parameters and has a test r2 score of 0.905. The best "
+        "child keeps 90,000 of them, 90.0 %, and has 0.895: 0.01 less than the parent."
+    )
+    assert "What a child’s size costs in r2 score" in page.texts("h2")
+    assert "R2 score" in page.texts("h3")
+    assert page.texts("th", scope="col")[1:3] == ["Test r2 score", "Validation r2 score"]
+    assert page.texts("span", cls="what") == [
+        *("Best and smallest within 0.01", "Best r2 score under 20,000 parameters")
+    ]
+    assert page.texts("span", cls="than")[0] == "−0.01, child 003"
+    card = page.texts("article")[2]
+    assert "0.895 test r2 score with 90.0 % of the parameters: 0.01 less than the parent." in card
+    assert "90,000 parameters, 0.75 on its batch" in card
+    said = [text for tag in ("h2", "h3", "p", "li", "th", "td") for text in page.texts(tag)]
+    said += [e["aria-label"] for e in page.elements if "aria-label" in e]
+    assert [text for text in said if "ccurac" in text] == []
+
+
 def test_latency_is_shown_where_it_was_measured(tmp_path):
     folder = make_run(tmp_path, front=[row_of("001", 0.1, 0.8, latency=0.25)])
     page = page_of(folder)
@@ -313,6 +338,19 @@ def test_several_runs_are_compared(tmp_path):
         "first_2: 5 children",
         "first_3: 4 children",
     ]
+
+
+def test_several_runs_of_another_metric_go_by_its_name(tmp_path):
+    folders = [make_run(tmp_path, front=front_of(n), metric="r2") for n in (3, 5)]
+    page = page_of(*folders)
+    check_sound(page)
+    assert page.text("h1").startswith("r2 0.895 with 90.0 % of the parameters, the median")
+    assert "from 0.895 to 0.895 test r2, with" in page.text("p", cls="lede")
+    assert page.texts("th", scope="col")[3] == "R2"
+    other = make_run(tmp_path)
+    message = r"first_3: expected the metric 'r2', as of .*first_1, got 'accuracy'"
+    with pytest.raises(DataError, match=message):
+        write_report([*folders, other])
 
 
 def test_runs_of_other_samples_are_not_compared(tmp_path):

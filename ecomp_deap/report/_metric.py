@@ -1,0 +1,126 @@
+"""How a page puts a task's metric into words: accuracy as per cent, others by their own name."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ecomp_deap.report import _words as words
+
+ACCURACY = "accuracy"
+
+_PREFIX = "validation_"
+
+
+@dataclass(frozen=True)
+class MetricWords:
+    """What is said of a metric.
+
+    Attributes:
+        column: Its name in files.
+    """
+
+    column: str
+
+    @classmethod
+    def of(cls, parent: Mapping[str, Any]) -> "MetricWords":
+        """Return those of the metric that a run's parent has been measured by.
+
+        >>> MetricWords.of({"id": "parent", "validation_r2": 0.8, "param_count": 7}).column
+        'r2'
+        """
+        found = (name for name in parent if name.startswith(_PREFIX))
+        return cls(next(found, ACCURACY).removeprefix(_PREFIX))
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether it is a fraction of the samples, which is said as per cent."""
+        return self.column == ACCURACY
+
+    @property
+    def name(self) -> str:
+        """What it is called in a sentence."""
+        return self.column.replace("_", " ")
+
+    def title(self, samples: str = "") -> str:
+        """Return its name as a heading, with what it is measured on where that is given.
+
+        >>> MetricWords("accuracy").title("test"), MetricWords("r2_score").title()
+        ('Test accuracy', 'R2 score')
+        """
+        text = f"{samples} {self.name}".strip()
+        return text[:1].upper() + text[1:]
+
+    def text(self, value: Any, digits: int = 1) -> str:
+        """Return a value, accuracies with so many digits behind the point.
+
+        >>> MetricWords("r2").text(0.81234), MetricWords("accuracy").text(0.81234)
+        ('0.8123', '81.2\\u202f%')
+        """
+        if self.is_accuracy or value is None:
+            return words.percent(value, digits)
+        return f"{value:.4g}"
+
+    def phrase(self, value: Any, samples: str = "") -> str:
+        """Return a value with its name.
+
+        >>> MetricWords("r2").phrase(0.8, "test"), MetricWords("accuracy").phrase(0.8)
+        ('test r2 0.8', '80.0\\u202f% accuracy')
+        """
+        name = f"{samples} {self.name}".strip()
+        return f"{self.text(value)} {name}" if self.is_accuracy else f"{name} {self.text(value)}"
+
+    def difference(self, value: float) -> str:
+        """Return a difference with its sign.
+
+        >>> MetricWords("r2").difference(-0.0301), MetricWords("accuracy").difference(-0.0301)
+        ('−0.0301', '−3.0 points')
+        """
+        if self.is_accuracy:
+            return f"{words.points(value)} points"
+        sign = "±" if value == 0 else "−" if value < 0 else "+"
+        return f"{sign}{abs(value):.3g}"
+
+    def compared(self, difference: float) -> str:
+        """Return a difference as a phrase.
+
+        >>> MetricWords("r2").compared(-0.03), MetricWords("accuracy").compared(-0.03)
+        ('0.03 less than', '3.0 points less than')
+        """
+        if self.is_accuracy:
+            return words.compared(difference)
+        if difference == 0:
+            return "just as much as"
+        return f"{abs(difference):.3g} {'less' if difference < 0 else 'more'} than"
+
+    def pick_title(self, word: str) -> str:
+        """Return what the child that a word picks is called.
+
+        >>> MetricWords("r2").pick_title("within:0.01"), MetricWords("r2").pick_title("under:900")
+        ('Smallest within 0.01', 'Best r2 under 900 parameters')
+        """
+        title = words.pick_title(word)
+        if self.is_accuracy or title == word:
+            return title
+        rule, _, limit = word.partition(":")
+        if rule == "within":
+            return f"Smallest within {float(limit):g}"
+        return title.replace("Most accurate", f"Best {self.name}", 1)
+
+    def pick_titles(self, picks: Sequence[str]) -> str:
+        """Return what the child that some words pick is called.
+
+        >>> MetricWords("accuracy").pick_titles(["best", "knee"])
+        'Best and knee'
+        """
+        first, *others = map(self.pick_title, picks)
+        return words.listed([first, *(title[:1].lower() + title[1:] for title in others)])
+
+    def pick_label(self, word: str) -> str:
+        """Return a pick's short name, for a plot.
+
+        >>> MetricWords("r2").pick_label("within:0.01"), MetricWords("r2").pick_label("under:26932")
+        ('within 0.01', 'under 26.9k')
+        """
+        if word.startswith("within:"):
+            return self.pick_title(word).removeprefix("Smallest ")
+        return words.pick_label(word)
