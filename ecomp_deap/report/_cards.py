@@ -15,17 +15,23 @@ _MOST_BIRTHS = 12
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
-def name_of(index: int, row: Row) -> str:
+def name_of(index: int, row: Row, prefix: str = "") -> str:
     """Return the name by which a page is led to a child's card.
 
-    >>> name_of(3, {"id": "007"}), name_of(3, {"id": "<b>"})
-    ('child-007', 'card-4')
+    >>> name_of(3, {"id": "007"}), name_of(3, {"id": "<b>"}, "run-2-")
+    ('child-007', 'run-2-card-4')
     """
-    return f"child-{row['id']}" if _PLAIN.fullmatch(row["id"]) else f"card-{index + 1}"
+    plain = _PLAIN.fullmatch(row["id"])
+    return prefix + (f"child-{row['id']}" if plain else f"card-{index + 1}")
 
 
-def card_of(run: Found, index: int | None, picks: Sequence[str]) -> dict[str, Any]:
-    """Return what a page tells of a child, or of the parent, whose index is None."""
+def card_of(
+    run: Found, index: int | None, picks: Sequence[str], prefix: str = ""
+) -> dict[str, Any]:
+    """Return what a page tells of a child, or of the parent, whose index is None.
+
+    ``prefix`` is that of its name, where a page has children of several runs.
+    """
     row = run.parent if index is None else run.front[index]
     card: dict[str, Any] = {
         "id": row.get("id"),
@@ -46,13 +52,13 @@ def card_of(run: Found, index: int | None, picks: Sequence[str]) -> dict[str, An
         return card
     return {
         **card,
-        "name": name_of(index, row),
+        "name": name_of(index, row, prefix),
         "before": _before(run, row),
         "compared": run.metric.compared(row[run.quantity] - run.parent[run.quantity]),
         "bars": _bars(run, row),
         "births": _births(run, row),
-        "smaller": _neighbour(run, index - 1),
-        "larger": _neighbour(run, index + 1),
+        "smaller": _neighbour(run, index - 1, prefix),
+        "larger": _neighbour(run, index + 1, prefix),
         "command": _command(run, row),
         "python": _python(run, row),
     }
@@ -139,9 +145,9 @@ def _births(run: Found, row: Row) -> list[dict[str, str]]:
     return found
 
 
-def _neighbour(run: Found, index: int) -> str | None:
+def _neighbour(run: Found, index: int, prefix: str) -> str | None:
     inside = 0 <= index < len(run.front)
-    return name_of(index, run.front[index]) if inside else None
+    return name_of(index, run.front[index], prefix) if inside else None
 
 
 def _command(run: Found, row: Row) -> str:

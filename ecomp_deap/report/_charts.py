@@ -186,26 +186,30 @@ def plane_plot(
 
 
 def fronts_plot(
-    fronts: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[str]]],
+    source: Any,
     *,
+    runs: Sequence[Sequence[int]],
     parent: tuple[float, str],
     y_label: str,
     of: str,
 ) -> Any:
-    """Draw the fronts of several runs, a colour and a shape each: shares, values and tips."""
-    models = bokeh("models")
-    shares = [x for xs, _, _ in fronts.values() for x in xs]
-    values = [y for _, ys, _ in fronts.values() for y in ys]
-    plot = canvas.shares_plot(shares, values, height=460, parent=parent, y_label=y_label, of=of)
+    """Draw the fronts of several runs, a colour and a shape each.
+
+    Args:
+        source: As for `front_plot`.
+        runs: Places of the children of each.
+        parent: As there.
+        y_label: Of the axis.
+        of: The metric.
+    """
+    xs, ys = source.data["x"], source.data["y"]
+    plot = canvas.shares_plot(xs, ys, height=460, parent=parent, y_label=y_label, of=of)
     drawn = []
-    for i, (xs, ys, tips) in enumerate(fronts.values()):
-        source = models.ColumnDataSource({"x": xs, "y": ys, "tip": tips})
+    for i, places in enumerate(runs):
         color = SEVERAL[i % len(SEVERAL)]
-        marker = MARKERS[i % len(MARKERS)]
-        drawn.append(
-            plot.scatter("x", "y", source=source, marker=marker, size=8, color=color, alpha=0.75)
-        )
-    plot.add_tools(models.HoverTool(renderers=drawn, tooltips="@tip{safe}"))
+        look = {"marker": MARKERS[i % len(MARKERS)], "size": 8, "color": color, "alpha": 0.75}
+        drawn.append(_marks(plot, "scatter", source, places, x="x", y="y", **look))
+    _let_choose(plot, drawn)
     return plot
 
 

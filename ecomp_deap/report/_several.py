@@ -1,6 +1,6 @@
 """The page of several runs: their fronts, and what they attain, with the spread between them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from ecomp_deap.report import _charts as charts
 from ecomp_deap.report import _words as words
-from ecomp_deap.report._cards import card_of, tip_of
+from ecomp_deap.report._cards import card_of, name_of, tip_of
+from ecomp_deap.report._children import picked_in
 from ecomp_deap.report._found import Found, names_of, samples_of
 from ecomp_deap.report.attainment import attainment_surface
 
@@ -20,6 +21,7 @@ def several_context(runs: Sequence[Found]) -> dict[str, Any]:
         DataError: Some have test data and others have none.
     """
     samples, names = samples_of(runs), names_of(runs)
+    picked = [picked_in(run) for run in runs]
     metric = runs[0].metric
     middle = float(np.median([run.parent[run.quantity] for run in runs]))
     looks: dict[str, Any] = {
@@ -27,14 +29,23 @@ def several_context(runs: Sequence[Found]) -> dict[str, Any]:
         "y_label": metric.title(samples),
         "of": metric.column,
     }
-    fronts = {
-        name: (
-            [run.share(row) for row in run.front],
-            [row[run.quantity] for row in run.front],
-            [f"<b>{escape(name)}</b><br>{tip_of(run, row, [])}" for row in run.front],
-        )
-        for name, run in zip(names, runs, strict=True)
-    }
+    children = [(i, place) for i, run in enumerate(runs) for place in range(len(run.front))]
+    rows = [(runs[i], runs[i].front[place]) for i, place in children]
+    source = charts.children_source(
+        {
+            "x": [run.share(row) for run, row in rows],
+            "y": [row[run.quantity] for run, row in rows],
+            "tip": [
+                f"<b>{escape(names[i])}</b><br>{tip_of(run, row, picked[i].get(row['id'], []))}"
+                for (i, _), (run, row) in zip(children, rows, strict=True)
+            ],
+            "card": [
+                name_of(place, row, _prefix(i))
+                for (i, place), (_, row) in zip(children, rows, strict=True)
+            ],
+        }
+    )
+    places = [[k for k, (i, _) in enumerate(children) if i == n] for n in range(len(runs))]
     shares, lines = _attained(runs)
     tips = [
         f"<b>{escape(words.share(share))} of the parameters or less</b><br>"
@@ -49,16 +60,16 @@ def several_context(runs: Sequence[Found]) -> dict[str, Any]:
         "lead": _lead(runs),
         "facts": "",
         "plots": {
-            "fronts": charts.fronts_plot(fronts, **looks),
+            "fronts": charts.fronts_plot(source, runs=places, **looks),
             "attained": charts.attainment_plot(shares, lines, tips=tips, **looks),
         },
-        "runs": [_row(name, run, i) for i, (name, run) in enumerate(zip(names, runs, strict=True))],
+        "runs": [
+            _row(name, run, i, picked[i])
+            for i, (name, run) in enumerate(zip(names, runs, strict=True))
+        ],
         "metric": metric,
         "samples": samples,
-        "tables": [
-            (name, [card_of(run, i, []) for i in range(len(run.front))])
-            for name, run in zip(names, runs, strict=True)
-        ],
+        "has_latency": any(row.get("latency_ms") is not None for _, row in rows),
     }
 
 
@@ -100,29 +111,32 @@ def _attained(runs: Sequence[Found]) -> tuple[list[float], dict[str, list[float]
     return shares.tolist(), lines
 
 
-def _row(name: str, run: Found, index: int) -> dict[str, Any]:
-    """Return a run's line in the table."""
+def _row(name: str, run: Found, index: int, picked: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return a run's line in the table, and its children."""
+    cards = [
+        card_of(run, place, picked.get(row["id"], []), _prefix(index))
+        for place, row in enumerate(run.front)
+    ]
     best = run.child(run.picks.get("best"))
-    color = charts.SEVERAL[index % len(charts.SEVERAL)]
-    row = {
+    return {
         "name": name,
-        "color": color,
+        "color": charts.SEVERAL[index % len(charts.SEVERAL)],
         "marker": charts.MARKERS[index % len(charts.MARKERS)],
         "parent": run.metric.text(run.parent[run.quantity]),
         "children": words.count(len(run.front)),
-        "best": "",
-        "value": words.NOTHING,
-        "share": words.NOTHING,
+        "best": None if best is None else cards[run.front.index(best)],
+        "value": run.metric.text(None if best is None else best[run.quantity]),
+        "share": words.share(None if best is None else run.share(best)),
         "seed": str(run.summary.get("seed", words.NOTHING)),
         "seconds": words.seconds((run.summary.get("seconds") or {}).get("search")),
+        "cards": cards,
+        "parent_card": card_of(run, None, []),
     }
-    if best is not None:
-        row |= {
-            "best": best["id"],
-            "value": run.metric.text(best[run.quantity]),
-            "share": words.share(run.share(best)),
-        }
-    return row
+
+
+def _prefix(index: int) -> str:
+    """Return what the names of a run's children begin with, on a page of several."""
+    return f"run-{index + 1}-"
 
 
 def _known(value: float) -> float | None:

@@ -6,6 +6,13 @@ const start = () => {
   const mark = () => {
     const at = source ? source.data.card.indexOf(location.hash.slice(1)) : -1;
     if (source) source.selected.indices = at < 0 ? [] : [at];
+    // Not all browsers unfold what an address leads to.
+    const target = document.getElementById(location.hash.slice(1));
+    const folded = target?.closest("details:not([open])");
+    if (folded) {
+      folded.open = true;
+      target.scrollIntoView();
+    }
   };
   addEventListener("hashchange", mark);
   mark();

@@ -198,6 +198,35 @@ def test_a_link_in_the_table_opens_a_card_which_escape_closes(browser, page):
     assert browser.run("return scrollY") == top
 
 
+@pytest.mark.parametrize(("child", "name"), [(0, "run-1-child-001"), (16, "run-3-child-009")])
+def test_a_click_on_a_child_of_several_runs_opens_its_card(browser, several, child, name):
+    browser.open(several, motion="reduce")
+    fronts = browser.run("return Bokeh.index.roots.findIndex((v) => v.el.closest('.fronts'))")
+    browser.mouse(*browser.run(POINT.replace("plot == 0", "data.px == null"), child, fronts),
+                  click=True)  # fmt: skip
+    browser.until_card(name)
+    browser.until(f"{SELECTED} == arguments[0]", child)
+
+
+def test_rows_of_several_runs_are_reached_by_keyboard(browser, several):
+    browser.open(several, motion="reduce")
+    browser.run("document.querySelectorAll('summary')[1].focus()")
+    browser.press("Enter")
+    browser.until("return document.querySelectorAll('details')[1].open")
+    browser.press("Tab")  # the table, which scrolls
+    for i in range(1, 6):
+        browser.press("Tab")
+        assert browser.run(FOCUSED).get_attribute("hash") == f"#run-2-child-00{i}"
+    browser.press("Enter")
+    browser.until_card("run-2-child-005")
+    # From the card back to its row, though its table is folded.
+    browser.run("document.querySelectorAll('details')[1].open = false")
+    browser.run("document.querySelector('.card:target a[href^=\"#row-\"]').click()")
+    browser.until("return document.querySelectorAll('details')[1].open")
+    browser.until("const {top, bottom} = document.querySelector('tr:target')"
+                  ".getBoundingClientRect(); return top > 0 && bottom < innerHeight")  # fmt: skip
+
+
 def test_an_address_can_name_a_child(browser, page):
     browser.open(page, at="#child-007")
     browser.until_card("child-007")
