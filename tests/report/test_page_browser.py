@@ -29,6 +29,10 @@ const box = view.canvas_view.el.getBoundingClientRect();
 const x = plot == 0 ? data.x[i] : data.px[i][0], y = plot == 0 ? data.y[i] : data.py[i][0];
 return [box.x + view.frame.x_scale.compute(x), box.y + view.frame.y_scale.compute(y)];
 """
+CUT = """
+return [...document.querySelectorAll(".scroll, .wide")]
+  .filter((e) => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight).length;
+"""
 FOCUSED = """
 let found = document.activeElement;
 while (found.shadowRoot && found.shadowRoot.activeElement) found = found.shadowRoot.activeElement;
@@ -332,6 +336,21 @@ def test_the_page_follows_the_colour_scheme(browser, page):
     ],
 )
 def test_what_is_shown_at_the_pointer_follows_the_colour_scheme(browser, page, scheme, ink, ground):
+@pytest.mark.parametrize("name", ["page", "several"])
+def test_a_printed_page_is_light_and_whole(browser, request, name):
+    browser.open(request.getfixturevalue(name), width=794, scheme="dark", at="#child-001")
+    browser.run("for (const found of document.querySelectorAll('details')) found.open = true")
+    browser.call("Emulation.setEmulatedMedia", media="print",
+                 features=[{"name": "prefers-color-scheme", "value": "dark"}])  # fmt: skip
+    try:
+        ground = browser.run("return getComputedStyle(document.body).backgroundColor")
+        assert ground == "rgb(253, 252, 250)"
+        assert browser.run(CUT) == 0
+        assert browser.card is None
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")
+
+
     browser.open(page, scheme=scheme)
     browser.mouse(*browser.run(POINT, 4, 0))
     found = browser.until(
