@@ -65,6 +65,11 @@ def new_plot(*, height: int, x_log: bool = False, **options: Any) -> Any:
     return plot
 
 
+def plain(text: str) -> Any:
+    """Return a text that is no formula, whatever it looks like."""
+    return bokeh("models").PlainText(text)
+
+
 def shares_plot(
     shares: Sequence[float],
     values: Sequence[float],
@@ -76,7 +81,7 @@ def shares_plot(
     of: str,
 ) -> Any:
     """Return a plot of a metric against size with room for such points, the parent and labels."""
-    plot = new_plot(height=height, x_log=True, y_axis_label=y_label)
+    plot = new_plot(height=height, x_log=True, y_axis_label=plain(y_label))
     plot.xaxis.axis_label = "Parameters, share of the parent’s"
     _share_axis(plot, [*shares, 1.0])
     value, text = parent
@@ -132,7 +137,7 @@ def write(
             models.Label(
                 x=x,
                 y=y,
-                text=text,
+                text=plain(text),
                 x_offset=x_offset,
                 y_offset=y_offset,
                 text_align=align,

@@ -93,7 +93,9 @@ def parallel_plot(
     models = bokeh("models")
     plot.yaxis.visible = plot.ygrid.visible = False
     plot.xaxis.ticker = models.FixedTicker(ticks=list(range(len(axes))))
-    plot.xaxis.major_label_overrides = {i: name for i, (name, _, _) in enumerate(axes)}
+    plot.xaxis.major_label_overrides = {
+        i: canvas.plain(name) for i, (name, _, _) in enumerate(axes)
+    }
     plot.xaxis.major_tick_line_color = plot.xaxis.axis_line_color = None
     for i in range(len(axes)):
         plot.add_layout(

@@ -54,7 +54,7 @@ return [...labels].map((label) => {
   const {sx, sy, anchor, width, height} = label._rect;
   const x = box.x + sx - anchor.x * width, y = box.y + sy - anchor.y * height;
   const {color} = label.visuals.text.values();
-  return {text: label.model.text, color, left: x, right: x + width, top: y};
+  return {text: label._text_view.model.text, color, left: x, right: x + width, top: y};
 });
 """
 
@@ -200,6 +200,14 @@ def test_a_link_in_the_table_opens_a_card_which_escape_closes(browser, page):
     browser.until("return !document.querySelector('.card:target')")
     assert browser.card is None
     assert browser.run("return scrollY") == top
+
+
+def test_names_are_no_formulas(browser, tmp_path):
+    formula = r"$$\frac{1}{2}$$"
+    folder = make_run(tmp_path, picks={"best": "003", formula: "001"}, groups=(formula, "two"),
+                      metric=formula)  # fmt: skip
+    browser.open(write_report([folder]))
+    assert formula in [text["text"] for text in browser.run(TEXTS, 0)]
 
 
 @pytest.mark.parametrize(("child", "name"), [(0, "run-1-child-001"), (16, "run-3-child-009")])
