@@ -88,7 +88,8 @@ def shares_plot(
     value_axis(plot, [*values, value], of)
     _write_flags(plot, [*((*label, True) for label in labels), (1.0, value, text, False)])
     plot.line([plot.x_range.start, 1], [value, value], color=GREY, line_dash=[5, 4], line_width=1.5)
-    plot.scatter([1.0], [value], marker="star", size=20, color=GREY, line_color=None)
+    star = plot.scatter([1.0], [value], marker="star", size=20, color=GREY, line_color=None)
+    star.level = "annotation"  # above the children
     return plot
 
 

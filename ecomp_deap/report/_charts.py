@@ -237,11 +237,13 @@ def attainment_plot(
     models = bokeh("models")
     attained = [v for values in lines.values() for v in values]
     plot = canvas.shares_plot(shares, attained, height=400, parent=parent, y_label=y_label, of=of)
-    known = [i for i, low in enumerate(lines["low"]) if math.isfinite(low)]
+    known = [i for i, high in enumerate(lines["high"]) if math.isfinite(high)]
     if known:
+        lows = [lines["low"][i] for i in known]
         plot.varea_step(
             x=[shares[i] for i in known],
-            y1=[lines["low"][i] for i in known],
+            # Where some attain nothing, the band has no lower edge.
+            y1=[low if math.isfinite(low) else plot.y_range.start for low in lows],
             y2=[lines["high"][i] for i in known],
             step_mode="after",
             fill_color=BLUE,
