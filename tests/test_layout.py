@@ -61,6 +61,7 @@ NARROW = {
     "data": {"checks", "errors"},
     "report": {
         "checks",
+        "defaults",
         "errors",
         "files",
         "logbook",

@@ -47,8 +47,7 @@ class MetricWords:
         >>> MetricWords("accuracy").title("test"), MetricWords("r2_score").title()
         ('Test accuracy', 'R2 score')
         """
-        text = f"{samples} {self.name}".strip()
-        return text[:1].upper() + text[1:]
+        return words.capital(f"{samples} {self.name}".strip())
 
     def text(self, value: Any, digits: int = 1) -> str:
         """Return a value, accuracies with so many digits behind the point.

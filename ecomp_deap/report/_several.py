@@ -81,7 +81,7 @@ def _lead(runs: Sequence[Found]) -> dict[str, str]:
     shares = [run.share(row) for run, row in best]
     values = [row[run.quantity] for run, row in best]
     middle = (float(np.median(values)), float(np.median(shares)))
-    heading = (
+    heading = words.capital(
         f"{metric.phrase(middle[0])} with {words.share(middle[1])} of the parameters, "
         f"the median of {len(best)} runs"
     )

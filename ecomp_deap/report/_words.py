@@ -103,6 +103,15 @@ def seconds(value: Any) -> str:
     return f"{value / 60:.0f} minutes" if value < 7200 else f"{value / 3600:.1f} hours"
 
 
+def capital(text: str) -> str:
+    """Return a text as the beginning of a heading.
+
+    >>> capital("r2 score")
+    'R2 score'
+    """
+    return text[:1].upper() + text[1:]
+
+
 def listed(parts: Sequence[str]) -> str:
     """Return parts as a phrase.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ecomp_deap.checks import check_path, check_sequence, installed
+from ecomp_deap.defaults import WEIGHTED_SELECTIONS
 from ecomp_deap.errors import argument_error
 from ecomp_deap.files import make_folder, write_atomically
 from ecomp_deap.report import _canvas as canvas
@@ -77,7 +78,8 @@ def _run_context(run: Found) -> dict[str, Any]:
     picked = picked_in(run)
     cards = [card_of(run, i, picked.get(row["id"], [])) for i, row in enumerate(run.front)]
     plots: dict[str, Any] = {}
-    plots["front"], plots["parallel"] = _children_plots(run, picked)
+    groups = groups_of(run, picked)
+    plots |= _children_plots(run, picked, groups)
     history = _history(run)
     planes = _planes(run, picked)
     plots |= {key: plot for key, _, plot in history}
@@ -89,12 +91,14 @@ def _run_context(run: Found) -> dict[str, Any]:
         "plots": plots,
         "lead": _lead(run),
         "cards": cards,
+        "groups": groups,
         "picks": _pick_list(run),
+        "rule": _rule_of_the_best(run),
         "history": [(key, heading) for key, heading, _ in history],
         "planes": [entry[:-1] for entry in planes],
         "layer": None if run.planes is None else run.planes.layer,
         "has_latency": any(row.get("latency_ms") is not None for row in run.front),
-        "has_before": any(row.get(f"{run.quantity}_before") is not None for row in run.front),
+        "has_before": _was_trained(run),
         "parent": card_of(run, None, []),
         "facts": _facts(run),
         "config": sorted((run.config or {}).items()),
@@ -118,7 +122,7 @@ def _lead(run: Found) -> dict[str, str]:
     share, own = words.share(run.share(best)), metric.text(best[quantity])
     does = f"classifies {own} correctly" if metric.is_accuracy else f"has {own}"
     return {
-        "heading": f"{metric.phrase(best[quantity])} with {share} of the parameters",
+        "heading": words.capital(f"{metric.phrase(best[quantity])} with {share} of the parameters"),
         "sentence": f"{begin} The best child keeps {words.count(best['param_count'])} of them, "
         f"{share}, and {does}: {metric.compared(best[quantity] - parent[quantity])} the parent.",
     }
@@ -133,9 +137,14 @@ def _facts(run: Found) -> str:
         f"The search measured {words.count(summary['evaluations'])} children in "
         f"{words.seconds(took['search'])}"
     )
-    if took.get("finalise"):
+    if took.get("finalise") and _was_trained(run):
         text += f"; the final training of some took {words.seconds(took['finalise'])}"
     return f"{text}."
+
+
+def _was_trained(run: Found) -> bool:
+    """Return whether some children had a final training."""
+    return any(row.get(f"{run.quantity}_before") is not None for row in run.front)
 
 
 def _pick_list(run: Found) -> list[dict[str, Any]]:
@@ -155,14 +164,27 @@ def _pick_list(run: Found) -> list[dict[str, Any]]:
                 "id": row["id"],
                 "share": words.share(run.share(row)),
                 "value": run.metric.text(row[run.quantity]),
-                "than": run.metric.difference(row[run.quantity] - run.parent[run.quantity]),
+                "than": run.metric.compared(row[run.quantity] - run.parent[run.quantity]),
             }
         found.append(entry)
     return found
 
 
-def _children_plots(run: Found, picked: Mapping[str, Sequence[str]]) -> tuple[Any, Any]:
-    """Return the front, and the same children in parallel coordinates; they share a selection."""
+def _rule_of_the_best(run: Found) -> str:
+    """Return which child is called the best."""
+    if (run.config or {}).get("selection") in WEIGHTED_SELECTIONS:
+        return "The best child is the one with the highest weighted sum."
+    near = "within 1 point of" if run.metric.is_accuracy else "about"
+    return (
+        f"The best child is the smallest one whose validation {run.metric.name} is {near} the "
+        "parent’s, or if there is none the one that comes nearest."
+    )
+
+
+def _children_plots(
+    run: Found, picked: Mapping[str, Sequence[str]], groups: Mapping[str, Sequence[int]]
+) -> dict[str, Any]:
+    """Return the front, and several children in parallel coordinates; they share a selection."""
     front, quantity = run.front, run.quantity
     axes, columns = axes_of(run)
     places = [list(range(len(axes)))] * len(front)
@@ -176,7 +198,6 @@ def _children_plots(run: Found, picked: Mapping[str, Sequence[str]]) -> tuple[An
             "card": [name_of(i, row) for i, row in enumerate(front)],
         }
     )
-    groups = groups_of(run, picked)
     trained = [row for row in front if row.get(f"{quantity}_before") is not None]
     plot = charts.front_plot(
         source,
@@ -195,7 +216,9 @@ def _children_plots(run: Found, picked: Mapping[str, Sequence[str]]) -> tuple[An
         y_label=run.metric.title(run.samples),
         of=run.metric.column,
     )
-    return plot, charts.parallel_plot(source, groups=groups, axes=axes)
+    if len(front) == 1:
+        return {"front": plot}
+    return {"front": plot, "parallel": charts.parallel_plot(source, groups=groups, axes=axes)}
 
 
 def _unbroken(run: Found, word: str) -> str:

@@ -74,7 +74,8 @@ def test_picks_are_marked(tmp_path):
     shown = [text for text in page.texts("li") if "Best" in text]
     assert len(shown) == 1
     assert shown[0].startswith("Best and smallest within 1 point 89.5 % with 90.0 %")
-    assert "no child is" in page.text("ul", cls="picks")
+    assert "There is no such child" in page.text("ul", cls="picks")
+    assert page.texts("span", cls="than")[1].endswith("points less than the parent, child 002")
     tags = page.texts("span", cls="tag")
     assert tags == ["knee", "best", "within 1 point"]
     assert "best and within 1 point" in (tmp_path / "first_1" / "report.html").read_text()
@@ -183,6 +184,39 @@ def test_few_children_and_one_generation_are_enough(tmp_path, n):
     assert len(page.all("article")) == n
 
 
+def test_the_legend_has_what_the_figure_shows(tmp_path):
+    def legend(front):
+        page = page_of(make_run(tmp_path, front=front, picks={"best": "001"}))
+        return [e["text"].strip() for e in page.all("li") if "figcaption" in e["in"]]
+
+    front = [row_of("001", 0.1, 0.9), row_of("002", 0.5, 0.95), row_of("003", 0.7, 0.8)]
+    assert legend(front[:1]) == ["worth a look", "parent"]
+    assert legend(front) == [
+        *("worth a look", "parent", "best of its size or smaller", "other children")
+    ]
+    trained = [row_of("001", 0.1, 0.9, before=0.5)]
+    assert legend(trained) == ["worth a look", "parent", "before the final training"]
+
+
+def test_a_lone_child_is_compared_with_no_other(tmp_path):
+    headings = page_of(make_run(tmp_path, front=front_of(1))).texts("h2")
+    assert "The only child" in headings
+    assert "The same children, figure by figure" not in headings
+
+
+def test_it_is_said_what_the_best_child_is(run):
+    assert "smallest one whose validation accuracy is within 1 point" in page_of(run).text("main")
+    change(run / "config.json", selection="roulette")
+    assert "the one with the highest weighted sum" in page_of(run).text("main")
+
+
+def test_a_training_that_no_child_had_is_not_told(tmp_path):
+    front = [{k: v for k, v in row.items() if "before" not in k} for row in front_of(3)]
+    page = page_of(make_run(tmp_path, front=front))
+    assert page.text("p", cls="aside") == "The search measured 1,200 children in 3.0 seconds."
+    assert "before the final training" not in page.texts("li")
+
+
 def test_what_an_older_run_lacks_is_left_out(run):
     for name in ("logbook.csv", "timings.csv", "config.json", "embeddings.json", "lineage.json"):
         (run / name).unlink()
@@ -280,7 +314,7 @@ def test_another_metric_goes_by_its_own_name(tmp_path):
     folder = make_run(tmp_path, metric="r2_score", picks=picks)
     page = page_of(folder)
     check_sound(page)
-    assert page.text("h1") == "r2 score 0.895 with 90.0 % of the parameters"
+    assert page.text("h1") == "R2 score 0.895 with 90.0 % of the parameters"
     assert page.text("p", cls="lede") == (
         "The parent network has 100,000 parameters and has a test r2 score of 0.905. The best "
         "child keeps 90,000 of them, 90.0 %, and has 0.895: 0.01 less than the parent."
@@ -291,7 +325,7 @@ def test_another_metric_goes_by_its_own_name(tmp_path):
     assert page.texts("span", cls="what") == [
         *("Best and smallest within 0.01", "Best r2 score under 20,000 parameters")
     ]
-    assert page.texts("span", cls="than")[0] == "−0.01, child 003"
+    assert page.texts("span", cls="than")[0] == "0.01 less than the parent, child 003"
     card = page.texts("article")[2]
     assert "0.895 test r2 score with 90.0 % of the parameters: 0.01 less than the parent." in card
     assert "90,000 parameters, 0.75 on its batch" in card
@@ -366,9 +400,9 @@ def test_several_runs_of_another_metric_go_by_its_name(tmp_path):
     folders = [make_run(tmp_path, front=front_of(n), metric="r2") for n in (3, 5)]
     page = page_of(*folders)
     check_sound(page)
-    assert page.text("h1").startswith("r2 0.895 with 90.0 % of the parameters, the median")
+    assert page.text("h1").startswith("R2 0.895 with 90.0 % of the parameters, the median")
     assert "from 0.895 to 0.895 test r2, with" in page.text("p", cls="lede")
-    assert page.texts("th", scope="col")[3] == "R2"
+    assert page.texts("th", scope="col")[3] == "Test r2"
     other = make_run(tmp_path)
     message = r"first_3: expected the metric 'r2', as of .*first_1, got 'accuracy'"
     with pytest.raises(DataError, match=message):

@@ -336,14 +336,6 @@ def test_the_page_follows_the_colour_scheme(browser, page):
                   pictures["light"])  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("scheme", "ink", "ground"),
-    [
-        ("light", "rgb(29, 33, 38)", "rgb(255, 255, 255)"),
-        ("dark", "rgb(233, 230, 225)", "rgb(29, 33, 37)"),
-    ],
-)
-def test_what_is_shown_at_the_pointer_follows_the_colour_scheme(browser, page, scheme, ink, ground):
 @pytest.mark.parametrize("name", ["page", "several"])
 def test_a_printed_page_is_light_and_whole(browser, request, name):
     browser.open(request.getfixturevalue(name), width=794, scheme="dark", at="#child-001")
@@ -359,6 +351,14 @@ def test_a_printed_page_is_light_and_whole(browser, request, name):
         browser.call("Emulation.setEmulatedMedia", media="")
 
 
+@pytest.mark.parametrize(
+    ("scheme", "ink", "ground"),
+    [
+        ("light", "rgb(29, 33, 38)", "rgb(255, 255, 255)"),
+        ("dark", "rgb(233, 230, 225)", "rgb(29, 33, 37)"),
+    ],
+)
+def test_what_is_shown_at_the_pointer_follows_the_colour_scheme(browser, page, scheme, ink, ground):
     browser.open(page, scheme=scheme)
     browser.mouse(*browser.run(POINT, 4, 0))
     found = browser.until(
