@@ -220,6 +220,17 @@ def test_a_click_on_a_child_of_several_runs_opens_its_card(browser, several, chi
     browser.until(f"{SELECTED} == arguments[0]", child)
 
 
+def test_what_any_run_attains_is_seen_where_others_attain_nothing(browser, tmp_path):
+    folders = [make_run(tmp_path, front=[row_of("001", share, 0.8)]) for share in (0.1, 0.4)]
+    browser.open(write_report(folders))
+    band = browser.run(
+        "const {model} = Bokeh.index.roots[1], {start} = model.y_range;"
+        "const {data} = model.renderers.find((r) => r.glyph.type == 'VAreaStep').data_source;"
+        "return [[...data.x], [...data.y1].map((y) => y == start), [...data.y2]]"
+    )
+    assert band == [[0.1, 0.4, 1], [True, False, False], [0.795, 0.795, 0.795]]
+
+
 def test_rows_of_several_runs_are_reached_by_keyboard(browser, several):
     browser.open(several, motion="reduce")
     browser.run("document.querySelectorAll('summary')[1].focus()")
