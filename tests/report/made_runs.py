@@ -1,10 +1,13 @@
 """Run directories made by hand, without a search, and pages as tests read them."""
 
 import json
+import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 from deap import tools
 
+from ecomp_deap.report import write_report
 from ecomp_deap.runs.directory import RunDirectory
 
 CHAPTERS = (
@@ -167,3 +170,33 @@ class Page(HTMLParser):
     @property
     def ids(self):
         return [e["id"] for e in self.elements if "id" in e]
+
+
+def page_of(*runs, **options):
+    """The page of these runs."""
+    return Page(write_report(runs, **options))
+
+
+def check_sound(page):
+    """Check what holds for every page: structure, links within it, and nothing from elsewhere."""
+    assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
+    levels = [int(e["tag"][1]) for e in page.elements if re.fullmatch(r"h[1-6]", e["tag"])]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert len(set(page.ids)) == len(page.ids)
+    targets = [e["href"] for e in page.all("a")]
+    assert targets
+    assert {t for t in targets if not t.startswith("#")} == set()
+    assert {t[1:] for t in targets} <= set(page.ids)
+    named = {i for e in page.elements for i in e.get("aria-labelledby", "").split()}
+    assert named <= set(page.ids)
+    # All attributes that load something, or run something.
+    loads = {e[name] for e in page.elements for name in ("src", "srcset", "data") if name in e}
+    assert loads == set()
+    assert [e["href"] for e in page.all("link")] == ["data:,"]
+    assert not any(name.startswith("on") for e in page.elements for name in e)
+    policy = next(e["content"] for e in page.all("meta") if "http-equiv" in e)
+    assert policy.startswith("default-src 'none'; ")
+    assert "http" not in policy
+    assert {e["tag"] for e in page.elements} & {"img", "iframe", "object", "embed", "base"} == set()

@@ -2,27 +2,25 @@ import json
 import re
 import shlex
 import sys
-from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from ecomp_deap import report
 from ecomp_deap.errors import ArgumentError, DataError
-from ecomp_deap.report import _charts as charts
 from ecomp_deap.report import write_report
-from tests.report.made_runs import HOSTILE, Page, front_of, make_run, row_of
-
-CSS = (Path(report.__file__).parent / "page.css").read_text(encoding="utf-8")
+from tests.report.made_runs import (
+    HOSTILE,
+    Page,
+    check_sound,
+    front_of,
+    make_run,
+    page_of,
+    row_of,
+)
 
 
 @pytest.fixture
 def run(tmp_path):
     return make_run(tmp_path)
-
-
-def page_of(*runs, **options):
-    return Page(write_report(runs, **options))
 
 
 def change(path, **values):
@@ -101,37 +99,8 @@ def test_what_is_typed_takes_the_child_along(tmp_path):
     assert code[1].endswith("001.safetensors')")
 
 
-def check_sound(page):
-    """Check what holds for every page: structure, links within it, and nothing from elsewhere."""
-    assert page.all("html")[0]["lang"] == "en"
-    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
-    levels = [int(e["tag"][1]) for e in page.elements if re.fullmatch(r"h[1-6]", e["tag"])]
-    assert levels[0] == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    assert len(set(page.ids)) == len(page.ids)
-    targets = [e["href"] for e in page.all("a")]
-    assert targets
-    assert {t for t in targets if not t.startswith("#")} == set()
-    assert {t[1:] for t in targets} <= set(page.ids)
-    named = {i for e in page.elements for i in e.get("aria-labelledby", "").split()}
-    assert named <= set(page.ids)
-    # All attributes that load something, or run something.
-    loads = {e[name] for e in page.elements for name in ("src", "srcset", "data") if name in e}
-    assert loads == set()
-    assert [e["href"] for e in page.all("link")] == ["data:,"]
-    assert not any(name.startswith("on") for e in page.elements for name in e)
-    policy = next(e["content"] for e in page.all("meta") if "http-equiv" in e)
-    assert policy.startswith("default-src 'none'; ")
-    assert "http" not in policy
-    assert {e["tag"] for e in page.elements} & {"img", "iframe", "object", "embed", "base"} == set()
-
-
 def test_the_page_is_sound_and_loads_nothing(run):
     check_sound(page_of(run))
-
-
-def test_the_style_loads_nothing():
-    assert not re.search(r"url\(|@import|@font-face", CSS)
 
 
 def test_all_that_comes_from_files_is_escaped(tmp_path):
@@ -357,65 +326,6 @@ def test_networks_of_many_groups_are_shown(tmp_path):
     assert path.stat().st_size < 5e6
 
 
-def test_several_runs_are_compared(tmp_path):
-    folders = [make_run(tmp_path, front=front_of(n)) for n in (3, 5, 4)]
-    page = page_of(*folders)
-    check_sound(page)
-    assert page.text("h1") == (
-        "89.5 % accuracy with 90.0 % of the parameters, the median of 3 runs"
-    )
-    assert "from 89.5 % to 89.5 % test accuracy" in page.text("p", cls="lede")
-    names = [e["text"] for e in page.all("a") if "th" in e["in"] and "details" not in e["in"]]
-    assert names == ["first_1", "first_2", "first_3"]
-    assert page.texts("summary") == [
-        "first_1: 3 children",
-        "first_2: 5 children",
-        "first_3: 4 children",
-    ]
-
-
-def test_each_child_of_several_runs_has_a_row_and_a_card(tmp_path):
-    folders = [make_run(tmp_path, front=front_of(n)) for n in (3, 2)]
-    page = page_of(*folders)
-    links = [e["href"] for e in page.all("a") if "th" in e["in"] and "details" in e["in"]]
-    names = [f"run-{run}-child-00{i}" for run, n in ((1, 3), (2, 2)) for i in range(1, n + 1)]
-    assert links == [f"#{name}" for name in names]
-    assert [e["id"] for e in page.all("article", cls="card")] == names
-    card = page.texts("article")[4]
-    assert "Child 002 of first_2 Best and knee 89.50 % test accuracy with 90.0 % of" in card
-    assert "one 37 of 40" in card
-    code = [e["text"] for e in page.all("code") if "pre" in e["in"]]
-    assert shlex.split(code[-2])[:5] == ["ecomp-deap", "export", str(folders[1]), "--child", "002"]
-    best = [e["href"] for e in page.all("a") if e["in"][-2:] == ["tr", "td"]]
-    assert best == ["#run-1-child-003", "#run-2-child-002"]
-
-
-def test_the_page_of_several_runs_is_small(tmp_path):
-    folders = [make_run(tmp_path, front=front_of(100)) for _ in range(5)]
-    path = write_report(folders, out=tmp_path / "several.html")
-    assert path.stat().st_size < 3e6
-
-
-def test_several_runs_of_another_metric_go_by_its_name(tmp_path):
-    folders = [make_run(tmp_path, front=front_of(n), metric="r2") for n in (3, 5)]
-    page = page_of(*folders)
-    check_sound(page)
-    assert page.text("h1").startswith("R2 0.895 with 90.0 % of the parameters, the median")
-    assert "from 0.895 to 0.895 test r2, with" in page.text("p", cls="lede")
-    assert page.texts("th", scope="col")[3] == "Test r2"
-    other = make_run(tmp_path)
-    message = r"first_3: expected the metric 'r2', as of .*first_1, got 'accuracy'"
-    with pytest.raises(DataError, match=message):
-        write_report([*folders, other])
-
-
-def test_runs_of_other_samples_are_not_compared(tmp_path):
-    folder = make_run(tmp_path)
-    other = make_run(tmp_path, front=[{**row, "test_accuracy": None} for row in front_of(3)])
-    with pytest.raises(DataError, match=r"first_2: expected test accuracies, as of .*first_1"):
-        write_report([folder, other])
-
-
 def test_a_run_that_is_not_finished_says_how_to_go_on(run):
     (run / "summary.json").unlink()
     with pytest.raises(DataError, match=rf"not finished; to go on: ecomp-deap resume {run}"):
@@ -470,41 +380,3 @@ def test_what_is_not_installed_is_named(run, monkeypatch, module):
     with pytest.raises(ArgumentError, match=message):
         write_report([run])
     assert not (run / "report.html").exists()
-
-
-def luminance(color):
-    found = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in found]
-    return sum(v * weight for v, weight in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
-
-
-def contrast(one, other):
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def schemes():
-    light, dark = (
-        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", block))
-        for block in re.findall(r":root \{(.*?)\}", CSS, flags=re.DOTALL)[:2]
-    )
-    return {"light": light, "dark": {**light, **dark}}
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("ground", ["ground", "raised"])
-def test_texts_and_marks_can_be_told_from_the_ground(scheme, ground):
-    colors = schemes()[scheme]
-    for text in ("ink", "soft", "link", "pick-ink"):
-        assert contrast(colors[text], colors[ground]) >= 4.5, text
-    for mark in ("blue", "pick", "grey"):
-        assert contrast(colors[mark], colors[ground]) >= 3, mark
-    for color in charts.CLASSES:  # texts, but their colours are not needed
-        assert contrast(color, colors[ground]) >= 3, color
-    assert contrast(colors["blue"], colors["line"]) >= 2.5  # what stays of a layer, in its bar
-
-
-def test_figures_have_the_colours_of_their_legend(run):
-    text = write_report([run]).read_text()
-    for color in ("blue", "pick", "grey"):
-        assert text.count(schemes()["light"][color].upper()) > 0, color
