@@ -11,6 +11,7 @@ from ecomp_deap.checks import check_type
 from ecomp_deap.errors import DataError
 from ecomp_deap.files import read_json
 from ecomp_deap.logbook import read_logbook
+from ecomp_deap.loggers.found import metric_of
 from ecomp_deap.report import plot_front, write_plots
 from ecomp_deap.runs.directory import RunDirectory, read_front
 from ecomp_deap.search import Result
@@ -159,7 +160,7 @@ def draw_front(run: RunDirectory, summary: Mapping[str, Any], folder: Path) -> P
         run.front(),
         summary["parent"],
         folder / "front.png",
-        metric=_metric(summary),
+        metric=metric_of(summary),
         picks=_picks(summary),
     )
 
@@ -171,15 +172,10 @@ def draw_all(run: RunDirectory, summary: Mapping[str, Any], folder: Path) -> lis
         front=run.front(),
         parent=summary["parent"],
         rows=read_logbook(run.path / "logbook.csv"),
-        metric=_metric(summary),
+        metric=metric_of(summary),
         picks=_picks(summary),
     )
 
 
 def _picks(summary: Mapping[str, Any]) -> dict[str, str | None]:
     return {word: summary["picks"].get(word) for word in _MARKED}
-
-
-def _metric(summary: Mapping[str, Any]) -> str:
-    prefix = "validation_"
-    return next(name for name in summary["parent"] if name.startswith(prefix))[len(prefix) :]

@@ -13,6 +13,7 @@ from typing import Any
 from ecomp_deap._version import __version__
 from ecomp_deap.checks import installed
 from ecomp_deap.errors import DataError, argument_error, named
+from ecomp_deap.loggers.found import found_table
 from ecomp_deap.loggers.logger import Logger, draw_all, is_number
 from ecomp_deap.runs.directory import RunDirectory
 
@@ -25,6 +26,7 @@ _MOST_PARAMS = 100
 _NO_LETTER = re.compile(r"[^\w\-. /]")
 _LONGEST_VALUE = 500
 _FOLDER = "ecomp_deap.folder"
+_DESCRIPTION = "mlflow.note.content"
 _FILES = ("config.json", "summary.json", "front.csv", "logbook.csv", "timings.csv")
 
 
@@ -32,9 +34,10 @@ class MLflowLogger(Logger):
     """Write a search to MLflow: parameters, metrics of each generation, and what was found.
 
     Metrics have names such as ``accuracy/max`` and the generation as their step; the best child's
-    figures are ``best/…``. Artifacts are the tables, the plots, and the best child with its
-    manifest. A run of the command that is resumed goes on with its run in MLflow. MLflow's own
-    state in this process, such as a run that is active, is left alone.
+    figures are ``best/…``. The description tells which children are worth a look; artifacts are the
+    tables, the plots, and the best child with its manifest. A run of the command that is resumed
+    goes on with its run in MLflow. MLflow's own state in this process, such as a run that is
+    active, is left alone.
 
     Args:
         tracking_uri: Where MLflow keeps runs, ``sqlite:///mlflow.db`` or a server's address say; by
@@ -108,6 +111,7 @@ class MLflowLogger(Logger):
         texts = {k: v for k, v in summary.items() if isinstance(v, str)}
         for name, value in {**texts, "picks": json.dumps(summary["picks"])}.items():
             self._client.set_tag(self._run_id, f"ecomp_deap.{name}", value)
+        self._client.set_tag(self._run_id, _DESCRIPTION, found_table(run, summary))
         tensors = run.child(best["id"])
         for name in _FILES:
             if (run.path / name).exists():

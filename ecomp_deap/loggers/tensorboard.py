@@ -9,6 +9,7 @@ from matplotlib.image import imread
 
 from ecomp_deap.checks import check_path, installed
 from ecomp_deap.files import make_folder
+from ecomp_deap.loggers.found import cell, found_table
 from ecomp_deap.loggers.logger import Logger, draw_front, is_number
 from ecomp_deap.runs.directory import RunDirectory
 
@@ -19,7 +20,8 @@ class TensorBoardLogger(Logger):
     """Write a search for ``tensorboard --logdir FOLDER``.
 
     Each generation has its scalars, in groups such as ``accuracy/max``; the end has the front as an
-    image, and the configuration beside the best child's figures under HPARAMS. A run of the command
+    image, a table of the children that are worth a look, and the configuration beside the best
+    child's figures under HPARAMS. A run of the command
     has a folder of its own within the folder; a search in a script has the folder itself, and what
     an earlier one left there is hidden from the same generation on.
 
@@ -50,7 +52,7 @@ class TensorBoardLogger(Logger):
         self._writer = self._library.SummaryWriter(str(folder), purge_step=step)
         self._logged = {name: value for name, value in params.items() if value is not None}
         if self._logged:
-            lines = [f"| {name} | {_cell(value)} |" for name, value in self._logged.items()]
+            lines = [f"| {name} | {cell(value)} |" for name, value in self._logged.items()]
             self._writer.add_text("config", "\n".join(["| option | value |", "|---|---|", *lines]))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -64,6 +66,7 @@ class TensorBoardLogger(Logger):
         with TemporaryDirectory() as folder:
             image = imread(draw_front(run, summary, Path(folder)))
         self._writer.add_image("front", image, self._step, dataformats="HWC")
+        self._writer.add_text("found", found_table(run, summary), self._step)
         best = {f"best/{k}": v for k, v in summary["best"].items() if is_number(v)}
         options = {
             name: value if isinstance(value, (bool, int, float)) else str(value)
@@ -78,8 +81,3 @@ class TensorBoardLogger(Logger):
     def end(self) -> None:
         writer, self._writer = self._writer, None
         writer.close()
-
-
-def _cell(value: Any) -> str:
-    """Return a value as it stands in a table of Markdown."""
-    return str(value).replace("|", "\\|").replace("\n", " ")

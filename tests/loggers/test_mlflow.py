@@ -67,6 +67,7 @@ def test_a_search_is_the_same_and_all_of_it_is_there(tiny_task, place, client):
     assert run.data.metrics["summary/evaluations"] == result.toolbox.counters.evaluations
     assert run.data.tags["ecomp_deap.digest"] == result.digest()
     assert json.loads(run.data.tags["ecomp_deap.picks"])["best"] == result.best.id
+    assert f"| {result.best.id} |" in run.data.tags["mlflow.note.content"]
     assert artifacts(client, run) == sorted(
         ["summary.json", "front.csv", "logbook.csv", "timings.csv", "children", "plots"]
     )

@@ -63,6 +63,8 @@ def test_a_search_is_the_same_and_its_figures_are_there(tiny_task, tmp_path):
     assert best == (2, result.best.validation.param_count)
     (image,) = found.Images("front")
     assert (image.width, image.height) == (1200, 800)
+    (text,) = found.Tensors("found/text_summary")
+    assert f"| {result.best.id} |" in text.tensor_proto.string_val[0].decode()
 
 
 def test_a_result_alone_is_logged_as_a_whole(tiny_task, tmp_path):
