@@ -25,7 +25,7 @@ def found_table(run: RunDirectory, summary: Mapping[str, Any]) -> str:
     shown += [(", ".join(words[name]), rows[name]) for name in words]
     lines = [
         f"| | child | validation {cell(metric)} | test {cell(metric)} | parameters | share |",
-        "|---|---|---|---|---|---|",
+        "|---|---|---:|---:|---:|---:|",
     ]
     for text, row in shown:
         values = [row.get(f"{samples}_{metric}") for samples in ("validation", "test")]

@@ -1,3 +1,4 @@
+import json
 import random
 import sys
 import warnings
@@ -11,12 +12,16 @@ import ecomp_deap as ed
 from ecomp_deap.callbacks import Callback
 from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.logbook import logbook_to_rows
+from tests.report.made_runs import make_run
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of tensorboard's own imports
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 SMALL = {"population": 8, "generations": 2, "finalise_count": 0}
+PARAMS = {"population": 8, "note": "a|b", "dense": False}
 
 
 def read(folder):
@@ -69,7 +74,7 @@ def test_a_search_is_the_same_and_its_figures_are_there(tiny_task, tmp_path):
 
 def test_a_result_alone_is_logged_as_a_whole(tiny_task, tmp_path):
     result = ed.compress(tiny_task(), **SMALL)
-    with ed.TensorBoardLogger(tmp_path, params={"population": 8, "note": "a|b"}) as logger:
+    with ed.TensorBoardLogger(tmp_path, params=PARAMS) as logger:
         logger.log_result(result)
     found = read(tmp_path)
     assert sorted(scalars(found, "accuracy/max")) == [0, 1, 2]
@@ -77,7 +82,34 @@ def test_a_result_alone_is_logged_as_a_whole(tiny_task, tmp_path):
     (text,) = found.Tensors("config/text_summary")
     assert b"| note | a\\|b |" in text.tensor_proto.string_val[0]
     content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    assert b"note" in content
+    hparams = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert hparams["population"].number_value == 8
+    assert (hparams["note"].string_value, hparams["dense"].string_value) == ("a|b", "False")
+
+
+def test_each_quantity_has_its_mean_and_range_in_one_chart(tiny_task, tmp_path):
+    with ed.TensorBoardLogger(tmp_path) as logger:
+        ed.compress(tiny_task(), **SMALL, callback=logger)
+    found = read(tmp_path)
+    (event,) = found.Tensors("custom_scalars__config__")
+    (group,) = Layout.FromString(event.tensor_proto.string_val[0]).category
+    names = ["accuracy", "similarity_loss", "relative_width"]
+    names += ["param_count", "mac_count", "size_bytes"]
+    assert [chart.title for chart in reversed(group.chart)] == names
+    for chart in group.chart:
+        (series,) = chart.margin.series
+        tags = [f"{chart.title}/{part}" for part in ("mean", "min", "max")]
+        assert [series.value, series.lower, series.upper] == tags
+        assert {*tags} <= {*found.Tags()["scalars"]}
+
+
+def test_charts_stay_where_a_run_is_resumed_after_its_search(tmp_path):
+    run, logger = make_run(tmp_path / "runs"), ed.TensorBoardLogger(tmp_path / "tb")
+    logger.on_run_start(1, 1, run, 3)
+    logger.on_run_end(json.loads((run / "summary.json").read_text()))
+    tags = read(tmp_path / "tb" / run.name).Tags()
+    assert "search/hypervolume" in tags["scalars"]
+    assert "custom_scalars__config__" not in tags["tensors"]
 
 
 def test_another_search_in_the_folder_takes_the_place_of_the_first(tiny_task, tmp_path):
