@@ -51,4 +51,5 @@ def draw_generator() -> np.random.Generator:
 def training_seed(run_seed: int, generation: int, index: int) -> int:
     """Return the torch seed for training the child at ``index`` of ``generation``."""
     sequence = np.random.SeedSequence([run_seed, _TRAINING, generation, index])
-    return int(sequence.generate_state(1, np.uint64)[0] >> 1)
+    # NumPy 1 shifts no np.uint64 by an int.
+    return int(sequence.generate_state(1, np.uint64)[0]) >> 1
