@@ -20,6 +20,7 @@ from ecomp_deap.errors import DataError, one_line
 __all__ = ["check_packages", "read_onnx", "read_pt2", "trace", "write_onnx", "write_pt2"]
 
 _METADATA = "ecomp_deap"
+_MOST_SAMPLES = 2**31 - 1
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -49,10 +50,12 @@ def trace(module: nn.Module, example: Any, *, any_size: bool) -> Any:
         arguments = tuple(example) if isinstance(example, Sequence) else (example,)
     shapes: Any = None
     if any_size:
-        batch = {0: torch.export.Dim("batch")}
+        # Without an upper bound torch 2.7 asks of some networks that it be no 2 ** 63 - 1.
+        batch = {0: torch.export.Dim("batch", max=_MOST_SAMPLES)}
         shapes = dict.fromkeys(keywords, batch) or tuple(batch for _ in arguments)
     with _quietly(), torch.no_grad():
-        return torch.export.export(module, arguments, keywords, dynamic_shapes=shapes)
+        # Strict is the default of torch 2.7, and traces less.
+        return torch.export.export(module, arguments, keywords, dynamic_shapes=shapes, strict=False)
 
 
 def write_pt2(program: Any, path: Path, metadata: Mapping[str, Any]) -> None:
