@@ -16,6 +16,7 @@ from ecomp_deap.fitness import ParetoFitness, WeightedFitness
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.runs.directory import RunDirectory
 from ecomp_deap.search import Result
+from ecomp_deap.search.run_files import picks_of
 from ecomp_deap.task import ACCURACY
 
 __all__ = ["export_optuna"]
@@ -35,6 +36,7 @@ class _Found:
         front: The rows of its children.
         parent: The parent's row.
         groups: Names of the groups of units.
+        picks: Ids of children worth a look by their word, None where there is no such child.
         fitness: What it was selected by.
     """
 
@@ -42,6 +44,7 @@ class _Found:
     front: Sequence[Mapping[str, Any]]
     parent: Mapping[str, Any]
     groups: Sequence[str]
+    picks: Mapping[str, str | None]
     fitness: ParetoFitness | WeightedFitness
 
     @property
@@ -64,9 +67,9 @@ def export_optuna(
 
     Each child of a front is a trial: its values are the run's objectives, the metric as it is on
     the validation data; its parameters the units that it keeps in each group, from 1 to as many as
-    the parent has; and its user attributes all its figures, its id and the name of its run. The
-    study's attributes have the parents' figures. With a weighted fitness there is one objective,
-    the weighted sum.
+    the parent has; and its user attributes all its figures, its id, the name of its run, and what
+    picks it, ``best`` say, see `choose`. The study's attributes have the parents' figures. With a
+    weighted fitness there is one objective, the weighted sum.
 
     Args:
         runs: The folder of a finished run, or what `compress` returned; or several that had the
@@ -103,7 +106,7 @@ def export_optuna(
             values=_values(run, row),
             params=dict(zip(run.groups, _widths(run, row), strict=True)),
             distributions=distributions,
-            user_attrs={**{k: v for k, v in row.items() if v is not None}, "run": run.name},
+            user_attrs=_attributes(run, row),
         )
         for run in found
         for row in run.front
@@ -130,7 +133,7 @@ def _of_folder(directory: str | os.PathLike[str]) -> _Found:
         else WeightedFitness(config.loss_weights or LOSS_WEIGHTS, ACCURACY)
     )
     name, groups = Path(os.path.abspath(path)).name, run.groups(front[0])
-    return _Found(name, front, summary["parent"], groups, fitness)
+    return _Found(name, front, summary["parent"], groups, summary["picks"], fitness)
 
 
 def _of_result(result: Result) -> _Found:
@@ -141,6 +144,7 @@ def _of_result(result: Result) -> _Found:
         front=[child.as_row() for child in result.front],
         parent=result.parent.as_row(),
         groups=[group.name for group in evaluator.structure.groups],
+        picks=picks_of(result),
         fitness=fitness,
     )
 
@@ -152,6 +156,13 @@ def _widths(run: _Found, row: Mapping[str, Any]) -> list[int]:
         expected = f"expected the widths of {len(run.groups)} groups"
         raise DataError(f"{run.name}: {expected}, but {row.get('id')!r} has {row.get('widths')!r}")
     return [int(part) for part in parts]
+
+
+def _attributes(run: _Found, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said of a row beside its widths and objectives."""
+    known = {name: value for name, value in row.items() if value is not None}
+    words = [word for word, identifier in run.picks.items() if identifier == row["id"]]
+    return {**known, "run": run.name, **({"picks": ", ".join(words)} if words else {})}
 
 
 def _values(run: _Found, row: Mapping[str, Any]) -> tuple[float, ...]:

@@ -23,7 +23,7 @@ from ecomp_deap.search.finish import Child
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox.births import parse_births
 
-__all__ = ["check_places", "save_result", "write_found", "write_result"]
+__all__ = ["check_places", "picks_of", "save_result", "write_found", "write_result"]
 
 _LOGBOOKS, _FRONT, _TIMINGS = ("logbook.csv", "logbook.json"), "front.csv", "timings.csv"
 _SUMMARY, _EMBEDDINGS = "summary.json", "embeddings.json"
@@ -162,7 +162,7 @@ def _rows(result: Result, children: Sequence[Child]) -> list[dict[str, Any]]:
     return rows
 
 
-def _picks(result: Result) -> dict[str, str | None]:
+def picks_of(result: Result) -> dict[str, str | None]:
     """Return the ids of children worth a look, by their word; None where there is no such child."""
     ids = [child.id for child in result.front]
     picks: dict[str, str | None] = {"best": result.best.id}
@@ -196,7 +196,7 @@ def _summary(result: Result, seed: int, parent_source: str) -> dict[str, Any]:
         "parent": parent_row,
         "parent_source": parent_source,
         "best": best_row,
-        "picks": _picks(result),
+        "picks": picks_of(result),
         "front_size": len(result.front),
         "stopped": result.stopped,
         **({"workers": dict(result.incidents)} if result.incidents else {}),

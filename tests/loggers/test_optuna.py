@@ -43,7 +43,8 @@ def test_children_of_a_run_are_trials(tmp_path, storage):
         widths = [int(width) for width in row["widths"].split("-")]
         assert trial.params == dict(zip(("one", "two"), widths, strict=True))
         kept = {name: value for name, value in row.items() if value is not None}
-        assert trial.user_attrs == {**kept, "run": "first_1"}
+        picked = {"003": {"picks": "knee"}, "004": {"picks": "best"}}.get(row["id"], {})
+        assert trial.user_attrs == {**kept, "run": "first_1", **picked}
     high = study.trials[0].distributions
     assert (high["one"].low, high["one"].high, high["two"].high) == (1, 40, 50)
 
@@ -58,6 +59,10 @@ def test_plots_of_optuna_take_them(tmp_path, monkeypatch):
         for index, name in enumerate(study.metric_names):
             chosen = {"target": lambda trial, i=index: trial.values[i], "target_name": name}
             plots.plot_parallel_coordinate(study, **chosen)
+            plots.plot_contour(study, **chosen)
+            plots.plot_rank(study, **chosen)
+            slices = plots.plot_slice(study, **chosen)
+            assert [axes.get_xlabel() for axes in slices] == ["one", "two"]
             bars = plots.plot_param_importances(study, **chosen)
             texts = [label.get_text() for label in bars.get_yticklabels()]
             assert sorted(texts) == ["one", "two"]
@@ -73,6 +78,8 @@ def test_what_a_search_in_a_script_returned_is_taken_as_well(tiny_task):
         assert trial.values == [found.metric, found.similarity_loss, found.param_count]
         assert tuple(trial.params.values()) == child.widths
         assert trial.user_attrs["id"] == child.id
+    picked = [t.user_attrs["id"] for t in study.trials if "best" in t.user_attrs.get("picks", "")]
+    assert picked == [result.best.id]
     groups = [group.name for group in result.toolbox.evaluator.structure.groups]
     assert list(study.trials[0].params) == groups
 
