@@ -19,6 +19,14 @@ _FACTORY = (
     "is run (default: none)"
 )
 
+_CHILD = "ID|best|knee|within:X|under:N"
+_WHICH_CHILD = (
+    "an id of front.csv; best: the one that the run recommends; knee: the one farthest below the "
+    "line between the front's ends in validation error and log10 of the parameters; within:0.01: "
+    "the smallest one whose validation accuracy is at most 0.01 below the parent's; under:27000: "
+    "the most accurate one on validation data with at most 27,000 parameters"
+)
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line, whose errors are `ArgumentError`."""
@@ -159,8 +167,8 @@ def _add_show(commands: Any) -> None:
     show.add_argument("run", metavar="RUN", help="the folder that a run left behind")
     show.add_argument(
         "--child",
-        metavar="ID|PICK",
-        help="an id of front.csv, or a pick of the run's: best, knee, ... (default: none)",
+        metavar=_CHILD,
+        help=f"{_WHICH_CHILD} (default: none)",
     )
 
 
@@ -279,13 +287,9 @@ def _add_export(commands: Any) -> None:
     export.add_argument("run", metavar="RUN", help="the folder that a run left behind")
     export.add_argument(
         "--child",
-        metavar="ID|best|knee|within:X|under:N",
+        metavar=_CHILD,
         default="best",
-        help="an id of front.csv; best: the one that the run recommends; knee: the one farthest "
-        "below the line between the front's ends in validation error and log10 of the parameters; "
-        "within:0.01: the smallest one whose validation accuracy is at most 0.01 below the "
-        "parent's; under:27000: the most accurate one on validation data with at most 27,000 "
-        "parameters (default: best)",
+        help=f"{_WHICH_CHILD} (default: best)",
     )
     export.add_argument(
         "--format",

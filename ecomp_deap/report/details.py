@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ecomp_deap.errors import ArgumentError, DataError
+from ecomp_deap.errors import DataError
 from ecomp_deap.files import read_json
 from ecomp_deap.report import _aligned as put
 from ecomp_deap.report import _words as words
 from ecomp_deap.report._children import picked_in
 from ecomp_deap.report._found import Found, Row, found_in, widths
+from ecomp_deap.runs.choosing import find_child
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["child_details", "child_text", "run_details", "run_text"]
@@ -87,19 +88,16 @@ def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
 
     Args:
         run: The folder of a finished run.
-        child: An id, or one of the run's picks.
+        child: An id, one of the run's picks or what else `find_child` takes.
 
     Raises:
         ArgumentError: No such child.
         DataError: It is not finished, or a file is damaged.
     """
     found = found_in(run)
-    row = found.child(found.picks.get(child, child))
-    if row is None:
-        picks = [word for word, name in found.picks.items() if name is not None]
-        first, last = found.front[0]["id"], found.front[-1]["id"]
-        expected = f"an id such as {first} or {last}, or {words.listed(picks)}"
-        raise ArgumentError(f"--child: expected {expected}, got {child!r}")
+    directory = RunDirectory(found.path)
+    identifier = find_child(directory, child)
+    row = next(row for row in found.front if row["id"] == identifier)
     return {
         "run": str(found.path),
         "name": found.name,
@@ -112,7 +110,7 @@ def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
                 found.groups, widths(row), widths(found.parent), strict=False
             )
         ],
-        "tensors": _tensors(RunDirectory(found.path), row["id"]),
+        "tensors": _tensors(directory, row["id"]),
     }
 
 

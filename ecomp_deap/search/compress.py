@@ -31,8 +31,8 @@ from ecomp_deap.interrupts import Interrupts
 from ecomp_deap.logbook import logbook_to_rows
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe, check_finalising
 from ecomp_deap.runs.checkpoints import Checkpoints
+from ecomp_deap.runs.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.runs.description import describe
-from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.search.filling import fill
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.search.loop import Watch, check_rules, run_loop

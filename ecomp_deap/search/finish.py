@@ -16,7 +16,7 @@ from ecomp_deap.measurement import Measurement
 from ecomp_deap.network import fit_children, size_bytes, train
 from ecomp_deap.network.failures import failure
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
-from ecomp_deap.search.choosing import best
+from ecomp_deap.runs.choosing import best
 from ecomp_deap.search.filling import NEAR
 from ecomp_deap.search.front import first_of_parts, log_parts, non_dominated
 from ecomp_deap.seeding import training_seed

@@ -7,9 +7,9 @@ from typing import Any
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.exports import export
 from ecomp_deap.runs import RunConfig
+from ecomp_deap.runs.choosing import choose, words
 from ecomp_deap.runs.description import versions
 from ecomp_deap.runs.directory import RunDirectory
-from ecomp_deap.search.choosing import choose, words
 from ecomp_deap.search.compress import Result
 from ecomp_deap.search.embeddings import laid_out
 from ecomp_deap.search.finish import Child

@@ -134,11 +134,36 @@ def test_a_finalised_child_tells_what_it_was_before(tmp_path):
     assert "before" not in child_text(child_details(run, "b"))
 
 
-@pytest.mark.parametrize("word", ["004", "", "under:900", "../001"])
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("3", "003"), ("02", "002"), ("within:0.05", "003"), ("under:30000", "002")],
+)
+def test_a_child_is_found_by_the_words_of_an_export(run, word, name):
+    assert child_details(run, word) == child_details(run, name)
+
+
+def test_a_pick_is_the_one_that_the_summary_has(tmp_path):
+    run = make_run(tmp_path, picks={"best": "003", "within:0.05": "001"})
+    assert child_details(run, "within:0.05")["child"]["id"] == "001"
+    assert child_details(run, "within:0.050")["child"]["id"] == "003"
+
+
+@pytest.mark.parametrize("word", ["004", "", "above:900", "../001"])
 def test_another_child_is_refused(tmp_path, word):
     run = make_run(tmp_path, picks={"best": "003", "under:900": None})
-    with pytest.raises(ArgumentError, match="--child: expected an id such as 001 or 003, or best"):
+    words = "best, knee, within:POINTS, under:PARAMETERS"
+    with pytest.raises(
+        ArgumentError, match=f"--child: expected {words} or an id such as 001 or 003"
+    ):
         child_details(run, word)
+    with pytest.raises(ArgumentError, match="expected at least 1,000, the parameters of the small"):
+        child_details(run, "under:900")
+
+
+def test_a_pick_that_is_not_there_is_damage(tmp_path):
+    run = make_run(tmp_path, picks={"best": "003", "knee": "005"})
+    with pytest.raises(DataError, match="it lacks '005', which the summary calls 'knee'"):
+        child_details(run, "knee")
 
 
 @pytest.mark.parametrize(
