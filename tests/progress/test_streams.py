@@ -45,7 +45,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch, term):
     stream = Terminal()
     watch(progress_on(stream))
     assert "\x1b" not in stream.getvalue()
-    assert "generation 60 of 60: accuracy 0.560" in stream.getvalue()
+    assert "generation 60 of 60: accuracy up to 0.560" in stream.getvalue()
 
 
 def test_what_kept_a_text_from_being_shown_is_returned():
