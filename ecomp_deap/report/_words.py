@@ -1,6 +1,6 @@
 """How a page puts figures into words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ecomp_deap.report._figure import count_text
@@ -101,6 +101,16 @@ def seconds(value: Any) -> str:
     if value < 120:
         return f"{value:.0f} seconds"
     return f"{value / 60:.0f} minutes" if value < 7200 else f"{value / 3600:.1f} hours"
+
+
+def end_of(summary: Mapping[str, Any]) -> str:
+    """Return what a run did between its search and its end, as its summary tells.
+
+    >>> end_of({"training_samples": {"search": 0, "finalise": 0}}), end_of({})
+    ('testing', 'final training')
+    """
+    samples = summary.get("training_samples") or {}
+    return "final training" if samples.get("finalise", 1) else "testing"
 
 
 def listed(parts: Sequence[str]) -> str:

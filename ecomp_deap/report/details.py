@@ -171,7 +171,7 @@ def _facts(details: Mapping[str, Any]) -> str:
         parts.append(f"{put.count(details['generations'])} generations")
     if "evaluations" in summary:
         parts.append(f"{put.count(summary['evaluations'])} evaluations")
-    for part, name in (("search", "search"), ("finalise", "final training")):
+    for part, name in (("search", "search"), ("finalise", words.end_of(summary))):
         if part in took:
             parts.append(f"{put.seconds(took[part])} s of {name}")
     if isinstance(summary.get("seed"), int):

@@ -7,6 +7,7 @@ from typing import Any
 from ecomp_deap.checks import check_path
 from ecomp_deap.errors import DataError
 from ecomp_deap.report._aligned import share
+from ecomp_deap.report._words import end_of
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["run_table"]
@@ -74,7 +75,7 @@ def _table(directory: str, summary: Mapping[str, Any], front: Sequence[Row]) -> 
     seconds = summary["seconds"]
     lines = [
         f"{directory}: {summary['evaluations']:,d} evaluations, "
-        f"{seconds['search']:.1f} s of search, {seconds['finalise']:.1f} s of final training"
+        f"{seconds['search']:.1f} s of search, {seconds['finalise']:.1f} s of {end_of(summary)}"
     ]
     for cells in rows:
         padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]

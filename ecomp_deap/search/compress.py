@@ -59,8 +59,8 @@ class Result:
         toolbox: The toolbox that was used.
         training_samples: Samples of all gradient steps of all children, in ``search`` and
             ``finalise``: one sample in one step of one child counts one.
-        seconds: ``search`` (evolution and scoring) and ``finalise`` (longer training, and scoring
-            again).
+        seconds: ``search`` (evolution and scoring) and ``finalise`` (longer training, scoring
+            again, and the test).
         generation_seconds: Wall-clock time of each generation.
         generation_latency_ms: ``min``, ``mean`` and ``max`` of the latency of each generation's
             children that did not fail; empty where latency was not measured.

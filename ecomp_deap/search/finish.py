@@ -204,7 +204,8 @@ class Finisher:
         """
         n = min(n, sum(c.validation.violation == 0 for c in children)) if epochs else 0
         tried = self.candidates(children, trials if n else 0, sizes)
-        self.callback.on_phase("finalising", len(tried) + n)
+        if tried or n:
+            self.callback.on_phase("finalising", len(tried) + n)
         children = self._train_longer(children, tried, max(epochs // _TRIAL_SHARE, 1), recipe)
         return self._train_longer(children, self.candidates(children, n, sizes), epochs, recipe)
 

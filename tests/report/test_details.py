@@ -36,6 +36,13 @@ def test_a_run_is_told_in_a_sentence_and_a_table(run):
     assert len(lines) == 5 + 3
 
 
+def test_a_run_that_trained_nothing_at_its_end_says_what_it_did(run):
+    summary = json.loads((run / "summary.json").read_text())
+    samples = {"search": 9, "finalise": 0}
+    (run / "summary.json").write_text(json.dumps({**summary, "training_samples": samples}))
+    assert ", 3.0 s of search, 1.0 s of testing, seed 3" in run_text(run_details(run))
+
+
 @pytest.mark.parametrize(("width", "gone"), [(80, []), (50, ["similarity", "share"]), (20, None)])
 def test_a_narrow_terminal_gets_the_columns_it_has_room_for(run, width, gone):
     lines = run_text(run_details(run), width=width).splitlines()

@@ -42,6 +42,13 @@ def test_each_child_has_a_line_with_the_words_that_pick_it(folder):
     assert len({len(line) for line in lines[1:]}) == 1
 
 
+def test_a_run_that_trained_nothing_at_its_end_says_what_it_did(folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    samples = {"search": 0, "finalise": 0}
+    (folder / "summary.json").write_text(json.dumps({**summary, "training_samples": samples}))
+    assert run_table(folder).splitlines()[0].endswith(", 3.0 s of search, 1.0 s of testing")
+
+
 def test_a_run_without_its_summary_is_refused(folder):
     summary = json.loads((folder / "summary.json").read_text())
     del summary["best"]
