@@ -83,6 +83,16 @@ def test_what_is_shown_fits_the_terminal(finished):
     assert "no room for" not in output
 
 
+def test_the_table_at_the_end_of_a_run_fits_the_terminal(finished):
+    run, _ = finished
+    words = ["-m", "ecomp_deap", "resume", run]
+    code, _, written, _ = on_terminal(words, columns=70)
+    assert code == 0
+    table = written[written.index("best") :].partition("more: ")[0]
+    assert "s of testing" in written
+    assert max(map(len, table.splitlines())) <= 70
+
+
 def test_show_tells_of_a_run_and_its_children(finished, capsys):
     run, found = finished
     best = found["runs"][0]["summary"]["best"]["id"]
