@@ -11,7 +11,7 @@ from ecomp_deap.report import _aligned as put
 from ecomp_deap.report import _words as words
 from ecomp_deap.report._children import picked_in
 from ecomp_deap.report._found import Found, Row, found_in, widths
-from ecomp_deap.runs.choosing import find_child
+from ecomp_deap.runs.choosing import find_child, unbeaten
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["child_details", "child_text", "run_details", "run_text"]
@@ -58,7 +58,7 @@ def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
     lines.append(_facts(details))
     if width is not None:
         lines = [put.wrapped(line, width) for line in lines]
-    shown = _chosen(front, picked)
+    shown, which = _chosen(front, picked, quantity)
     headings = ["child", "test", "validation", "parameters", "share", "similarity", "picks"]
     cells = [headings, _cells("parent", {**parent, "share": 1.0}, ())]
     cells += [_cells(row["id"], row, picked.get(row["id"], ())) for row in shown]
@@ -70,9 +70,9 @@ def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
     lines += ["", *put.aligned(cells, left=(0, len(cells[0]) - 1))]
     if note:
         lines += ["", note]
-    if len(shown) < len(front):
-        rest = f"{len(shown)} of {len(front)} children, by size; front.csv has all of them"
-        lines += ["", rest]
+    if which:
+        rest = f"{len(shown)} of {len(front)} children: {which}; front.csv has all"
+        lines += ["", rest if width is None else put.wrapped(rest, width)]
     missing = [word for word, name in details["picks"].items() if name is None]
     if missing:
         lines += ["", f"none: {', '.join(map(words.pick_title, missing))}"]
@@ -207,13 +207,26 @@ def _by_child(picks: Mapping[str, str | None], front: Sequence[Row]) -> dict[str
     return found
 
 
-def _chosen(front: Sequence[dict[str, Any]], picked: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return rows at even distances, and the picks."""
-    if len(front) <= _MOST_ROWS:
-        return list(front)
-    step = (len(front) - 1) / (_MOST_ROWS - 1)
-    places = {round(i * step) for i in range(_MOST_ROWS)}
-    return [row for i, row in enumerate(front) if i in places or row["id"] in picked]
+def _chosen(
+    front: Sequence[dict[str, Any]], picked: Mapping[str, Any], quantity: str
+) -> tuple[list[dict[str, Any]], str]:
+    """Return the rows to show, and which they are; that is empty for all.
+
+    They are those that no other beats, some of many at even distances, and the picks.
+    """
+    if all(row.get("validation_accuracy") is not None for row in front):
+        quantity = "validation_accuracy"
+    best = unbeaten([row[quantity] for row in front], [row["param_count"] for row in front])
+    n = min(len(best), _MOST_ROWS)
+    places = {best[round(i * (len(best) - 1) / max(n - 1, 1))] for i in range(n)}
+    places |= {i for i, row in enumerate(front) if row["id"] in picked}
+    shown = [front[i] for i in sorted(places)]
+    if len(shown) == len(front):
+        return shown, ""
+    which = f"the {len(best)} that no other beats in both size and {quantity.replace('_', ' ')}"
+    if not places.issuperset(best):
+        which = f"evenly from {which}"
+    return shown, which if places <= set(best) else f"picks, and {which}"
 
 
 def _tensors(run: RunDirectory, identifier: str) -> list[dict[str, Any]]:

@@ -65,14 +65,53 @@ def test_details_are_what_the_files_hold(run):
     json.dumps(details, allow_nan=False)
 
 
+def shown_of(run):
+    """The ids of the children that the text about a run has, and its last line."""
+    lines = run_text(run_details(run)).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("parent"))
+    end = lines.index("", start) if "" in lines[start:] else len(lines)
+    return [line.split()[0] for line in lines[start + 1 : end]], lines[-1]
+
+
 def test_a_long_front_is_shown_in_part_with_its_picks(tmp_path):
     run = make_run(tmp_path, front=front_of(200), picks={"best": "150", "knee": "003"})
-    lines = run_text(run_details(run)).splitlines()
-    shown = [line.split()[0] for line in lines[5:-2]]
+    shown, last = shown_of(run)
     assert len(shown) == 18
     assert {"001", "003", "150", "200"} <= set(shown)
-    assert lines[-1] == "18 of 200 children, by size; front.csv has all of them"
+    assert last == (
+        "18 of 200 children: evenly from the 200 that no other beats in both size and validation "
+        "accuracy; front.csv has all"
+    )
     assert len(run_details(run)["front"]) == 200
+    assert max(map(len, run_text(run_details(run), width=70).splitlines())) <= 70
+
+
+def test_children_that_another_beats_are_left_out(tmp_path):
+    # Each third one is worse than smaller ones.
+    shares = [0.1 + 0.01 * i for i in range(60)]
+    front = [
+        row_of(f"{i:03d}", share, 0.2 if i % 3 == 2 else 0.5 + i / 200)
+        for i, share in enumerate(shares)
+    ]
+    shown, last = shown_of(make_run(tmp_path, front=front, picks={"best": "058"}))
+    assert len(shown) == 16
+    assert all(int(name) % 3 != 2 for name in shown)
+    assert {"000", "058"} <= set(shown)
+    assert last.startswith("16 of 60 children: evenly from the 40 that no other beats in both size")
+    few, last = shown_of(make_run(tmp_path, front=front[:6], picks={"best": "000"}))
+    assert few == ["000", "001", "003", "004"]
+    assert last.startswith("4 of 6 children: the 4 that no other beats in both size and validation")
+    picked, last = shown_of(make_run(tmp_path, front=front[:6], picks={"best": "002"}))
+    assert picked == ["000", "001", "002", "003", "004"]
+    assert last.startswith("5 of 6 children: picks, and the 4 that no other beats")
+
+
+def test_children_go_by_test_data_where_nothing_else_is_known(tmp_path):
+    front = [row_of("a", 0.1, 0.8), row_of("b", 0.2, 0.7), row_of("c", 0.3, 0.9)]
+    front[0]["validation_accuracy"] = None
+    shown, last = shown_of(make_run(tmp_path, front=front, picks={"best": "c"}))
+    assert shown == ["a", "c"]
+    assert "in both size and test accuracy" in last
 
 
 def test_many_generations_are_counted_whole(tmp_path):
