@@ -136,7 +136,7 @@ def child_text(details: Mapping[str, Any]) -> str:
     if tensors:
         shapes = [[t["name"], _shape(t["child"]), _shape(t["parent"])] for t in tensors]
         lines += ["", *put.aligned([["tensors", "child", "parent"], *shapes])]
-    export = f"ecomp-deap export {details['run']} --child {child['id']} --format onnx"
+    export = f"ecomp-deap export {details['run']} --child {child['id']} --format pt2"
     return "\n".join([*lines, "", f"to take it along: {export}"])
 
 

@@ -154,7 +154,7 @@ def test_a_child_is_beside_its_parent(run):
     assert ["one.weight", "21", "×", "784", "40", "×", "784"] in lines
     assert not any("one.bias" in line for line in lines)
     assert lines[-1][-7:] == [
-        *("ecomp-deap", "export", str(run), "--child", "003", "--format", "onnx")
+        *("ecomp-deap", "export", str(run), "--child", "003", "--format", "pt2")
     ]
 
 
