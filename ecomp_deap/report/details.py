@@ -21,10 +21,15 @@ _MOST_ROWS = 16
 # Tensors whose shapes are shown have so many dimensions at least: no biases.
 _LEAST_DIMENSIONS = 2
 _LONGEST_SPECIFICATION = 200
+# The pick that is what the best child is as a rule.
+_WITHIN = "within:0.01"
 
 
 def run_details(run: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what a run found: its ``parent``, ``front`` (by size), ``picks``, and more.
+
+    Among it is what ``best`` is: ``"smallest within 0.01"`` of the parent's validation accuracy,
+    ``"most accurate"``, as none is within that, or ``"highest fitness"``, which is weighted.
 
     Raises:
         DataError: It is not finished, or a file is damaged.
@@ -36,6 +41,7 @@ def run_details(run: str | os.PathLike[str]) -> dict[str, Any]:
         "samples": found.samples,
         "parent": found.parent,
         "picks": found.picks,
+        "best_is": _best_is(found),
         "front": [_with_share(found, row) for row in found.front],
         "generations": found.generations[-1]["generation"] if found.generations else None,
         "summary": found.summary,
@@ -55,6 +61,7 @@ def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
             f"{details['name']}: {put.percent(best[quantity])} {details['samples']} accuracy "
             f"with {put.share(best['share'])} of the parameters, child {best['id']}"
         ]
+        lines += _why_best(details["best_is"])
     lines.append(_facts(details))
     if width is not None:
         lines = [put.wrapped(line, width) for line in lines]
@@ -82,9 +89,9 @@ def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
 def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
     """Return what is known of a child, and of the parent beside it.
 
-    It has the rows of ``child`` and ``parent``, the ``picks`` that choose it, ``groups`` with the
-    ``units`` kept ``of`` the parent's, and ``tensors`` with their shapes in the child and, where
-    the manifest tells, in the parent.
+    It has the rows of ``child`` and ``parent``, the ``picks`` that choose it, ``best_is`` as in
+    `run_details`, ``groups`` with the ``units`` kept ``of`` the parent's, and ``tensors`` with
+    their shapes in the child and, where the manifest tells, in the parent.
 
     Args:
         run: The folder of a finished run.
@@ -104,6 +111,7 @@ def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
         "child": _with_share(found, row),
         "parent": found.parent,
         "picks": picked_in(found).get(row["id"], []),
+        "best_is": _best_is(found),
         "groups": [
             {"name": name, "units": units, "of": whole}
             for name, units, whole in zip(
@@ -119,13 +127,14 @@ def child_text(details: Mapping[str, Any]) -> str:
     child, parent = details["child"], details["parent"]
     title = f"child {child['id']} of {details['name']}"
     if details["picks"]:
-        title += f": {words.pick_titles(details['picks'])}"
+        title += f": {words.pick_titles(details['picks'])} on validation data"
+    lines = [title, *(_why_best(details["best_is"]) if "best" in details["picks"] else [])]
     figures = [["", "child", "parent", ""]]
     for heading, column, text in _FIGURES:
         own, whole = child.get(column), parent.get(column)
         if own is not None:
             figures.append([heading, text(own), text(whole), _compared(column, own, whole)])
-    lines = [title, "", *put.aligned(figures)]
+    lines += ["", *put.aligned(figures)]
     if details["groups"]:
         rows = [["units", "child", "parent", ""]]
         for group in details["groups"]:
@@ -158,8 +167,26 @@ def _compared(column: str, own: Any, whole: Any) -> str:
     if whole is None:
         return ""
     if column.endswith("_accuracy"):
-        return f"{words.points(own - whole)} points"
+        return f"{column.removesuffix('_accuracy')}: {words.points(own - whole)} points"
     return put.share(own / whole) if column.endswith(("_count", "_bytes", "_ms")) and whole else ""
+
+
+def _best_is(found: Found) -> str:
+    """Return which child is the best, see `run_details`."""
+    if (found.config or {}).get("loss_weights") is not None:
+        return "highest fitness"
+    none = _WITHIN in found.picks and found.picks[_WITHIN] is None
+    return "most accurate" if none else "smallest within 0.01"
+
+
+def _why_best(best_is: str) -> list[str]:
+    """Return a line on what the best child is, where it is not what it is as a rule."""
+    told = {
+        "highest fitness": "best: the child of the highest weighted fitness",
+        "most accurate": "best: the most accurate child on validation data, as none is within "
+        "1 point of the parent",
+    }
+    return [told[best_is]] if best_is in told else []
 
 
 def _facts(details: Mapping[str, Any]) -> str:

@@ -146,8 +146,10 @@ def test_what_an_older_run_lacks_is_left_out(run):
 def test_a_child_is_beside_its_parent(run):
     manifest_of(run).write_text(json.dumps(MANIFEST))
     lines = [line.split() for line in child_text(child_details(run, "best")).splitlines()]
-    assert lines[0] == ["child", "003", "of", "first_1:", "Best"]
-    assert ["test", "accuracy", "0.8950", "0.9050", "−1.0", "points"] in lines
+    assert lines[0] == ["child", "003", "of", "first_1:", "Best", "on", "validation", "data"]
+    assert ["test", "accuracy", "0.8950", "0.9050", "test:", "−1.0", "points"] in lines
+    of_validation = ["validation", "accuracy", "0.9000", "0.9100", "validation:", "−1.0", "points"]
+    assert of_validation in lines
     assert ["parameters", "90,000", "100,000", "90.0", "%"] in lines
     assert ["one", "37", "40", "92.5", "%"] in lines
     assert ["two", "46", "50", "92.0", "%"] in lines
@@ -156,6 +158,39 @@ def test_a_child_is_beside_its_parent(run):
     assert lines[-1][-7:] == [
         *("ecomp-deap", "export", str(run), "--child", "003", "--format", "pt2")
     ]
+
+
+@pytest.mark.parametrize(
+    ("picks", "config", "best_is", "told"),
+    [
+        ({}, {}, "smallest within 0.01", None),
+        ({"within:0.01": "003"}, {"loss_weights": None}, "smallest within 0.01", None),
+        (
+            {"within:0.01": None},
+            {"loss_weights": None},
+            "most accurate",
+            "best: the most accurate child on validation data, as none is within 1 point of the "
+            "parent",
+        ),
+        (
+            {"within:0.01": None},
+            {"loss_weights": [1, 2, 1]},
+            "highest fitness",
+            "best: the child of the highest weighted fitness",
+        ),
+    ],
+)
+def test_it_is_told_what_the_best_is_where_it_is_not_as_a_rule(
+    tmp_path, picks, config, best_is, told
+):
+    run = make_run(tmp_path, picks={"best": "003", "knee": "002", **picks}, config=config)
+    details, best = run_details(run), child_details(run, "best")
+    assert details["best_is"] == best["best_is"] == best_is
+    for text in (run_text(details), child_text(best)):
+        assert [line for line in text.splitlines() if line.startswith("best:")] == (
+            [] if told is None else [told]
+        )
+    assert "best:" not in child_text(child_details(run, "002"))
 
 
 def test_a_child_is_found_by_id_and_by_pick(run):
