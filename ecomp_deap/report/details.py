@@ -1,6 +1,7 @@
 """What a finished run found, or one of its children, for the terminal and for other programs."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,9 @@ def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
     """Return what is known of a child, and of the parent beside it.
 
     It has the rows of ``child`` and ``parent``, the ``picks`` that choose it, ``best_is`` as in
-    `run_details`, ``groups`` with the ``units`` kept ``of`` the parent's, and ``tensors`` with
-    their shapes in the child and, where the manifest tells, in the parent.
+    `run_details`, ``groups`` with the ``units`` kept ``of`` the parent's, ``tensors`` with their
+    shapes in the child and, where the manifest tells, in the parent, and the ``factory`` that
+    makes a network of the parent's class, where one was given.
 
     Args:
         run: The folder of a finished run.
@@ -119,6 +121,7 @@ def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
             )
         ],
         "tensors": _tensors(directory, row["id"]),
+        "factory": found.factory,
     }
 
 
@@ -145,8 +148,10 @@ def child_text(details: Mapping[str, Any]) -> str:
     if tensors:
         shapes = [[t["name"], _shape(t["child"]), _shape(t["parent"])] for t in tensors]
         lines += ["", *put.aligned([["tensors", "child", "parent"], *shapes])]
-    export = f"ecomp-deap export {details['run']} --child {child['id']} --format pt2"
-    return "\n".join([*lines, "", f"to take it along: {export}"])
+    export = ["ecomp-deap", "export", details["run"], "--child", child["id"], "--format", "pt2"]
+    if isinstance(details["factory"], str):
+        export += ["--factory", details["factory"]]
+    return "\n".join([*lines, "", f"to take it along: {shlex.join(export)}"])
 
 
 _FIGURES = (

@@ -1,4 +1,5 @@
 import json
+import shlex
 
 import pytest
 
@@ -191,6 +192,15 @@ def test_it_is_told_what_the_best_is_where_it_is_not_as_a_rule(
             [] if told is None else [told]
         )
     assert "best:" not in child_text(child_details(run, "002"))
+
+
+def test_what_is_proposed_can_be_typed(tmp_path):
+    run = make_run(tmp_path / "my runs", config={"factory": "my_nets.py:small"})
+    last = child_text(child_details(run, "best")).splitlines()[-1]
+    assert shlex.split(last.partition(": ")[2]) == [
+        *("ecomp-deap", "export", str(run), "--child", "003", "--format", "pt2"),
+        *("--factory", "my_nets.py:small"),
+    ]
 
 
 def test_a_child_is_found_by_id_and_by_pick(run):
