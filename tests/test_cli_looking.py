@@ -176,7 +176,7 @@ def test_numbers_that_json_has_not_are_refused(tmp_path, capsys, command):
         (["show", ""], "RUN: expected a path, got ''"),
         (["show", "a", "b"], "expected no more than RUN, got also 'b'"),
         (["show", "a", "--chld", "1"], "unknown option '--chld'; did you mean '--child'?"),
-        (["show", "a"], "a: expected the folder of a finished run, with front.csv; for those"),
+        (["show", "a"], "a: expected the folder of a finished run, with front.csv\n"),
         (["compare"], "the following arguments are required: RUN"),
         (["compare", "a"], "RUN: expected at least two to compare, got a alone"),
         (["compare", "a", "b"], "a: expected the folder of a finished run"),
