@@ -60,6 +60,14 @@ class _Parser(argparse.ArgumentParser):
         raise ArgumentError(f"{message} (try {self.prog} --help)")
 
 
+class _Paragraphs(argparse.HelpFormatter):
+    """Help in which empty lines of a description stay."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = text.split("\n\n")
+        return "\n\n".join(super(_Paragraphs, self)._fill_text(p, width, indent) for p in parts)
+
+
 class _Commands(argparse.HelpFormatter):
     """Help with a line for each command; argparse measures their names without the indentation."""
 
@@ -110,7 +118,10 @@ def _add_run(commands: Any) -> None:
         help="compress a network, once or several times",
         usage="N_RUNS NAME [options]",
         description="Compress a network trained on FashionMNIST N_RUNS times. Each run leaves a "
-        "directory with its front, logbook, plots and children.",
+        "directory with its front, logbook, plots and children.\n\nMost used: --population, "
+        "--generations, --objectives, --parent, --factory, --workers. docs/options.md has all as "
+        "tables.",
+        formatter_class=_Paragraphs,
         epilog="Options may also stand in a file, N_RUNS and NAME as n_runs and name; the command "
         "line goes before the file, the file before the preset.",
         json="the runs' folders and summaries",
