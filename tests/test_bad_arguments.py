@@ -18,7 +18,7 @@ from ecomp_deap.callbacks import Callback
 from ecomp_deap.defaults import variation_rates
 from ecomp_deap.errors import ArgumentError
 from ecomp_deap.genomes import Axis, Group, MaskGenome, Structure, WeightGenome, WidthGenome
-from ecomp_deap.search.choosing import best, choose, knee, most_accurate_under, smallest_within
+from ecomp_deap.runs.choosing import best, choose, knee, most_accurate_under, smallest_within
 from ecomp_deap.similarity import (
     SIMILARITIES,
     CKALoss,

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import time
@@ -252,6 +253,16 @@ def test_help_shows_every_option_with_its_default(capsys):
             assert f"(default: {shown})" in text
     for group in ("search", "fitness", "evaluation", "data and parent", "output"):
         assert f" {group}: --" in text
+
+
+def test_help_begins_with_what_is_used_most(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["run", "--help"])
+    paragraphs = capsys.readouterr().out.split("\n\n")
+    flags = re.findall(r"--[\w-]+", paragraphs[2])
+    assert paragraphs[2].startswith("Most used: --population, ")
+    assert flags == list(dict.fromkeys(flags))
+    assert set(flags) <= {option.flag for option in OPTIONS.values()}
 
 
 def test_version(capsys):

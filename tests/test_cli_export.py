@@ -63,6 +63,7 @@ def error_of(words, capsys):
     [
         *(([], "003"), (["--child", "best"], "003")),
         *((["--child", "knee"], "002"), (["--child", "001"], "001")),
+        (["--child", "1"], "001"),
         *((["--child", "within:0.03"], "002"), (["--child", "within:0.01"], "003")),
         *((["--child", "under:1500"], "003"), (["--child", "under:999"], "002")),
     ],
@@ -191,13 +192,13 @@ def test_what_is_not_there_is_named(run, tmp_path, capsys):
     assert "expected the folder of a finished run" in error_of(["none", "--format=pt2"], capsys)
     error = error_of([run, "--format", "pt2", "--child", "9"], capsys)
     words = "best, knee, within:POINTS, under:PARAMETERS"
-    assert f"--child: expected {words} or one of 001, 002, 003, 004, got '9'" in error
+    assert f"--child: expected {words} or an id such as 001 or 004, got '9'" in error
     assert "child: expected " in error_of([run, "--format", "pt2", "--child=--"], capsys)
     for out in (".", "..", "/"):
         error = error_of([run, "--format", "pt2", "--out", out], capsys)
         assert f"path: expected the name of a file, got {out!r}" in error
     error = error_of([run, "--format", "pt2", "--child", "../../secret"], capsys)
-    assert f"--child: expected {words} or one of 001" in error
+    assert f"--child: expected {words} or an id such as 001" in error
     error = error_of([run, "--format", "pt2", "--child", "within:-0.01"], capsys)
     assert "from the parent's 0.906 to the nearest child's 0.91 (with 10,000 parameters)" in error
     error = error_of([run, "--format", "pt2", "--child", "under:9"], capsys)

@@ -83,6 +83,16 @@ def test_what_is_shown_fits_the_terminal(finished):
     assert "no room for" not in output
 
 
+def test_the_table_at_the_end_of_a_run_fits_the_terminal(finished):
+    run, _ = finished
+    words = ["-m", "ecomp_deap", "resume", run]
+    code, _, written, _ = on_terminal(words, columns=70)
+    assert code == 0
+    table = written[written.index("best") :].partition("more: ")[0]
+    assert "s of testing" in written
+    assert max(map(len, table.splitlines())) <= 70
+
+
 def test_show_tells_of_a_run_and_its_children(finished, capsys):
     run, found = finished
     best = found["runs"][0]["summary"]["best"]["id"]
@@ -166,7 +176,7 @@ def test_numbers_that_json_has_not_are_refused(tmp_path, capsys, command):
         (["show", ""], "RUN: expected a path, got ''"),
         (["show", "a", "b"], "expected no more than RUN, got also 'b'"),
         (["show", "a", "--chld", "1"], "unknown option '--chld'; did you mean '--child'?"),
-        (["show", "a"], "a: expected the folder of a finished run, with front.csv; for those"),
+        (["show", "a"], "a: expected the folder of a finished run, with front.csv\n"),
         (["compare"], "the following arguments are required: RUN"),
         (["compare", "a"], "RUN: expected at least two to compare, got a alone"),
         (["compare", "a", "b"], "a: expected the folder of a finished run"),

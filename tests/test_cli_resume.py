@@ -94,7 +94,9 @@ def test_a_finished_run_is_left_as_it_is(untouched, capsys):
 
 def test_no_run_is_an_error(tmp_path, capsys):
     assert main(["resume", str(tmp_path)]) == 2
-    assert "config.json: cannot be read" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"ecomp-deap: error: {tmp_path}: expected the folder of a run, but it is none\n"
+    )
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from ecomp_deap.cli.parser import FORMATS, POSITIONALS
 from ecomp_deap.cli.words import Words
 from ecomp_deap.errors import ArgumentError, DataError, argument_error
 from ecomp_deap.interrupts import Interrupts
-from ecomp_deap.progress import progress_on
+from ecomp_deap.progress import progress_on, width_of
 from ecomp_deap.runs.config import RunConfig, load_toml
 from ecomp_deap.runs.kinds import Choice, Integer, Location, Names
 from ecomp_deap.runs.options import OPTIONS, Option
@@ -113,7 +113,7 @@ def _report(
                 except DataError:
                     progress.on_message(to_go_on(path))
                     raise
-                finished.append((result, f"{run_table(path)}\n"))
+                finished.append((result, f"{run_table(path, width=width_of(sys.stdout))}\n"))
     finally:
         callback.close()
     if as_json:

@@ -19,6 +19,14 @@ _FACTORY = (
     "is run (default: none)"
 )
 
+_CHILD = "ID|best|knee|within:X|under:N"
+_WHICH_CHILD = (
+    "an id of front.csv; best: the one that the run recommends; knee: the one farthest below the "
+    "line between the front's ends in validation error and log10 of the parameters; within:0.01: "
+    "the smallest one whose validation accuracy is at most 0.01 below the parent's; under:27000: "
+    "the most accurate one on validation data with at most 27,000 parameters"
+)
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line, whose errors are `ArgumentError`."""
@@ -50,6 +58,14 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ArgumentError(f"{message} (try {self.prog} --help)")
+
+
+class _Paragraphs(argparse.HelpFormatter):
+    """Help in which empty lines of a description stay."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = text.split("\n\n")
+        return "\n\n".join(super(_Paragraphs, self)._fill_text(p, width, indent) for p in parts)
 
 
 class _Commands(argparse.HelpFormatter):
@@ -102,7 +118,10 @@ def _add_run(commands: Any) -> None:
         help="compress a network, once or several times",
         usage="N_RUNS NAME [options]",
         description="Compress a network trained on FashionMNIST N_RUNS times. Each run leaves a "
-        "directory with its front, logbook, plots and children.",
+        "directory with its front, logbook, plots and children.\n\nMost used: --population, "
+        "--generations, --objectives, --parent, --factory, --workers. docs/options.md has all as "
+        "tables.",
+        formatter_class=_Paragraphs,
         epilog="Options may also stand in a file, N_RUNS and NAME as n_runs and name; the command "
         "line goes before the file, the file before the preset.",
         json="the runs' folders and summaries",
@@ -159,8 +178,8 @@ def _add_show(commands: Any) -> None:
     show.add_argument("run", metavar="RUN", help="the folder that a run left behind")
     show.add_argument(
         "--child",
-        metavar="ID|PICK",
-        help="an id of front.csv, or a pick of the run's: best, knee, ... (default: none)",
+        metavar=_CHILD,
+        help=f"{_WHICH_CHILD} (default: none)",
     )
 
 
@@ -279,13 +298,9 @@ def _add_export(commands: Any) -> None:
     export.add_argument("run", metavar="RUN", help="the folder that a run left behind")
     export.add_argument(
         "--child",
-        metavar="ID|best|knee|within:X|under:N",
+        metavar=_CHILD,
         default="best",
-        help="an id of front.csv; best: the one that the run recommends; knee: the one farthest "
-        "below the line between the front's ends in validation error and log10 of the parameters; "
-        "within:0.01: the smallest one whose validation accuracy is at most 0.01 below the "
-        "parent's; under:27000: the most accurate one on validation data with at most 27,000 "
-        "parameters (default: best)",
+        help=f"{_WHICH_CHILD} (default: best)",
     )
     export.add_argument(
         "--format",

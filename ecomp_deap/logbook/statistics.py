@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deap import tools
 
 from ecomp_deap.errors import argument_error
 from ecomp_deap.logbook.rows import plain_value
-from ecomp_deap.task import Task
+
+if TYPE_CHECKING:  # it takes torch, which those who read logbooks do without
+    from ecomp_deap.task import Task
 
 __all__ = ["statistics", "statistics_of"]
 
@@ -59,7 +61,7 @@ def statistics(*, metric: str = "accuracy", costs: Iterable[str] = ()) -> tools.
     return result
 
 
-def statistics_of(task: Task) -> tools.MultiStatistics:
+def statistics_of(task: "Task") -> tools.MultiStatistics:
     """Return the statistics of a task's individuals, see `statistics`."""
     return statistics(metric=task.metric.name, costs=tuple(task.costs or ()))
 

@@ -17,6 +17,7 @@ from ecomp_deap.task import default_forward
 __all__ = ["GroupRow", "Inspection", "inspect"]
 
 _HEADINGS = ("group", "units", "parameters", "share", "MACs", "share")
+_TWICE = "a weight between two groups counts for both"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ class Inspection:
             self._cells("parent", n_units, self.param_count, self.mac_count),
         ]
         reasons = [f"left alone: {layer} - {reason}" for layer, reason in self.left_alone.items()]
-        return "\n".join([*_aligned(cells), *reasons])
+        twice = sum(row.param_count for row in self.rows) > self.param_count or (
+            self.mac_count is not None
+            and sum(row.mac_count or 0 for row in self.rows) > self.mac_count
+        )
+        return "\n".join([*_aligned(cells), *([_TWICE] if twice else []), *reasons])
 
     def _cells(self, name: str, n_units: int, params: int, macs: int | None) -> tuple[str, ...]:
         return (
@@ -114,6 +119,7 @@ def inspect(
     layer_1_linear    256     233,728   99.4 %  233,472   99.5 %
     layer_2_linear    128      34,176   14.5 %   34,048   14.5 %
     parent            384     235,146  100.0 %  234,752  100.0 %
+    a weight between two groups counts for both
     left alone: output - its units are the network's outputs
     """
     if not isinstance(parent, nn.Module):

@@ -1,6 +1,6 @@
 """Plain lines, about ten a run, for logs and continuous integration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -9,16 +9,17 @@ from ecomp_deap.progress.streams import Lossy, printable
 
 __all__ = ["Lines", "figures_in", "title_of"]
 
-_FIGURES = (  # column of the logbook, as it is shown, format
-    ("accuracy_max", "accuracy", ".3f"),
-    ("similarity_loss_min", "similarity loss", ".3f"),
-    ("relative_width_min", "width", ".2f"),
+# Columns of the logbook, and how they are shown: each may be another child's.
+_FIGURES = (
+    ("accuracy_max", "accuracy up to {:.3f}"),
+    ("relative_width_min", "width from {:.2f}"),
 )
+_NONE = "no sound child within the limits"
 _LINES_PER_RUN = 10
 
 
 class Lines(Callback):
-    """Print runs, phases and the best figures of some generations, a line each.
+    """Print runs, phases and figures of some generations, on their batches, a line each.
 
     Args:
         stream: Where to; None takes nothing.
@@ -27,6 +28,8 @@ class Lines(Callback):
     def __init__(self, stream: TextIO | None) -> None:
         self._stream: Any = Lossy(stream)
         self._title = ""
+        self._record: Mapping[str, Any] = {}
+        self._n_generations = 0
 
     def on_run_start(
         self, run_index: int, n_runs: int, directory: Path, n_generations: int
@@ -34,10 +37,19 @@ class Lines(Callback):
         self._title = title_of(run_index, n_runs, directory)
 
     def on_generation(self, generation: int, n_generations: int, record: Mapping[str, Any]) -> None:
-        step = max(1, n_generations // _LINES_PER_RUN)
-        if generation % step == 0 or generation == n_generations:
-            of = f"{self._title}: generation {generation} of {n_generations}"
-            self.on_message(f"{of}: {figures_in(record)}")
+        self._record = record
+        self._n_generations = n_generations
+
+    def on_front(
+        self,
+        generation: int,
+        rows: Sequence[Mapping[str, float]],
+        hypervolumes: Sequence[float],
+    ) -> None:
+        n = self._n_generations
+        if generation % max(1, n // _LINES_PER_RUN) == 0 or generation == n:
+            of = f"{self._title}: generation {generation} of {n}"
+            self.on_message(f"{of}: {figures_in(self._record, hypervolumes)}")
 
     def on_phase(self, name: str, total: int) -> None:
         self.on_message(name)
@@ -55,14 +67,15 @@ def title_of(run_index: int, n_runs: int, directory: Path) -> str:
     return directory.name + (f" ({run_index} of {n_runs})" if n_runs > 1 else "")
 
 
-def figures_in(record: Mapping[str, Any]) -> str:
-    """Return what a user watches for; absent where every child of the generation failed.
+def figures_in(record: Mapping[str, Any], hypervolumes: Sequence[float] = ()) -> str:
+    """Return what a user watches for: the ends of ranges over the children of a generation.
 
-    >>> figures_in({"accuracy_max": 0.81251, "relative_width_min": 0.2, "accuracy_min": None})
-    'accuracy 0.813, width 0.20'
+    >>> figures_in({"accuracy_max": 0.81251, "relative_width_min": 0.2, "nevals": 40}, [0.4, 0.56])
+    'accuracy up to 0.813, width from 0.20, hypervolume 0.560'
     """
-    return ", ".join(
-        f"{label} {record[column]:{form}}"
-        for column, label, form in _FIGURES
-        if record.get(column) is not None
-    )
+    known = [
+        text.format(record[column]) for column, text in _FIGURES if record.get(column) is not None
+    ]
+    if not known:
+        return _NONE
+    return ", ".join([*known, *(f"hypervolume {volume:.3f}" for volume in hypervolumes[-1:])])

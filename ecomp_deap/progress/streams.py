@@ -52,13 +52,21 @@ def printable(text: str) -> str:
 
 
 def width_of(stream: TextIO | None) -> int | None:
-    """Return how many columns a terminal has; None of what is none, or has no size."""
+    """Return how many columns a terminal has; None of what is none, or has no size.
+
+    The environment variable ``COLUMNS`` goes before, as in `shutil.get_terminal_size`.
+    """
     if stream is None or not stream.isatty():
         return None
     try:
-        columns = os.get_terminal_size(stream.fileno()).columns
-    except OSError:
-        columns = shutil.get_terminal_size().columns
+        columns = int(os.environ["COLUMNS"])
+    except (KeyError, ValueError):
+        columns = 0
+    if columns <= 0:
+        try:
+            columns = os.get_terminal_size(stream.fileno()).columns
+        except OSError:
+            columns = shutil.get_terminal_size().columns
     return columns if columns > 0 else None
 
 

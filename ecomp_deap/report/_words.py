@@ -1,6 +1,6 @@
 """How a page puts figures into words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ecomp_deap.report._figure import count_text
@@ -110,6 +110,16 @@ def capital(text: str) -> str:
     'R2 score'
     """
     return text[:1].upper() + text[1:]
+
+
+def end_of(summary: Mapping[str, Any]) -> str:
+    """Return what a run did between its search and its end, as its summary tells.
+
+    >>> end_of({"training_samples": {"search": 0, "finalise": 0}}), end_of({})
+    ('testing', 'final training')
+    """
+    samples = summary.get("training_samples") or {}
+    return "final training" if samples.get("finalise", 1) else "testing"
 
 
 def listed(parts: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ _HEADINGS = ("run", "accuracy", "", "share", "", "hypervolume", "generations", "
 _SPARE = ("seconds", "generations", "hypervolume")
 # Options that say where, and not what.
 _ASIDE = ("name", "out", "n_runs", "quiet")
+_FINALISE = "finalise_"
 _NUMBERED = re.compile(r"(.+)_[0-9]+")
 _LONGEST = 60
 
@@ -32,7 +33,8 @@ def compared(runs: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
     parent's parameters, the ``hypervolume`` of its last generation, ``seconds`` and more, and
     ``differences`` from the first run; ``groups`` of the runs ``NAME_1``, ``NAME_2`` …, with mean
     and standard deviation (None of a single run); and ``options``, each with the value that every
-    run had, where they differ.
+    run had, where they differ; those of the parent's training and of the final training only if a
+    run had that.
 
     Raises:
         ArgumentError: Fewer than two runs.
@@ -137,9 +139,20 @@ def _options(names: Sequence[str], runs: Sequence[Found]) -> dict[str, dict[str,
     found = {}
     for option in options:
         values = [config.get(option) for config in configs]
-        if option not in _ASIDE and any(value != values[0] for value in values):
+        counts = option not in _ASIDE and any(_has_effect(option, config) for config in configs)
+        if counts and any(value != values[0] for value in values):
             found[option] = dict(zip(names, values, strict=True))
     return found
+
+
+def _has_effect(option: str, config: Mapping[str, Any]) -> bool:
+    """Return whether a run could not have gone without an option, as far as its others tell."""
+    if option == "parent_epochs":
+        return config.get("parent") is None
+    if option.startswith(_FINALISE):
+        others = {"finalise_count", "finalise_epochs"} - {option}
+        return all(config.get(other) != 0 for other in others)
+    return True
 
 
 def _cells(row: Mapping[str, Any], *, first: bool) -> tuple[str, ...]:

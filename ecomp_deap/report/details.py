@@ -1,17 +1,19 @@
 """What a finished run found, or one of its children, for the terminal and for other programs."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ecomp_deap.errors import ArgumentError, DataError
+from ecomp_deap.errors import DataError
 from ecomp_deap.files import read_json
 from ecomp_deap.report import _aligned as put
 from ecomp_deap.report import _words as words
 from ecomp_deap.report._children import picked_in
 from ecomp_deap.report._found import Found, Row, found_in, widths
 from ecomp_deap.report._metric import MetricWords
+from ecomp_deap.runs.choosing import find_child, unbeaten
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["child_details", "child_text", "run_details", "run_text"]
@@ -21,10 +23,15 @@ _MOST_ROWS = 16
 # Tensors whose shapes are shown have so many dimensions at least: no biases.
 _LEAST_DIMENSIONS = 2
 _LONGEST_SPECIFICATION = 200
+# The pick that is what the best child is as a rule.
+_WITHIN = "within:0.01"
 
 
 def run_details(run: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what a run found: its ``parent``, ``front`` (by size), ``picks``, and more.
+
+    Among it is what ``best`` is: ``"smallest within 0.01"`` of the parent's validation accuracy,
+    ``"most accurate"``, as none is within that, or ``"highest fitness"``, which is weighted.
 
     Raises:
         DataError: It is not finished, or a file is damaged.
@@ -37,6 +44,7 @@ def run_details(run: str | os.PathLike[str]) -> dict[str, Any]:
         "metric": found.metric.column,
         "parent": found.parent,
         "picks": found.picks,
+        "best_is": _best_is(found),
         "front": [_with_share(found, row) for row in found.front],
         "generations": found.generations[-1]["generation"] if found.generations else None,
         "summary": found.summary,
@@ -58,10 +66,11 @@ def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
             f"{details['name']}: {value} with {put.share(best['share'])} of the parameters, "
             f"child {best['id']}"
         ]
+        lines += _why_best(details["best_is"])
     lines.append(_facts(details))
     if width is not None:
         lines = [put.wrapped(line, width) for line in lines]
-    shown = _chosen(front, picked)
+    shown, which = _chosen(front, picked, quantity)
     headings = ["child", "test", "validation", "parameters", "share", "similarity", "picks"]
     cells = [headings, _cells(metric, "parent", {**parent, "share": 1.0}, ())]
     cells += [_cells(metric, row["id"], row, picked.get(row["id"], ())) for row in shown]
@@ -73,9 +82,9 @@ def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
     lines += ["", *put.aligned(cells, left=(0, len(cells[0]) - 1))]
     if note:
         lines += ["", note]
-    if len(shown) < len(front):
-        rest = f"{len(shown)} of {len(front)} children, by size; front.csv has all of them"
-        lines += ["", rest]
+    if which:
+        rest = f"{len(shown)} of {len(front)} children: {which}; front.csv has all"
+        lines += ["", rest if width is None else put.wrapped(rest, width)]
     missing = [word for word, name in details["picks"].items() if name is None]
     if missing:
         lines += ["", f"none: {', '.join(map(metric.pick_title, missing))}"]
@@ -85,25 +94,23 @@ def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
 def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
     """Return what is known of a child, and of the parent beside it.
 
-    It has the rows of ``child`` and ``parent``, the ``picks`` that choose it, ``groups`` with the
-    ``units`` kept ``of`` the parent's, and ``tensors`` with their shapes in the child and, where
-    the manifest tells, in the parent.
+    It has the rows of ``child`` and ``parent``, the ``picks`` that choose it, ``best_is`` as in
+    `run_details`, ``groups`` with the ``units`` kept ``of`` the parent's, ``tensors`` with their
+    shapes in the child and, where the manifest tells, in the parent, and the ``factory`` that
+    makes a network of the parent's class, where one was given.
 
     Args:
         run: The folder of a finished run.
-        child: An id, or one of the run's picks.
+        child: An id, one of the run's picks or what else `find_child` takes.
 
     Raises:
         ArgumentError: No such child.
         DataError: It is not finished, or a file is damaged.
     """
     found = found_in(run)
-    row = found.child(found.picks.get(child, child))
-    if row is None:
-        picks = [word for word, name in found.picks.items() if name is not None]
-        first, last = found.front[0]["id"], found.front[-1]["id"]
-        expected = f"an id such as {first} or {last}, or {words.listed(picks)}"
-        raise ArgumentError(f"--child: expected {expected}, got {child!r}")
+    directory = RunDirectory(found.path)
+    identifier = find_child(directory, child)
+    row = next(row for row in found.front if row["id"] == identifier)
     return {
         "run": str(found.path),
         "name": found.name,
@@ -111,13 +118,15 @@ def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
         "child": _with_share(found, row),
         "parent": found.parent,
         "picks": picked_in(found).get(row["id"], []),
+        "best_is": _best_is(found),
         "groups": [
             {"name": name, "units": units, "of": whole}
             for name, units, whole in zip(
                 found.groups, widths(row), widths(found.parent), strict=False
             )
         ],
-        "tensors": _tensors(RunDirectory(found.path), row["id"]),
+        "tensors": _tensors(directory, row["id"]),
+        "factory": found.factory,
     }
 
 
@@ -127,14 +136,15 @@ def child_text(details: Mapping[str, Any]) -> str:
     metric = MetricWords(details["metric"])
     title = f"child {child['id']} of {details['name']}"
     if details["picks"]:
-        title += f": {metric.pick_titles(details['picks'])}"
+        title += f": {metric.pick_titles(details['picks'])} on validation data"
+    lines = [title, *(_why_best(details["best_is"]) if "best" in details["picks"] else [])]
     figures = [["", "child", "parent", ""]]
     for heading, column, text in (*_of_metric(metric), *_FIGURES):
         own, whole = child.get(column), parent.get(column)
         if own is not None:
             compared = _compared(metric, column, own, whole)
             figures.append([heading, text(own), text(whole), compared])
-    lines = [title, "", *put.aligned(figures)]
+    lines += ["", *put.aligned(figures)]
     if details["groups"]:
         rows = [["units", "child", "parent", ""]]
         for group in details["groups"]:
@@ -145,8 +155,10 @@ def child_text(details: Mapping[str, Any]) -> str:
     if tensors:
         shapes = [[t["name"], _shape(t["child"]), _shape(t["parent"])] for t in tensors]
         lines += ["", *put.aligned([["tensors", "child", "parent"], *shapes])]
-    export = f"ecomp-deap export {details['run']} --child {child['id']} --format onnx"
-    return "\n".join([*lines, "", f"to take it along: {export}"])
+    export = ["ecomp-deap", "export", details["run"], "--child", child["id"], "--format", "pt2"]
+    if isinstance(details["factory"], str):
+        export += ["--factory", details["factory"]]
+    return "\n".join([*lines, "", f"to take it along: {shlex.join(export)}"])
 
 
 _FIGURES = (
@@ -174,9 +186,28 @@ def _compared(metric: MetricWords, column: str, own: Any, whole: Any) -> str:
     """Return how a child's figure differs from its parent's."""
     if whole is None:
         return ""
-    if column in (f"test_{metric.column}", f"validation_{metric.column}"):
-        return metric.difference(own - whole)
+    for samples in ("test", "validation"):
+        if column == f"{samples}_{metric.column}":
+            return f"{samples}: {metric.difference(own - whole)}"
     return put.share(own / whole) if column.endswith(("_count", "_bytes", "_ms")) and whole else ""
+
+
+def _best_is(found: Found) -> str:
+    """Return which child is the best, see `run_details`."""
+    if (found.config or {}).get("loss_weights") is not None:
+        return "highest fitness"
+    none = _WITHIN in found.picks and found.picks[_WITHIN] is None
+    return "most accurate" if none else "smallest within 0.01"
+
+
+def _why_best(best_is: str) -> list[str]:
+    """Return a line on what the best child is, where it is not what it is as a rule."""
+    told = {
+        "highest fitness": "best: the child of the highest weighted fitness",
+        "most accurate": "best: the most accurate child on validation data, as none is within "
+        "1 point of the parent",
+    }
+    return [told[best_is]] if best_is in told else []
 
 
 def _facts(details: Mapping[str, Any]) -> str:
@@ -188,7 +219,7 @@ def _facts(details: Mapping[str, Any]) -> str:
         parts.append(f"{put.count(details['generations'])} generations")
     if "evaluations" in summary:
         parts.append(f"{put.count(summary['evaluations'])} evaluations")
-    for part, name in (("search", "search"), ("finalise", "final training")):
+    for part, name in (("search", "search"), ("finalise", words.end_of(summary))):
         if part in took:
             parts.append(f"{put.seconds(took[part])} s of {name}")
     if isinstance(summary.get("seed"), int):
@@ -224,13 +255,26 @@ def _by_child(picks: Mapping[str, str | None], front: Sequence[Row]) -> dict[str
     return found
 
 
-def _chosen(front: Sequence[dict[str, Any]], picked: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return rows at even distances, and the picks."""
-    if len(front) <= _MOST_ROWS:
-        return list(front)
-    step = (len(front) - 1) / (_MOST_ROWS - 1)
-    places = {round(i * step) for i in range(_MOST_ROWS)}
-    return [row for i, row in enumerate(front) if i in places or row["id"] in picked]
+def _chosen(
+    front: Sequence[dict[str, Any]], picked: Mapping[str, Any], quantity: str
+) -> tuple[list[dict[str, Any]], str]:
+    """Return the rows to show, and which they are; that is empty for all.
+
+    They are those that no other beats, some of many at even distances, and the picks.
+    """
+    if all(row.get("validation_accuracy") is not None for row in front):
+        quantity = "validation_accuracy"
+    best = unbeaten([row[quantity] for row in front], [row["param_count"] for row in front])
+    n = min(len(best), _MOST_ROWS)
+    places = {best[round(i * (len(best) - 1) / max(n - 1, 1))] for i in range(n)}
+    places |= {i for i, row in enumerate(front) if row["id"] in picked}
+    shown = [front[i] for i in sorted(places)]
+    if len(shown) == len(front):
+        return shown, ""
+    which = f"the {len(best)} that no other beats in both size and {quantity.replace('_', ' ')}"
+    if not places.issuperset(best):
+        which = f"evenly from {which}"
+    return shown, which if places <= set(best) else f"picks, and {which}"
 
 
 def _tensors(run: RunDirectory, identifier: str) -> list[dict[str, Any]]:

@@ -13,11 +13,10 @@ from ecomp_deap.files import naming, read_json
 from ecomp_deap.report import _aligned as put
 from ecomp_deap.runs.directory import RunDirectory, read_front
 from ecomp_deap.runs.lock import is_locked
+from ecomp_deap.runs.places import is_run
 
 __all__ = ["listing", "listing_text"]
 
-# Files of which a run's folder has one at least, the one that tells its age first.
-_FILES = ("summary.json", "config.json", "front.csv")
 _SAVE = re.compile(r"[0-9]{6,12}")
 _HEADINGS = ("run", "state", "accuracy", "share", "generations", "seconds", "date")
 
@@ -35,13 +34,13 @@ def listing(out: str | os.PathLike[str]) -> list[dict[str, Any]]:
         DataError: No folder, one that cannot be read, or the folder of a run itself.
     """
     folder = check_path("out", out)
-    if _is_run(folder):
+    if is_run(folder):
         raise DataError(f"{folder}: is a run itself; to see it: ecomp-deap show {folder}")
     if not os.path.isdir(folder):
         raise DataError(f"{folder}: expected a folder of runs, but there is none")
     with naming(folder, "read"):
         names = sorted(os.listdir(folder), key=_in_order)
-    return [_row(folder / name) for name in names if _is_run(folder / name)]
+    return [_row(folder / name) for name in names if is_run(folder / name)]
 
 
 def listing_text(
@@ -55,10 +54,6 @@ def listing_text(
     lines = put.aligned(fitting, left=(0, 1))
     lines += [f"{row['name']}: {row['problem']}" for row in rows if row["problem"] is not None]
     return "\n".join([*lines, note] if note else lines)
-
-
-def _is_run(path: Path) -> bool:
-    return any(os.path.isfile(path / name) for name in _FILES)
 
 
 def _in_order(name: str) -> tuple[str, int, str]:

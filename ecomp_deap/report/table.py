@@ -1,12 +1,14 @@
 """The children that a run recommends, as a table for the terminal."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ecomp_deap.checks import check_path
 from ecomp_deap.errors import DataError
-from ecomp_deap.report._aligned import share
+from ecomp_deap.report._aligned import fitting, share, wrapped
+from ecomp_deap.report._words import end_of
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["run_table"]
@@ -21,13 +23,17 @@ _COLUMNS = (  # heading, field of a row of the front, format
     ("width", "relative_width", ".3f"),
     ("parameters", "param_count", ",d"),
 )
+_SPARE = ("width",)
+_INDENT = "  "
 
 
-def run_table(directory: str | Path) -> str:
+def run_table(directory: str | Path, *, width: int | None = None) -> str:
     """Return a table of a run's parent and picks, and where and how fast they came about.
 
     Args:
         directory: A run directory with ``front.csv`` and ``summary.json``.
+        width: Of a line; for that, the column ``width`` goes, then picks take several lines. None
+            for any.
 
     Raises:
         DataError: A file is missing or damaged.
@@ -35,12 +41,14 @@ def run_table(directory: str | Path) -> str:
     run = RunDirectory(check_path("directory", directory))
     summary, front = run.summary(), run.front()
     try:
-        return _table(str(directory), summary, front)
+        return _table(str(directory), summary, front, width)
     except KeyError as error:
         raise DataError(f"{run.path / 'summary.json'}: the summary lacks {error}") from error
 
 
-def _table(directory: str, summary: Mapping[str, Any], front: Sequence[Row]) -> str:
+def _table(
+    directory: str, summary: Mapping[str, Any], front: Sequence[Row], width: int | None = None
+) -> str:
     """Return the table of one run.
 
     >>> row = {"id": "7", "test_accuracy": 0.8805, "relative_width": 0.31, "param_count": 91_200}
@@ -70,16 +78,33 @@ def _table(directory: str, summary: Mapping[str, Any], front: Sequence[Row]) -> 
     for row in shown:
         cells = [_cell(row, column, form) for _, column, form in _COLUMNS]
         rows.append([*cells, _share(row, parent)])
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     seconds = summary["seconds"]
-    lines = [
+    title = (
         f"{directory}: {summary['evaluations']:,d} evaluations, "
-        f"{seconds['search']:.1f} s of search, {seconds['finalise']:.1f} s of final training"
-    ]
-    for cells in rows:
-        padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
-        lines.append("  " + "  ".join(padded))
-    return "\n".join(lines)
+        f"{seconds['search']:.1f} s of search, {seconds['finalise']:.1f} s of {end_of(summary)}"
+    )
+    if width is None:
+        return "\n".join([title, *_lines(rows)])
+    rows, note = fitting(rows, width - len(_INDENT), spare=_SPARE)
+    rest = len(_lines([["", *cells] for _, *cells in rows])[0])
+    rows = [line for row in rows for line in _broken(row, width - rest)]
+    return "\n".join([wrapped(title, width), *_lines(rows), *([_INDENT + note] if note else [])])
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines, their cells to the right."""
+    sizes = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    padded = [[cell.rjust(size) for cell, size in zip(row, sizes, strict=True)] for row in rows]
+    return [(_INDENT + "  ".join(cells)).rstrip() for cells in padded]
+
+
+def _broken(row: Sequence[str], room: int) -> list[list[str]]:
+    """Return a row as several, where its picks have no room in one."""
+    picks, *cells = row
+    first, *others = textwrap.wrap(
+        picks, max(room, 1), break_long_words=False, break_on_hyphens=False
+    ) or [""]
+    return [[first, *cells], *([other, *[""] * len(cells)] for other in others)]
 
 
 def _share(row: Row, parent: Row) -> str:

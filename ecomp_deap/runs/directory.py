@@ -17,6 +17,7 @@ from ecomp_deap.files import check_place, make_folder, read_file, read_json, wri
 from ecomp_deap.logbook import export_logbook
 from ecomp_deap.logbook.files import guard, is_unicode, parse_table, unguard
 from ecomp_deap.runs.config import RunConfig
+from ecomp_deap.runs.places import hint, is_run
 from ecomp_deap.runs.shapes import is_count, is_number, shown
 
 __all__ = ["RunDirectory", "read_front"]
@@ -146,12 +147,7 @@ class RunDirectory:
         """
         if not os.path.isfile(path / "front.csv"):  # unlike Path's own, False for every name
             expected = f"{path}: expected the folder of a finished run, with front.csv"
-            hint = (
-                ""
-                if os.path.isdir(path)
-                else f"; for those there are: ecomp-deap list {path.parent}"
-            )
-            raise DataError(expected + hint)
+            raise DataError(expected + hint(path))
         return cls(path)
 
     @property
@@ -255,9 +251,14 @@ class RunDirectory:
         """Return the configuration of the run, from ``config.json``.
 
         Raises:
-            DataError: The file is missing or damaged.
+            DataError: The folder is none of a run, or the file is missing or damaged.
         """
         path = self.path / "config.json"
+        if _is_missing(path) and not is_run(self.path):
+            none = "it is none" if os.path.lexists(self.path) else "there is none"
+            raise DataError(
+                f"{self.path}: expected the folder of a run, but {none}{hint(self.path)}"
+            )
         content = read_json(path, what="a run's configuration")
         try:
             return RunConfig.from_json_dict(_mapping("the configuration", content))
@@ -312,6 +313,17 @@ def _cell(value: Any) -> Any:
     if "\r" in value or not is_unicode(value):
         raise argument_error("rows", "text that CSV and UTF-8 can hold", value)
     return guard(value)
+
+
+def _is_missing(path: Path) -> bool:
+    """Return whether nothing is at a path, and not something that cannot be looked at."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def _safe(folder: Path, identifier: Any) -> str:

@@ -5,8 +5,8 @@ found on the validation data, give chosen children a longer training and return 
 `run_many` does so for a configuration and leaves run directories behind.
 """
 
+from ecomp_deap.runs.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.search.archive import Archive
-from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.search.compress import Result, compress, evolve
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.search.front import hypervolume, non_dominated, spread

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ecomp_deap.errors import argument_error
-from ecomp_deap.search.choosing import most_accurate_under
+from ecomp_deap.runs.choosing import most_accurate_under
 from ecomp_deap.search.front import hypervolume, non_dominated
 
 __all__ = ["SEARCH", "chosen_rows", "comparison", "markdown", "shares_of"]

@@ -31,8 +31,8 @@ from ecomp_deap.interrupts import Interrupts
 from ecomp_deap.logbook import logbook_to_rows
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe, check_finalising
 from ecomp_deap.runs.checkpoints import Checkpoints
+from ecomp_deap.runs.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.runs.description import describe, describe_settings
-from ecomp_deap.search.choosing import knee, most_accurate_under, smallest_within
 from ecomp_deap.search.filling import fill
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.search.loop import Watch, check_rules, run_loop
@@ -59,8 +59,8 @@ class Result:
         toolbox: The toolbox that was used.
         training_samples: Samples of all gradient steps of all children, in ``search`` and
             ``finalise``: one sample in one step of one child counts one.
-        seconds: ``search`` (evolution and scoring) and ``finalise`` (longer training, and scoring
-            again).
+        seconds: ``search`` (evolution and scoring) and ``finalise`` (longer training, scoring
+            again, and the test).
         generation_seconds: Wall-clock time of each generation.
         generation_latency_ms: ``min``, ``mean`` and ``max`` of the latency of each generation's
             children that did not fail; empty where latency was not measured.

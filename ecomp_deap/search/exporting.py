@@ -9,8 +9,8 @@ from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.exports.samples import make_example
 from ecomp_deap.exports.writing import Written, place, write
 from ecomp_deap.files import staged
+from ecomp_deap.runs.choosing import find_child
 from ecomp_deap.runs.directory import RunDirectory
-from ecomp_deap.search.choosing import choose
 from ecomp_deap.search.code import child_in
 
 __all__ = ["export_from_run"]
@@ -26,8 +26,7 @@ def export_from_run(
 
     Args:
         run: The run's folder.
-        child: ``"best"``, as the run's summary has it, or a word of
-            `ecomp_deap.search.choosing.choose`.
+        child: See `find_child`.
         format: See `export`; ``"safetensors"`` copies the run's own files.
         out: The file, by default ``exports/ID.FORMAT`` in the run's folder.
         factory: See `load_child`.
@@ -40,7 +39,7 @@ def export_from_run(
         DataError: No run, or a damaged file.
     """
     directory = RunDirectory.open(run)
-    identifier = _find(directory, child)
+    identifier = find_child(directory, child)
     source = directory.child(identifier)
     manifest = read_manifest(source.with_suffix(".json"))
     module = child_in(source, factory)
@@ -54,34 +53,6 @@ def export_from_run(
     return identifier, write(
         module, path, format=format, example=example, factory=None, metadata=metadata
     )
-
-
-def _find(directory: RunDirectory, child: str) -> str:
-    """Return the id of the child that is meant."""
-    path, rows = directory.path / "front.csv", directory.front()
-    if not rows:
-        raise DataError(f"{path}: it has no rows")
-    ids = [str(row["id"]) for row in rows]
-    if child in ids:  # the rest of the files has no say in it
-        return child
-    summary = directory.summary()
-    try:
-        if child == "best":
-            best = str(summary["best"]["id"])
-            if best not in ids:
-                raise DataError(f"{path}: it lacks {best!r}, which the summary calls the best")
-            return best
-        index = choose(
-            child,
-            [row["validation_accuracy"] for row in rows],
-            [row["param_count"] for row in rows],
-            ids=ids,
-            parent_value=summary["parent"]["validation_accuracy"],
-        )
-    except (KeyError, TypeError) as error:
-        expected = "id, validation_accuracy and param_count of children and parent"
-        raise DataError(f"{path}: choosing takes {expected}") from error
-    return ids[index]
 
 
 def _copy(source: Path, path: Path, factory: Factory | None) -> Written:

@@ -16,7 +16,7 @@ from ecomp_deap.measurement import Measurement
 from ecomp_deap.network import fit_children, size_bytes, train
 from ecomp_deap.network.failures import failure
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
-from ecomp_deap.search.choosing import best
+from ecomp_deap.runs.choosing import best
 from ecomp_deap.search.filling import NEAR
 from ecomp_deap.search.front import first_of_parts, log_parts, non_dominated
 from ecomp_deap.seeding import training_seed
@@ -204,7 +204,8 @@ class Finisher:
         """
         n = min(n, sum(c.validation.violation == 0 for c in children)) if epochs else 0
         tried = self.candidates(children, trials if n else 0, sizes)
-        self.callback.on_phase("finalising", len(tried) + n)
+        if tried or n:
+            self.callback.on_phase("finalising", len(tried) + n)
         children = self._train_longer(children, tried, max(epochs // _TRIAL_SHARE, 1), recipe)
         return self._train_longer(children, self.candidates(children, n, sizes), epochs, recipe)
 

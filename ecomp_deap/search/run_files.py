@@ -14,9 +14,9 @@ from ecomp_deap.exports import export
 from ecomp_deap.exports.manifest import describe_parent
 from ecomp_deap.exports.writing import write
 from ecomp_deap.files import make_folder
+from ecomp_deap.runs.choosing import choose, words
 from ecomp_deap.runs.description import versions
 from ecomp_deap.runs.directory import RunDirectory
-from ecomp_deap.search.choosing import choose, words
 from ecomp_deap.search.compress import Result
 from ecomp_deap.search.embeddings import laid_out
 from ecomp_deap.search.finish import Child

@@ -18,6 +18,7 @@ from ecomp_deap import cli
 from ecomp_deap.errors import EcompError
 from ecomp_deap.runs.lock import locked
 from tests.markdown import ROOT, importable
+from tests.report.made_runs import make_run
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 QUOTED = re.findall(r"^\| `([^`]+ [^`]+)` \|", PAGE, flags=re.MULTILINE)
@@ -299,9 +300,10 @@ def _():
     compressed(checkpoint="search", resume=True)
 
 
-@provokes("results/mine_1/config.json")
+@provokes("mine_1: expected the folder of a run")
 def _():
-    run("resume", "results/mine_1")
+    make_run(Path("results"), "mine")
+    run("resume", "mine_1")
 
 
 # What came out.
@@ -309,7 +311,7 @@ def _():
 
 @provokes("results: expected the folder of a finished run")
 def _():
-    Path("results").mkdir()
+    make_run(Path("results"), "mine")
     run("report", "results")
 
 

@@ -170,6 +170,7 @@ def test_the_table_is_aligned():
         "features.3.0      6         324   73.5 %  5,220   56.3 %",
         "head.0            5         210   47.6 %    195    2.1 %",
         "parent           15         441  100.0 %  9,267  100.0 %",
+        "a weight between two groups counts for both",
         f"left alone: output - {OUTPUTS}",
     ]
 
@@ -198,6 +199,9 @@ def test_the_table_shows_what_is_not_known():
 def test_any_table_is_aligned_and_complete(rows, params, macs):
     inspection = Inspection(tuple(rows), {"a": "because", "b": "so"}, params, macs)
     *table, first, second = str(inspection).splitlines()
+    too_many = macs is not None and sum(row.mac_count or 0 for row in rows) > macs
+    if too_many or sum(row.param_count for row in rows) > params:
+        assert table.pop() == "a weight between two groups counts for both"
     assert [first, second] == ["left alone: a - because", "left alone: b - so"]
     assert [line.split()[0] for line in table] == ["group", *(r.name for r in rows), "parent"]
     assert len({len(line) for line in table}) == 1
@@ -259,8 +263,15 @@ def test_examples_that_the_parent_does_not_take_are_refused(example, message):
 def test_every_dense_architecture_has_a_table():
     for name in ARCHITECTURES:
         network = build(name)
-        lines = str(inspect(network)).splitlines()
-        assert len(lines) == 1 + len(find_structure(network).groups) + 1 + 1
+        table, _, notes = str(inspect(network)).partition("\nparent ")
+        assert table.count("\n") == len(find_structure(network).groups)
+        assert notes.splitlines()[-1].startswith("left alone: ")
+
+
+def test_shares_of_more_than_the_whole_are_explained():
+    note = "a weight between two groups counts for both"
+    assert note in str(inspect(build("visual"))).splitlines()
+    assert note not in str(inspect(build("one hidden layer")))
 
 
 def test_what_may_go_can_be_limited():

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from ecomp_deap.progress import Lines, LiveView, progress_on, show
-from tests.progress.terminals import Terminal
+from ecomp_deap.progress import Lines, LiveView, progress_on, show, width_of
+from tests.progress.terminals import Terminal, on_terminal
 from tests.progress.watched import watch
 
 
@@ -45,7 +45,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch, term):
     stream = Terminal()
     watch(progress_on(stream))
     assert "\x1b" not in stream.getvalue()
-    assert "generation 60 of 60: accuracy 0.560" in stream.getvalue()
+    assert "generation 60 of 60: accuracy up to 0.560" in stream.getvalue()
 
 
 def test_what_kept_a_text_from_being_shown_is_returned():
@@ -67,3 +67,19 @@ def test_what_steers_a_terminal_is_escaped():
     stream = io.StringIO()
     show("one\n\ttwo \x1b]0;title\x07 \x9b2J \u2066x\r\n", stream)
     assert stream.getvalue() == "one\n\ttwo \\x1b]0;title\\x07 \\x9b2J \\u2066x\\r\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "width"), [("44", 44), ("", 60), ("0", 60), ("-3", 60), ("wide", 60)]
+)
+def test_the_width_of_a_terminal_can_be_given(given, width):
+    script = "import sys; from ecomp_deap.progress import width_of; print(width_of(sys.stdout))"
+    _, _, written, _ = on_terminal(["-c", script], columns=60, COLUMNS=given)
+    assert written == f"{width}\r\n"
+
+
+def test_what_is_no_terminal_has_no_width(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "44")
+    assert width_of(io.StringIO()) is None
+    assert width_of(None) is None
+    assert width_of(Terminal()) == 44

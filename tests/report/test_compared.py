@@ -76,6 +76,26 @@ def test_equal_options_are_called_so(tmp_path):
     assert compared_text(compared(runs)).endswith("the options are the same")
 
 
+@pytest.mark.parametrize(
+    ("both", "option"),
+    [
+        ({"parent": "mine.pt"}, "parent_epochs"),
+        ({"finalise_count": 0}, "finalise_epochs"),
+        ({"finalise_count": 0}, "finalise_mixup"),
+        ({"finalise_epochs": 0}, "finalise_count"),
+    ],
+)
+def test_an_option_without_effect_makes_no_difference(tmp_path, both, option):
+    def options(*configs):
+        runs = [run_with(tmp_path, "a", 0.8, 0.2, config=config) for config in configs]
+        return list(compared(runs)["options"])
+
+    assert options({**both, option: 3}, {**both, option: 4}) == []
+    # Where one of the runs had an effect of it, it may be why they differ.
+    assert option in options({**both, option: 3}, {option: 4})
+    assert options({"finalise_count": 0}, {"finalise_count": 8}) == ["finalise_count"]
+
+
 def test_an_option_that_an_older_run_has_not_is_none(tmp_path):
     runs = [run_with(tmp_path, "a", 0.8, 0.2), run_with(tmp_path, "a", 0.8, 0.2)]
     (runs[1] / "config.json").write_text('{"seed": 4}')

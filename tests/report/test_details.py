@@ -1,4 +1,5 @@
 import json
+import shlex
 
 import pytest
 
@@ -36,6 +37,13 @@ def test_a_run_is_told_in_a_sentence_and_a_table(run):
     assert len(lines) == 5 + 3
 
 
+def test_a_run_that_trained_nothing_at_its_end_says_what_it_did(run):
+    summary = json.loads((run / "summary.json").read_text())
+    samples = {"search": 9, "finalise": 0}
+    (run / "summary.json").write_text(json.dumps({**summary, "training_samples": samples}))
+    assert ", 3.0 s of search, 1.0 s of testing, seed 3" in run_text(run_details(run))
+
+
 @pytest.mark.parametrize(("width", "gone"), [(80, []), (50, ["similarity", "share"]), (20, None)])
 def test_a_narrow_terminal_gets_the_columns_it_has_room_for(run, width, gone):
     lines = run_text(run_details(run), width=width).splitlines()
@@ -58,14 +66,53 @@ def test_details_are_what_the_files_hold(run):
     json.dumps(details, allow_nan=False)
 
 
+def shown_of(run):
+    """The ids of the children that the text about a run has, and its last line."""
+    lines = run_text(run_details(run)).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("parent"))
+    end = lines.index("", start) if "" in lines[start:] else len(lines)
+    return [line.split()[0] for line in lines[start + 1 : end]], lines[-1]
+
+
 def test_a_long_front_is_shown_in_part_with_its_picks(tmp_path):
     run = make_run(tmp_path, front=front_of(200), picks={"best": "150", "knee": "003"})
-    lines = run_text(run_details(run)).splitlines()
-    shown = [line.split()[0] for line in lines[5:-2]]
+    shown, last = shown_of(run)
     assert len(shown) == 18
     assert {"001", "003", "150", "200"} <= set(shown)
-    assert lines[-1] == "18 of 200 children, by size; front.csv has all of them"
+    assert last == (
+        "18 of 200 children: evenly from the 200 that no other beats in both size and validation "
+        "accuracy; front.csv has all"
+    )
     assert len(run_details(run)["front"]) == 200
+    assert max(map(len, run_text(run_details(run), width=70).splitlines())) <= 70
+
+
+def test_children_that_another_beats_are_left_out(tmp_path):
+    # Each third one is worse than smaller ones.
+    shares = [0.1 + 0.01 * i for i in range(60)]
+    front = [
+        row_of(f"{i:03d}", share, 0.2 if i % 3 == 2 else 0.5 + i / 200)
+        for i, share in enumerate(shares)
+    ]
+    shown, last = shown_of(make_run(tmp_path, front=front, picks={"best": "058"}))
+    assert len(shown) == 16
+    assert all(int(name) % 3 != 2 for name in shown)
+    assert {"000", "058"} <= set(shown)
+    assert last.startswith("16 of 60 children: evenly from the 40 that no other beats in both size")
+    few, last = shown_of(make_run(tmp_path, front=front[:6], picks={"best": "000"}))
+    assert few == ["000", "001", "003", "004"]
+    assert last.startswith("4 of 6 children: the 4 that no other beats in both size and validation")
+    picked, last = shown_of(make_run(tmp_path, front=front[:6], picks={"best": "002"}))
+    assert picked == ["000", "001", "002", "003", "004"]
+    assert last.startswith("5 of 6 children: picks, and the 4 that no other beats")
+
+
+def test_children_go_by_test_data_where_nothing_else_is_known(tmp_path):
+    front = [row_of("a", 0.1, 0.8), row_of("b", 0.2, 0.7), row_of("c", 0.3, 0.9)]
+    front[0]["validation_accuracy"] = None
+    shown, last = shown_of(make_run(tmp_path, front=front, picks={"best": "c"}))
+    assert shown == ["a", "c"]
+    assert "in both size and test accuracy" in last
 
 
 def test_many_generations_are_counted_whole(tmp_path):
@@ -100,15 +147,59 @@ def test_what_an_older_run_lacks_is_left_out(run):
 def test_a_child_is_beside_its_parent(run):
     manifest_of(run).write_text(json.dumps(MANIFEST))
     lines = [line.split() for line in child_text(child_details(run, "best")).splitlines()]
-    assert lines[0] == ["child", "003", "of", "first_1:", "Best"]
-    assert ["test", "accuracy", "0.8950", "0.9050", "−1.0", "points"] in lines
+    assert lines[0] == ["child", "003", "of", "first_1:", "Best", "on", "validation", "data"]
+    assert ["test", "accuracy", "0.8950", "0.9050", "test:", "−1.0", "points"] in lines
+    of_validation = ["validation", "accuracy", "0.9000", "0.9100", "validation:", "−1.0", "points"]
+    assert of_validation in lines
     assert ["parameters", "90,000", "100,000", "90.0", "%"] in lines
     assert ["one", "37", "40", "92.5", "%"] in lines
     assert ["two", "46", "50", "92.0", "%"] in lines
     assert ["one.weight", "21", "×", "784", "40", "×", "784"] in lines
     assert not any("one.bias" in line for line in lines)
     assert lines[-1][-7:] == [
-        *("ecomp-deap", "export", str(run), "--child", "003", "--format", "onnx")
+        *("ecomp-deap", "export", str(run), "--child", "003", "--format", "pt2")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("picks", "config", "best_is", "told"),
+    [
+        ({}, {}, "smallest within 0.01", None),
+        ({"within:0.01": "003"}, {"loss_weights": None}, "smallest within 0.01", None),
+        (
+            {"within:0.01": None},
+            {"loss_weights": None},
+            "most accurate",
+            "best: the most accurate child on validation data, as none is within 1 point of the "
+            "parent",
+        ),
+        (
+            {"within:0.01": None},
+            {"loss_weights": [1, 2, 1]},
+            "highest fitness",
+            "best: the child of the highest weighted fitness",
+        ),
+    ],
+)
+def test_it_is_told_what_the_best_is_where_it_is_not_as_a_rule(
+    tmp_path, picks, config, best_is, told
+):
+    run = make_run(tmp_path, picks={"best": "003", "knee": "002", **picks}, config=config)
+    details, best = run_details(run), child_details(run, "best")
+    assert details["best_is"] == best["best_is"] == best_is
+    for text in (run_text(details), child_text(best)):
+        assert [line for line in text.splitlines() if line.startswith("best:")] == (
+            [] if told is None else [told]
+        )
+    assert "best:" not in child_text(child_details(run, "002"))
+
+
+def test_what_is_proposed_can_be_typed(tmp_path):
+    run = make_run(tmp_path / "my runs", config={"factory": "my_nets.py:small"})
+    last = child_text(child_details(run, "best")).splitlines()[-1]
+    assert shlex.split(last.partition(": ")[2]) == [
+        *("ecomp-deap", "export", str(run), "--child", "003", "--format", "pt2"),
+        *("--factory", "my_nets.py:small"),
     ]
 
 
@@ -134,11 +225,36 @@ def test_a_finalised_child_tells_what_it_was_before(tmp_path):
     assert "before" not in child_text(child_details(run, "b"))
 
 
-@pytest.mark.parametrize("word", ["004", "", "under:900", "../001"])
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("3", "003"), ("02", "002"), ("within:0.05", "003"), ("under:30000", "002")],
+)
+def test_a_child_is_found_by_the_words_of_an_export(run, word, name):
+    assert child_details(run, word) == child_details(run, name)
+
+
+def test_a_pick_is_the_one_that_the_summary_has(tmp_path):
+    run = make_run(tmp_path, picks={"best": "003", "within:0.05": "001"})
+    assert child_details(run, "within:0.05")["child"]["id"] == "001"
+    assert child_details(run, "within:0.050")["child"]["id"] == "003"
+
+
+@pytest.mark.parametrize("word", ["004", "", "above:900", "../001"])
 def test_another_child_is_refused(tmp_path, word):
     run = make_run(tmp_path, picks={"best": "003", "under:900": None})
-    with pytest.raises(ArgumentError, match="--child: expected an id such as 001 or 003, or best"):
+    words = "best, knee, within:POINTS, under:PARAMETERS"
+    with pytest.raises(
+        ArgumentError, match=f"--child: expected {words} or an id such as 001 or 003"
+    ):
         child_details(run, word)
+    with pytest.raises(ArgumentError, match="expected at least 1,000, the parameters of the small"):
+        child_details(run, "under:900")
+
+
+def test_a_pick_that_is_not_there_is_damage(tmp_path):
+    run = make_run(tmp_path, picks={"best": "003", "knee": "005"})
+    with pytest.raises(DataError, match="it lacks '005', which the summary calls 'knee'"):
+        child_details(run, "knee")
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,48 @@ def test_each_child_has_a_line_with_the_words_that_pick_it(folder):
     assert len({len(line) for line in lines[1:]}) == 1
 
 
+@pytest.fixture
+def agreed(folder):
+    """A run all of whose picks are one child."""
+    summary = json.loads((folder / "summary.json").read_text())
+    picks = dict.fromkeys(("best", "knee", "within:0.01", "under:26932"), "002")
+    (folder / "summary.json").write_text(json.dumps({**summary, "picks": picks}))
+    return folder
+
+
+def test_what_does_not_fit_the_terminal_is_broken_over_lines(agreed):
+    lines = run_table(agreed, width=80).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(" "))
+    assert " ".join(lines[:start]) == run_table(agreed).splitlines()[0]
+    assert [line.split() for line in lines[start:]] == [
+        ["child", "validation", "test", "parameters", "share"],
+        ["parent", "-", "0.8900", "0.8800", "100,000", "100", "%"],
+        ["best,", "knee,", "within:0.01,", "002", "0.8800", "0.8700", "20,000", "20.0", "%"],
+        ["under:26932"],
+        ["no", "room", "for:", "width"],
+    ]
+    assert (
+        lines[start + 3].index("under") + len("under:26932") == lines[start + 2].index(",   ") + 1
+    )
+
+
+def test_what_fits_the_terminal_stays_as_it_is(agreed):
+    assert run_table(agreed, width=200) == run_table(agreed)
+
+
+@pytest.mark.parametrize("width", [62, 70, 80, 90])
+def test_any_terminal_of_some_columns_is_enough(agreed, width):
+    lines = run_table(agreed, width=width).splitlines()
+    assert max(len(line) for line in lines if line.startswith(" ")) <= width
+
+
+def test_a_run_that_trained_nothing_at_its_end_says_what_it_did(folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    samples = {"search": 0, "finalise": 0}
+    (folder / "summary.json").write_text(json.dumps({**summary, "training_samples": samples}))
+    assert run_table(folder).splitlines()[0].endswith(", 3.0 s of search, 1.0 s of testing")
+
+
 def test_a_run_without_its_summary_is_refused(folder):
     summary = json.loads((folder / "summary.json").read_text())
     del summary["best"]

@@ -211,6 +211,14 @@ def test_callbacks_are_told_of_everything_in_order(tiny_task):
     assert rows(result) == rows(compress(tiny_task(), **options))
 
 
+@pytest.mark.parametrize("none", [{"finalise_count": 0}, {"finalise_epochs": 0}])
+def test_where_nobody_is_finalised_no_such_phase_begins(tiny_task, none):
+    recorder = Recorder()
+    compress(tiny_task(), callback=recorder, **{**SMALL, "finalise_count": 2, **none})
+    phases = [call[0] for call in recorder.calls if call != "step" and call[0] != "generation"]
+    assert phases == ["scoring"]
+
+
 class FrontRecorder(Callback):
     def __init__(self):
         self.fronts = []

@@ -3,8 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecomp_deap.errors import ArgumentError
-from ecomp_deap.search import compress, knee, most_accurate_under, smallest_within
-from ecomp_deap.search.choosing import best, choose, words
+from ecomp_deap.runs.choosing import best, choose, unbeaten, words
+from ecomp_deap.search import (
+    compress,
+    knee,
+    most_accurate_under,
+    non_dominated,
+    smallest_within,
+)
 
 COUNTS = [10, 20, 30, 40]
 VALUES = [0.50, 0.80, 0.895, 0.95]
@@ -131,11 +137,21 @@ def test_the_knee_is_a_member_that_no_other_beats_whatever_their_order(front, ra
     assert shuffled[knee(*zip(*shuffled, strict=True))] == front[index]
 
 
+@given(fronts | wide_fronts.map(lambda front: tuple(zip(*front, strict=True))))
+def test_the_unbeaten_agree_with_the_front_of_any_number_of_costs(front):
+    values, counts = front
+    found = unbeaten(values, counts)
+    assert sorted(found) == non_dominated([(-v, n) for v, n in zip(values, counts, strict=True)])
+    assert [counts[i] for i in found] == sorted(counts[i] for i in found)
+    assert unbeaten([-v for v in values], counts, maximise=False) == found
+
+
 @pytest.mark.parametrize(("values", "counts"), [([], []), ([0.1], [1, 2])])
 @pytest.mark.parametrize(
     "rule",
     [
         knee,
+        unbeaten,
         lambda *figures: best(*figures, parent_value=0.9),
         lambda *figures: smallest_within(0.1, *figures, parent_value=0.9),
         lambda *figures: most_accurate_under(9, *figures),
@@ -150,6 +166,8 @@ def test_every_rule_takes_as_many_values_as_counts(rule, values, counts):
     ("word", "expected"),
     [
         ("002", 1),
+        ("2", 1),
+        ("0004", 3),
         ("knee", knee(VALUES, COUNTS)),
         ("within:0.01", 2),
         ("within:0", 3),
@@ -163,9 +181,20 @@ def test_words_are_understood(word, expected):
 
 @pytest.mark.parametrize("word", ["", "5", "within", "within:", "under:x", "under:nan", "over:3"])
 def test_other_words_are_refused(word):
-    message = "--child: expected best, knee, within:POINTS, under:PARAMETERS or one of 001, 002"
-    with pytest.raises(ArgumentError, match=message):
+    words = "best, knee, within:POINTS, under:PARAMETERS"
+    with pytest.raises(
+        ArgumentError, match=f"--child: expected {words} or an id such as 001 or 004, got '{word}'"
+    ):
         choose(word, VALUES, COUNTS, ids=IDS, parent_value=0.9)
+
+
+def test_zeros_are_left_out_only_where_that_leaves_no_doubt():
+    ids = ["3", "03", "07", "x7"]
+    assert choose("3", VALUES, COUNTS, ids=ids, parent_value=0.9) == 0
+    assert choose("03", VALUES, COUNTS, ids=ids, parent_value=0.9) == 1
+    assert choose("7", VALUES, COUNTS, ids=ids, parent_value=0.9) == 2
+    with pytest.raises(ArgumentError, match=r"--child: expected .*, got '003'"):
+        choose("003", VALUES, COUNTS, ids=ids, parent_value=0.9)
 
 
 def test_all_words_that_a_run_shows_are_understood():

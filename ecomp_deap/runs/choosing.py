@@ -2,17 +2,26 @@
 
 All rules look at the children's metric on the validation data and their parameters, and return
 the index of one child. Of children that a rule holds for equally good, the smaller one is taken,
-then the one with the better metric, then the first.
+then the one with the better metric, then the first. `find_child` goes by the files of a run.
 """
 
 import math
 from collections.abc import Sequence
 
 from ecomp_deap.checks import check_count, check_flag, check_number, check_sequence, check_type
-from ecomp_deap.errors import argument_error
-from ecomp_deap.search.front import non_dominated
+from ecomp_deap.errors import DataError, argument_error
+from ecomp_deap.runs.directory import RunDirectory
 
-__all__ = ["best", "choose", "knee", "most_accurate_under", "smallest_within", "words"]
+__all__ = [
+    "best",
+    "choose",
+    "find_child",
+    "knee",
+    "most_accurate_under",
+    "smallest_within",
+    "unbeaten",
+    "words",
+]
 
 # Metrics are means over samples: what is exactly as far from the parent's as allowed must not be
 # lost to rounding.
@@ -150,7 +159,7 @@ def knee(values: Sequence[float], param_counts: Sequence[int], *, maximise: bool
     """
     losses = _losses(values, param_counts, 0.0, maximise)
     points = [(e, math.log10(max(n, 1))) for e, n in zip(losses, param_counts, strict=True)]
-    members = sorted(non_dominated(points), key=lambda i: points[i])
+    members = _non_dominated(points)
     (low_error, high_size), (high_error, low_size) = points[members[0]], points[members[-1]]
     if len(members) < 3:
         return members[0]
@@ -161,6 +170,29 @@ def knee(values: Sequence[float], param_counts: Sequence[int], *, maximise: bool
             + (high_size - points[i][1]) / (high_size - low_size)
         ),
     )
+
+
+def unbeaten(
+    values: Sequence[float], param_counts: Sequence[int], *, maximise: bool = True
+) -> list[int]:
+    """Return the indices of the children that no other beats, from the smallest.
+
+    Another one beats a child if it is better in metric or size, and no worse in the other. Of equal
+    ones the first stays.
+
+    Args:
+        values: See `best`, like the rest.
+        param_counts: See there.
+        maximise: See there.
+
+    Raises:
+        ArgumentError: As `best`.
+
+    >>> unbeaten([0.80, 0.70, 0.90], [10, 20, 30])
+    [0, 2]
+    """
+    losses = _losses(values, param_counts, 0.0, maximise)
+    return _non_dominated(list(zip(losses, param_counts, strict=True)))[::-1]
 
 
 def choose(
@@ -178,7 +210,7 @@ def choose(
 
     Args:
         word: ``"knee"``, ``"within:POINTS"`` (see `smallest_within`), ``"under:PARAMETERS"`` (see
-            `most_accurate_under`) or one of the ids.
+            `most_accurate_under`) or one of the ids, ``"3"`` for ``"003"``.
         values: See `best`, like the next one.
         param_counts: See there.
         ids: The children's.
@@ -195,8 +227,9 @@ def choose(
     check_type("word", word, str)
     if len(check_sequence("ids", ids, "names")) != len(check_sequence("values", values, "numbers")):
         raise argument_error("ids", f"{len(values)}, one per child", ids)
-    if word in ids:
-        return ids.index(word)
+    index = _with_id(word, ids)
+    if index is not None:
+        return index
     if word == "knee":
         return knee(values, param_counts, maximise=maximise)
     rule, _, text = word.partition(":")
@@ -205,13 +238,53 @@ def choose(
     except ValueError:
         number = math.nan
     if rule not in ("within", "under") or not math.isfinite(number):
-        expected = f"best, knee, within:POINTS, under:PARAMETERS or one of {', '.join(ids)}"
+        such = " or ".join(dict.fromkeys([*ids[:1], *ids[-1:]]))
+        expected = f"best, knee, within:POINTS, under:PARAMETERS or an id such as {such}"
         raise argument_error("--child", expected, word)
     if rule == "under":
         return most_accurate_under(number, values, param_counts, maximise=maximise)
     return smallest_within(
         number, values, param_counts, parent_value=parent_value, maximise=maximise
     )
+
+
+def find_child(directory: RunDirectory, word: str) -> str:
+    """Return the id of the child of a finished run that a word of ``--child`` asks for.
+
+    Args:
+        directory: The run's folder.
+        word: One of its picks, as its summary has them, ``"best"`` among them, or a word of
+            `choose`.
+
+    Raises:
+        ArgumentError: Another word, or a child that is not there.
+        DataError: A file is damaged.
+    """
+    path, rows = directory.path / "front.csv", directory.front()
+    if not rows:
+        raise DataError(f"{path}: it has no rows")
+    ids = [str(row["id"]) for row in rows]
+    index = _with_id(word, ids)
+    if index is not None:  # the rest of the files has no say in it
+        return ids[index]
+    summary = directory.summary()
+    try:
+        picked = summary["best"]["id"] if word == "best" else summary["picks"].get(word)
+        if picked is not None:
+            if picked not in ids:
+                raise DataError(f"{path}: it lacks {picked!r}, which the summary calls {word!r}")
+            return str(picked)
+        index = choose(
+            word,
+            [row["validation_accuracy"] for row in rows],
+            [row["param_count"] for row in rows],
+            ids=ids,
+            parent_value=summary["parent"]["validation_accuracy"],
+        )
+    except (KeyError, TypeError) as error:
+        expected = "id, validation_accuracy and param_count of children and parent"
+        raise DataError(f"{path}: choosing takes {expected}") from error
+    return ids[index]
 
 
 def words(parent_param_count: int) -> tuple[str, ...]:
@@ -237,3 +310,31 @@ def _losses(
         check_number(f"values[{i}]", value)
         check_count(f"param_counts[{i}]", count, minimum=0)
     return [parent_value - v if maximise else v - parent_value for v in values]
+
+
+def _with_id(word: str, ids: Sequence[str]) -> int | None:
+    """Return the index of an id, which may lack zeros before it if that leaves no doubt."""
+    if word in ids:
+        return ids.index(word)
+    if not _is_number(word):
+        return None
+    found = [
+        i for i, name in enumerate(ids) if _is_number(name) and name.lstrip("0") == word.lstrip("0")
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _non_dominated(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the indices of pairs that no other dominates, ordered by the first number.
+
+    As `ecomp_deap.search.front.non_dominated`, for two costs alone, and without numpy.
+    """
+    found: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: points[i]):
+        if not found or points[i][1] < points[found[-1]][1]:
+            found.append(i)
+    return found
