@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecomp_deap.copying import copy_network, tensors_in
+from ecomp_deap.copying import check_module, copy_network, tensors_in
 from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.cost_model import CostModel
@@ -116,9 +116,8 @@ def inspect(
     parent            384     235,146  100.0 %  234,752  100.0 %
     left alone: output - its units are the network's outputs
     """
-    if not isinstance(parent, nn.Module):
-        raise argument_error("parent", "a torch.nn.Module", type(parent).__name__)
-    network = copy_network(parent).eval()  # batch norms would learn from the example
+    # In eval mode, as batch norms would learn from the example.
+    network = copy_network(check_module("parent", parent)).eval()
     n_samples = 1 if example is None else _n_samples(example)
     forward = default_forward if forward is None else forward
     structure = find_structure(

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ecomp_deap.checks import check_count, check_path, check_sequence, check_type
-from ecomp_deap.copying import copy_network
+from ecomp_deap.checks import check_count, check_path, check_sequence
+from ecomp_deap.copying import check_module, copy_network
 from ecomp_deap.errors import DataError, one_line
 from ecomp_deap.network.weights_file import listed, read_weights
 
@@ -73,7 +73,7 @@ def load_parent(path: str | Path, network: nn.Module | None = None) -> nn.Module
     state = read_weights(path)
     if network is None:
         return _from_state(state, path)
-    parent = copy_network(check_type("network", network, nn.Module))
+    parent = copy_network(check_module("network", network))
     try:
         parent.load_state_dict(state)
     except RuntimeError as error:

@@ -34,7 +34,7 @@ from ecomp_deap.operators import (
 from ecomp_deap.operators.initialisation import LOWEST_RATE, check_rate, rate_range
 from ecomp_deap.operators.selection import make_selection
 from ecomp_deap.seeding import POPULATION_STREAM, draw_generator, generator, seed_stream
-from ecomp_deap.task import Task
+from ecomp_deap.task import Task, check_task
 from ecomp_deap.toolbox.boundary import Toolbox
 from ecomp_deap.toolbox.types import GENOMES, individual_class
 from ecomp_deap.toolbox.variation import check_variation, register_variation
@@ -124,7 +124,7 @@ def make_toolbox(
         SelectionError: A selection that does not suit the fitness, naming one that does.
         ArgumentError: Anything else out of range, before any evaluation.
     """
-    check_type("task", task, Task)
+    check_task(task)
     check_choice("genome", genome, tuple(GENOMES))
     if selection is not None:
         check_choice("selection", selection, PARETO_SELECTIONS + WEIGHTED_SELECTIONS)

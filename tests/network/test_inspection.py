@@ -214,6 +214,7 @@ def test_names_of_the_package():
     ("parent", "message"),
     [
         ("parent", "parent: expected a torch.nn.Module, got 'str'"),
+        (nn.Sequential, r"got the class Sequential: give Sequential\(\)"),
         (nn.Sequential(nn.Linear(3, 2)), "parent: expected at least one hidden Linear or Conv2d"),
         (nn.Sequential(nn.Linear(3, 2), nn.PReLU(), nn.Linear(2, 1)), "module '1'.*'PReLU'"),
     ],
