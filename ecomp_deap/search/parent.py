@@ -12,8 +12,8 @@ from torch import nn
 
 from ecomp_deap._version import __version__
 from ecomp_deap.checks import check_callable, check_count, check_type
-from ecomp_deap.copying import copy_network
-from ecomp_deap.data import Splits, fingerprint
+from ecomp_deap.copying import check_module, copy_network
+from ecomp_deap.data import Splits, fingerprint, split
 from ecomp_deap.errors import (
     ArgumentError,
     DataError,
@@ -36,7 +36,7 @@ __all__ = ["find_trained_parent", "given_parent", "parent_recipe", "train_parent
 
 
 def train_parent(
-    data: Splits,
+    data: Any,
     network: nn.Module | None = None,
     *,
     epochs: int = 10,
@@ -47,7 +47,8 @@ def train_parent(
     """Return a classifier trained on the search data, by default the original's parent.
 
     Args:
-        data: Splits; search data alone are trained on, flattened images for the original's parent.
+        data: A `Splits`, or what `Task` takes, and splits likewise. Search data alone are trained
+            on, flattened images for the original's parent.
         network: What is trained, which is not changed; by default 784-256-256-10 with ReLU.
         epochs: Passes over them.
         seed: Of the initial weights and the order of the samples.
@@ -61,9 +62,9 @@ def train_parent(
         DataError: Data that the original's parent does not take.
         EvaluationError: Weights that are not finite in the end.
     """
-    check_type("data", data, Splits)
+    data = data if isinstance(data, Splits) else split(data)
     if network is not None:
-        check_type("network", network, nn.Module)
+        check_module("network", network)
         if not any(parameter.requires_grad for parameter in network.parameters()):
             raise argument_error("network", "one with parameters to train", type(network).__name__)
     epochs = check_count("epochs", epochs, minimum=0)
