@@ -11,6 +11,7 @@ from ecomp_deap.copying import check_module, copy_network, tensors_in
 from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.cost_model import CostModel
+from ecomp_deap.network.failures import other_type
 from ecomp_deap.network.structure import find_structure
 from ecomp_deap.task import default_forward
 
@@ -148,8 +149,9 @@ def _cost_model(
     try:
         return CostModel(parent, structure, example, n_samples=n_samples, forward=forward)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        why = other_type(parent, example, forward) or one_line(error)
         raise ArgumentError(
-            f"example: expected a batch that the parent takes, but {one_line(error)}"
+            f"example: expected a batch that the parent takes, but {why}"
         ) from error
 
 

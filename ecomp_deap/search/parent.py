@@ -28,6 +28,7 @@ from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.exports.samples import make_example
 from ecomp_deap.files import read_json
 from ecomp_deap.network import fit, load_parent, make_parent
+from ecomp_deap.network.failures import other_type
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.code import child_in
 from ecomp_deap.task import default_forward
@@ -107,8 +108,10 @@ def _check_takes(network: nn.Module, data: Splits) -> None:
         with torch.random.fork_rng(), torch.no_grad():
             nn.functional.cross_entropy(default_forward(network, inputs), targets)
     except Exception as error:  # whatever a user's network raises
-        expected = "a classifier of the search data"
-        raise ArgumentError(f"network: expected {expected}, but {one_line(error)}") from error
+        why = other_type(network, inputs, default_forward) or one_line(error)
+        raise ArgumentError(
+            f"network: expected a classifier of the search data, but {why}"
+        ) from error
 
 
 def _check_weights(network: nn.Module) -> None:

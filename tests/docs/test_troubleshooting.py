@@ -120,16 +120,45 @@ def _():
     ed.make_toolbox(task(data=(torch.randn(120, 20), samples()[1])))
 
 
+@provokes("parent: expected a network that takes samples of shape (12,)")
+def _():
+    inputs, labels = samples()
+    ed.make_toolbox(task(data=(inputs.double(), labels)))
+
+
 @provokes("search targets: expected labels")
 def _():
     inputs, labels = samples()
     ed.make_toolbox(task(data=(inputs, labels + 1)))
 
 
-@provokes("search targets: expected class labels")
+INTEGERS = "search targets: expected integers of shape (n,), one class a sample, as the metric is"
+
+
+@provokes(f"{INTEGERS} accuracy, got float32 of shape (n,)")
+def _():
+    inputs, labels = samples()
+    ed.make_toolbox(task(data=(inputs, labels.float())))
+
+
+@provokes(f"{INTEGERS} accuracy, got float32 of shape (n, 3)")
 def _():
     inputs, labels = samples()
     ed.make_toolbox(task(data=(inputs, nn.functional.one_hot(labels).float())))
+
+
+class Several(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stack = network()
+
+    def forward(self, x):
+        return self.stack(x), x
+
+
+@provokes("parent: expected outputs of shape")
+def _():
+    ed.make_toolbox(task(Several()))
 
 
 @provokes("search data: ")

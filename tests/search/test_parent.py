@@ -177,6 +177,12 @@ def test_data_that_nothing_can_learn_from_are_refused(inputs, targets, match, as
         train_parent(Splits(samples, samples, None), classifier(), epochs=1)
 
 
+def test_data_of_another_type_than_the_weights_are_told_to_be_converted():
+    match = r"^network: .* search data, but inputs are float64, the network float32: inputs.float\("
+    with pytest.raises(ArgumentError, match=match):
+        train_parent((X.double(), Y), classifier(), epochs=1)
+
+
 def test_a_training_that_diverges_is_an_error(tiny_splits):
     recipe = Recipe(optimizer="sgd", learning_rate=1e30)
     with pytest.raises(EvaluationError, match=r"^network: expected finite weights after training"):
