@@ -94,7 +94,19 @@ def _():
 # Parents and their files.
 
 
-@provokes("parent: mine.pt holds")
+@provokes("parent: mine.pt: expected weights")
+def _():
+    torch.save(nn.Sequential(nn.Conv2d(3, 4, 5)).state_dict(), "mine.pt")
+    run("inspect", "mine.pt")
+
+
+@provokes("parent: mine.pt holds no state dict")
+def _():
+    torch.save({"epoch": 3, "model": network().state_dict()}, "mine.pt")
+    run("run", "1", "mine", "--parent", "mine.pt", *SMALL)
+
+
+@provokes("parent: mine.pt holds '0.bias'")
 def _():
     torch.save(network().state_dict(), "mine.pt")
     run("run", "1", "mine", "--parent", "mine.pt", *SMALL)
