@@ -406,6 +406,15 @@ def _():
     run("run", "1", "mine", "--factory", "conv.py:net", "--parent-epochs", "1", *SMALL)
 
 
+@provokes("parent: expected a network that takes samples of shape (1, 28, 28)")
+def _():
+    Path("conv3.py").write_text(
+        "from torch import nn\n\n\ndef net():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 5), nn.Flatten(), nn.Linear(2304, 10))\n"
+    )
+    run("run", "1", "mine", "--factory", "conv3.py:net", "--images", *SMALL)
+
+
 @provokes("--factory: ")
 def _():
     Path("my_models.py").write_text("LeNet = None\n")
