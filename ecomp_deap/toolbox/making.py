@@ -158,7 +158,8 @@ def make_toolbox(
     fitness = _make_fitness(task, selection, objectives, loss_weights)
     other = next((m for m in task.parent.modules() if isinstance(m, _BEYOND_WEIGHTS)), None)
     if genome == "weights" and other is not None:
-        raise argument_error("genome", f"'mask' for a parent with {type(other).__name__}", genome)
+        expected = f"'mask' or 'width' for a parent with {type(other).__name__}"
+        raise argument_error("genome", expected, genome)
     evaluator = Evaluator(
         task,
         seed=seed,
@@ -173,7 +174,8 @@ def make_toolbox(
     if task.limits:
         fitness = replace(fitness, worst=evaluator.worst)
     if genome == "weights" and not evaluator.structure.is_stack:
-        raise argument_error("genome", "'mask' for a parent that is no sequential stack", genome)
+        expected = "'mask' or 'width' for a parent that is no sequential stack"
+        raise argument_error("genome", expected, genome)
     toolbox = Toolbox(evaluator, fitness, individual_class(GENOMES[genome], fitness.signs))
     toolbox.crew = crew
     toolbox.register("evaluate", toolbox.evaluate_individual)
