@@ -77,6 +77,7 @@ def provokes(beginning):
 for _beginning, _words in {
     "unknown option '--popluation'": "run 1 mine --popluation 50",
     "NAME is missing": "run 5",
+    "N_RUNS: expected": "run mine",
     "loss_weights: expected only with": "run 1 mine --loss-weights 1,2,1",
     "objectives: expected": "run 1 x --selection roulette --objectives accuracy,mac_count",
     "perplexity: expected at most": "run 1 mine --batch-size 50 --perplexity 30",
@@ -182,7 +183,7 @@ def _():
 
 @provokes("batch_size: expected at most")
 def _():
-    ed.make_toolbox(task(batch_size=200))
+    ed.make_toolbox(ed.Task(network(), samples(60)))
 
 
 @provokes("probe layer")
@@ -217,7 +218,7 @@ class Plain(nn.Module):
         return self.last(torch.relu(self.first(x)))
 
 
-@provokes("genome: expected 'mask' for a parent that is no")
+@provokes("genome: expected 'mask' or 'width' for a parent that is no")
 def _():
     ed.make_toolbox(task(Plain()), genome="weights", loss_weights=(1, 0, 1))
 
@@ -359,7 +360,12 @@ def _():
     compressed().most_accurate_under(20)
 
 
-@provokes("example: ")
+@provokes("example: expected a batch of inputs for")
+def _():
+    ed.inspect(Plain())
+
+
+@provokes("example: expected a batch of inputs, which")
 def _():
     ed.export(compressed(Plain()).best, "best.pt2")
 
