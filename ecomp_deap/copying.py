@@ -12,11 +12,28 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ecomp_deap.errors import ArgumentError, argument_error, one_line
 
-__all__ = ["check_network", "copy_batch", "copy_network", "tensors_in"]
+__all__ = ["check_module", "check_network", "copy_batch", "copy_network", "tensors_in"]
 
 # What every module has, of which buffers alone may be results.
 _OF_EVERY_MODULE = vars(nn.Module()).keys() - {"_buffers"}
 _NO_CONTAINERS = (nn.Module, str, int, float, type(None))
+
+
+def check_module(name: str, value: Any) -> nn.Module:
+    """Return ``value``.
+
+    Raises:
+        ArgumentError: It is no network; of a class of networks, or the weights of one, the message
+            says what makes one of it.
+    """
+    if isinstance(value, nn.Module):
+        return value
+    expected = f"{name}: expected a torch.nn.Module, got"
+    if isinstance(value, type) and issubclass(value, nn.Module):
+        raise ArgumentError(f"{expected} the class {value.__name__}: give {value.__name__}()")
+    if isinstance(value, Mapping) and any(isinstance(v, torch.Tensor) for v in value.values()):
+        raise ArgumentError(f"{expected} a state dict: load it into a network first")
+    raise ArgumentError(f"{expected} {type(value).__name__!r}")
 
 
 def check_network(network: nn.Module) -> None:

@@ -3,6 +3,7 @@
 A message names the argument, what was expected and what came, in that order.
 """
 
+import reprlib
 from typing import Any
 
 __all__ = [
@@ -41,19 +42,43 @@ class SelectionError(EcompError, ValueError):
     """A selection operator does not suit the fitness or the algorithm it is used with."""
 
 
-def argument_error(argument: str, expected: str, got: Any) -> ArgumentError:
+def argument_error(argument: str, expected: str, got: Any, *, hint: str = "") -> ArgumentError:
     """Return the `ArgumentError` for ``argument``, to be raised by the caller.
+
+    Of tensors and arrays the message has type and shape alone. A ``hint`` on what to do ends it.
 
     >>> str(argument_error("perplexity", "a number greater than 1", 0.5))
     'perplexity: expected a number greater than 1, got 0.5'
     """
     try:
-        shown = repr(got)
+        shown = _Shown().repr(got)
     except ValueError:  # an integer of more digits than Python prints
         shown = f"a number of {type(got).__name__} with too many digits"
     if len(shown) > _LONGEST:
         shown = f"{shown[:_LONGEST]}…"
-    return ArgumentError(f"{argument}: expected {expected}, got {shown}")
+    return ArgumentError(f"{argument}: expected {expected}, got {shown}{hint and f'; {hint}'}")
+
+
+class _Shown(reprlib.Repr):
+    """``repr``, but of tensors and arrays by type and shape, also within containers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxtuple = self.maxlist = self.maxdict = _LONGEST
+
+    def repr1(self, x: Any, level: int) -> str:
+        try:
+            shape, dtype = tuple(x.shape), str(x.dtype)
+        except Exception:  # whatever a user's class raises; most have no shape
+            shape, dtype = (), ""
+        if shape:  # else it is a single number, which says more itself
+            kind = "a tensor" if dtype.startswith("torch.") else "an array"
+            return f"{kind} of {dtype.removeprefix('torch.')} {shape}"
+        if isinstance(x, tuple):
+            return self.repr_tuple(x, level)
+        if isinstance(x, list):
+            return self.repr_list(x, level)
+        return self.repr_dict(x, level) if isinstance(x, dict) else repr(x)
 
 
 def named(error: BaseException) -> str:

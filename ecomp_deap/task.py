@@ -17,14 +17,23 @@ from ecomp_deap.checks import (
     check_sequence,
     check_type,
 )
-from ecomp_deap.copying import copy_network
+from ecomp_deap.copying import check_module, copy_network
 from ecomp_deap.data import Splits, split
 from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.measurement import Measurement
 from ecomp_deap.recipe import SEARCH_RECIPE, Recipe
 from ecomp_deap.similarity import SimilarityLoss, similarity_class
 
-__all__ = ["ACCURACY", "LIMITS", "Metric", "Task", "accuracy", "check_weights", "default_forward"]
+__all__ = [
+    "ACCURACY",
+    "LIMITS",
+    "Metric",
+    "Task",
+    "accuracy",
+    "check_task",
+    "check_weights",
+    "default_forward",
+]
 
 
 # What else has a name in measurements and logbooks.
@@ -241,6 +250,17 @@ class Task:
         return LIMITS.get(cost, f"max_costs[{cost!r}]")
 
 
+def check_task(task: Any) -> None:
+    """Check that a task is one.
+
+    Raises:
+        ArgumentError: It is none, such as a network; with what makes one.
+    """
+    if not isinstance(task, Task):
+        hint = "ed.Task(network, data) makes one"
+        raise argument_error("task", "a Task", type(task).__name__, hint=hint)
+
+
 def check_weights(parent: nn.Module) -> None:
     """Check that a parent has numbers in its tensors.
 
@@ -262,8 +282,7 @@ def default_forward(module: nn.Module, inputs: Any) -> Any:
 
 def _check(task: Task) -> None:
     """Check every setting that can be judged without the data."""
-    if not isinstance(task.parent, nn.Module):
-        raise argument_error("parent", "a torch.nn.Module", type(task.parent).__name__)
+    check_module("parent", task.parent)
     # A perplexity above 1 needs more than four samples, see `check_perplexity`.
     check_count("batch_size", task.batch_size, minimum=5)
     check_count("train_steps", task.train_steps, minimum=0)

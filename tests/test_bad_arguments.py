@@ -632,7 +632,7 @@ def test_training_a_parent_refuses_by_name_and_early(tiny_splits):
             given = {"epochs": 1, "on_epoch": lambda: told.append(1), argument: value}
             with pytest.raises(ArgumentError, match=f"^{argument}: expected "):
                 ed.train_parent(tiny_splits, **given)
-    for value in (None, 3, "x", [], (torch.ones(3, 2), torch.ones(3))):
+    for value in (None, 3, "x", [], (torch.ones(3, 2), [0, 1, 2])):
         check(ed.train_parent, "data", value)
     assert told == []
 

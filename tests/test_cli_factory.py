@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 
 import pytest
@@ -25,6 +26,7 @@ class Net(nn.Module):
         x = torch.cat([self.conv1(x), self.conv2(x)], dim=1).relu()
         return self.last(x.mean(dim=(2, 3)))
 """
+FLAT = "from torch import nn\n\n\ndef Net():\n    return nn.Sequential(nn.Linear(784, 10))\n"
 TINY = (
     *("--population", "6", "--generations", "2", "--batch-size", "40", "--parent-epochs", "1"),
     *("--finalise-count", "1", "--finalise-epochs", "1", "--quiet", "--images"),
@@ -63,7 +65,7 @@ def test_a_network_of_ones_own_is_inspected_compressed_and_exported(folder, smal
     assert f"{smallest['mac_count']}" in capsys.readouterr().out.replace(",", "")
     child_file = str(run / "children" / "001.safetensors")
     assert main(["inspect", child_file]) == 2
-    assert "name with --factory what makes a network" in capsys.readouterr().err
+    assert "name with --factory what makes one like its parent" in capsys.readouterr().err
 
     command("export", run, *code, "--child", "001", "--format", "pt2")
     inputs = torch.randn(3, 1, 28, 28)
@@ -94,5 +96,16 @@ def test_a_network_that_does_not_take_the_data_is_refused_at_once(folder, small_
     words = [word for word in TINY if word != "--images"]
     code = ("--factory", "models.py:Net")
     assert main(["run", "1", "mine", *code, *words, "--data-dir", str(small_fashion)]) == 2
-    assert "takes samples of shape (784,), but" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "takes samples of shape (784,), but it takes (1, 28, 28): add --images\n" in told
+    for source, why in (
+        (
+            CODE.replace("(1, 4, 5", "(3, 4, 5"),
+            "but RuntimeError: .*3 channels.*; the command has ",
+        ),
+        (FLAT, r"but it takes \(784,\): leave out --images$"),
+    ):
+        (folder / "models.py").write_text(source)
+        assert main(["run", "1", "mine", *code, *TINY, "--data-dir", str(small_fashion)]) == 2
+        assert re.search(rf"samples of shape \(1, 28, 28\), {why}", capsys.readouterr().err)
     assert not (folder / "results").exists()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ecomp_deap.copying import check_network, copy_batch, copy_network, tensors_in
+from ecomp_deap.copying import check_module, check_network, copy_batch, copy_network, tensors_in
 from ecomp_deap.errors import ArgumentError
 from tests.architectures import equal_states, state_of
 
@@ -56,6 +56,21 @@ def test_scripted_networks_are_named():
     scripted = torch.jit.script(nn.Sequential(nn.Linear(2, 2)))
     with pytest.raises(ArgumentError, match="module '1': expected one of Python code, got 'a scr"):
         copy_network(nn.Sequential(nn.ReLU(), scripted))
+
+
+def test_what_is_nearly_a_network_is_told():
+    expected = "^parent: expected a torch.nn.Module, got"
+    with pytest.raises(ArgumentError, match=rf"{expected} the class Linear: give Linear\(\)$"):
+        check_module("parent", nn.Linear)
+    for weights in (nn.Linear(2, 3).state_dict(), dict(nn.Linear(2, 3).named_parameters())):
+        match = f"{expected} a state dict: load it into a network first$"
+        with pytest.raises(ArgumentError, match=match):
+            check_module("parent", weights)
+    for other, name in (({}, "dict"), ({"epoch": 3}, "dict"), (int, "type"), (None, "NoneType")):
+        with pytest.raises(ArgumentError, match=f"{expected} '{name}'$"):
+            check_module("parent", other)
+    network = nn.Linear(2, 3)
+    assert check_module("parent", network) is network
 
 
 def test_what_cannot_be_copied_is_told():

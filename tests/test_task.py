@@ -117,6 +117,8 @@ def test_an_unknown_kernel_is_refused_by_itself():
 def test_a_parent_that_is_no_module_is_refused():
     with pytest.raises(ArgumentError, match=r"parent: expected a torch.nn.Module, got 'function'"):
         Task(lambda x: x, (INPUTS, LABELS))
+    with pytest.raises(ArgumentError, match=r"got the class Recorder: give Recorder\(\)$"):
+        Task(Recorder, (INPUTS, LABELS))
 
 
 def test_a_task_cannot_be_changed():

@@ -291,4 +291,10 @@ def _value(option: Option, word: str | bool) -> Any:
     if isinstance(word, bool):
         return word
     name = option.name.upper() if option.name in POSITIONALS else option.flag
-    return option.kind.parse(name, word)
+    try:
+        return option.kind.parse(name, word)
+    except ArgumentError as error:
+        if option.name != "n_runs":
+            raise
+        meant = word if word.isidentifier() else "first"
+        raise ArgumentError(f"{error}; such as: ecomp-deap run 1 {meant}") from error

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    default_collate,
+)
 
 from ecomp_deap.checks import check_indices
 from ecomp_deap.data._trees import leaves, map_leaves, restore_containers
@@ -266,7 +273,8 @@ def as_samples(data: Any, *, name: str = "data") -> Samples:
             return TensorSamples(*data, name=name)
         held = ", ".join(type(part).__name__ for part in data)
         raise ArgumentError(f"{name}: expected {expected}, got a tuple of ({held})")
-    raise argument_error(name, expected, type(data))
+    hint = "give its dataset, loader.dataset" if isinstance(data, DataLoader) else ""
+    raise argument_error(name, expected, type(data), hint=hint)
 
 
 def fingerprint(samples: Samples) -> str:

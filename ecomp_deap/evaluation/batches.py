@@ -46,7 +46,8 @@ class Batches:
         if task.batch_size > most:
             left = ", so that some are left to train on" if task.train_steps else ""
             expected = f"at most {most} of {len(search)} search samples{left}"
-            raise argument_error("batch_size", expected, task.batch_size)
+            hint = f"{Task.batch_size} is the default" if task.batch_size == Task.batch_size else ""
+            raise argument_error("batch_size", expected, task.batch_size, hint=hint)
         size = task.training.batch_size
         # As samples are drawn again where there are not enough, any number of them could be.
         if task.train_steps and size is not None and size > len(search):

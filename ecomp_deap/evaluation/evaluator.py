@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ecomp_deap.checks import check_choice, check_count, check_flag, check_type
+from ecomp_deap.checks import check_choice, check_count, check_flag
 from ecomp_deap.data import Samples, TensorSamples
 from ecomp_deap.defaults import BLOCK_SIZE, IMPORTANCES, MEMORY
 from ecomp_deap.errors import argument_error
@@ -50,7 +50,7 @@ from ecomp_deap.similarity import (
     default_perplexity,
     similarity_class,
 )
-from ecomp_deap.task import Task
+from ecomp_deap.task import Task, check_task
 from ecomp_deap.threads import available_cores, thread_map, torch_threads
 
 __all__ = ["Evaluator"]
@@ -113,7 +113,7 @@ class Evaluator:
         latency: bool = False,
         similarity: bool = True,
     ) -> None:
-        check_type("task", task, Task)
+        check_task(task)
         block_size = check_count("block_size", block_size, minimum=1)
         memory = check_count("memory", memory, minimum=1)
         if threads is not None:

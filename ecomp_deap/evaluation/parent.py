@@ -7,6 +7,7 @@ import torch
 from ecomp_deap.copying import copy_batch, tensors_in
 from ecomp_deap.errors import ArgumentError, argument_error, named
 from ecomp_deap.network.cost import mac_count
+from ecomp_deap.network.failures import other_type
 from ecomp_deap.task import Task
 
 __all__ = ["check_parent", "proof_size"]
@@ -31,8 +32,9 @@ def check_parent(task: Task, inputs: Any) -> None:
             task.apply(task.parent, inputs)
     except Exception as error:  # whatever the network's own code raises
         taken = " and ".join(str(tuple(tensor.shape[1:])) for tensor in tensors_in(inputs))
+        why = other_type(task.parent, inputs, task.apply) or named(error)
         raise ArgumentError(
-            f"parent: expected a network that takes samples of shape {taken}, but {named(error)}"
+            f"parent: expected a network that takes samples of shape {taken}, but {why}"
         ) from error
     for old, new in zip(tensors_in(before), tensors_in(inputs), strict=True):
         if new._version and not torch.equal(old, new):

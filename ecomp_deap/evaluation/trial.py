@@ -13,7 +13,7 @@ import torch
 from ecomp_deap.copying import copy_batch, copy_network, tensors_in
 from ecomp_deap.errors import ArgumentError, EcompError, argument_error, named
 from ecomp_deap.evaluation.soundness import Soundness, learns_labels
-from ecomp_deap.network.failures import failure
+from ecomp_deap.network.failures import failure, other_type
 from ecomp_deap.network.lessons import Teacher, draw_lessons
 from ecomp_deap.network.training import to_device, train
 from ecomp_deap.recipe import Recipe
@@ -44,12 +44,14 @@ def check_data(task: Task, soundness: Soundness) -> None:
         parts["test"] = task.splits.test
     for name, samples in parts.items():
         inputs, targets = samples.span(0, min(_TRIED, len(samples)))
+        moved = to_device(copy_batch(inputs), task.device)
         try:
             with torch.no_grad():
-                outputs = task.apply(task.parent, to_device(copy_batch(inputs), task.device))
+                outputs = task.apply(task.parent, moved)
         except Exception as error:  # whatever the network's own code raises
             expected = f"{name} data: expected samples that the parent takes"
-            raise ArgumentError(f"{expected}, got {named(error)[:_LONGEST]}") from error
+            why = other_type(task.parent, moved, task.apply) or named(error)[:_LONGEST]
+            raise ArgumentError(f"{expected}, but {why}") from error
         if task.metric.function is accuracy:
             _check_labels(name, targets, outputs)
         soundness.check(name, inputs, targets, samples.numbers)
@@ -79,17 +81,50 @@ def check_metric(task: Task, outputs: Any, targets: torch.Tensor) -> None:
 def _check_labels(name: str, targets: torch.Tensor, outputs: Any) -> None:
     """Check that targets have the shape and type of class labels of the outputs."""
     if not isinstance(outputs, torch.Tensor) or outputs.ndim < 2:
-        got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else outputs
+        got, hint = type(outputs).__name__, "forward= can take one of several outputs"
+        if isinstance(outputs, torch.Tensor):
+            got, hint = f"shape {tuple(outputs.shape)}", ""
         expected = "outputs of shape (n_samples, n_classes), or a metric of your own"
-        raise argument_error("parent", expected, got if isinstance(got, str) else type(got))
+        raise argument_error("parent", expected, got, hint=hint)
     shape = (len(outputs), *outputs.shape[2:])
-    whole = not targets.is_floating_point() and not targets.is_complex()
-    if not whole or targets.dtype == torch.bool or tuple(targets.shape) != shape:
-        raise argument_error(
-            f"{name} targets",
-            f"class labels of shape {shape}, as the metric is accuracy",
-            f"{targets.dtype} of shape {tuple(targets.shape)}",
-        )
+    if _whole(targets) and targets.shape == shape:
+        return
+    expected = f"integers of shape {_per_sample(shape, len(targets))}"
+    each = "one class a sample" if outputs.ndim == 2 else "one class each"
+    dtype, found = str(targets.dtype).removeprefix("torch."), tuple(targets.shape)
+    raise ArgumentError(
+        f"{name} targets: expected {expected}, {each}, as the metric is accuracy, got {dtype} of "
+        f"shape {_per_sample(found, len(targets))}; {_remedy(targets, outputs)}"
+    )
+
+
+def _whole(targets: torch.Tensor) -> bool:
+    """Return whether targets are of a type of integers."""
+    return not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
+
+
+def _per_sample(shape: tuple[int, ...], n_samples: int) -> str:
+    """Return a shape for n samples, as their number is that of a trial."""
+    return str(shape).replace(f"({n_samples},", "(n,")
+
+
+def _remedy(targets: torch.Tensor, outputs: torch.Tensor) -> str:
+    """Return what makes class labels of targets, as far as that shows."""
+    other = "another task takes a metric and a loss_fn of your own"
+    if targets.is_complex() or outputs.shape[1] == 1:
+        return other
+    numbers = targets.double()
+    if not torch.equal(numbers, numbers.round()):
+        return other
+    if targets.shape == outputs.shape:
+        one_each = (numbers >= 0) & (numbers.sum(dim=1, keepdim=True) == 1)
+        return "use targets.argmax(dim=1)" if one_each.all() else other
+    made = "targets"
+    if targets.ndim == outputs.ndim and targets.shape[1] == 1:
+        targets, made = targets.squeeze(1), "targets.squeeze(1)"
+    if targets.shape != (len(outputs), *outputs.shape[2:]):
+        return other
+    return f"use {made}" if _whole(targets) else f"use {made}.long()"
 
 
 def check_step(

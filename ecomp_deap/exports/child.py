@@ -1,6 +1,7 @@
 """`load_child`: a network from its tensors and its manifest; nothing is unpickled or imported."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from ecomp_deap.errors import ArgumentError, DataError, argument_error, named, o
 from ecomp_deap.exports.architecture import build
 from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.exports.tensors import first_difference, put_tensors, specification
-from ecomp_deap.files import read_file
+from ecomp_deap.files import naming, read_file
 from ecomp_deap.network.layers import HeadAttention, InputLinear
 
 __all__ = ["Factory", "load_child", "made_by"]
@@ -63,6 +64,9 @@ def load_child(path: str | Path, factory: Factory | None = None) -> nn.Module:
         hint = _LOADED_BY.get(path.suffix)
         loaded_by = f"; {hint} loads this one" if hint else ""
         raise ArgumentError(f"path: expected a .safetensors file, got {str(path)!r}{loaded_by}")
+    if not os.path.lexists(path.with_suffix(".json")):
+        with naming(path, "read"):
+            path.stat()  # of two that are missing, this one was asked for
     manifest = read_manifest(path.with_suffix(".json"))
     tensors = _read_tensors(path, manifest)
     if factory is not None:

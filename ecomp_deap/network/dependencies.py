@@ -24,7 +24,7 @@ from ecomp_deap.errors import ArgumentError, argument_error, named
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.attention import head_candidates, make_plain
 from ecomp_deap.network.candidates import FLOATS, Candidate, structure_of
-from ecomp_deap.network.failures import failure
+from ecomp_deap.network.failures import failure, other_type
 from ecomp_deap.network.groups import NETWORK, OUTPUTS, nothing_to_prune, stack_structure
 from ecomp_deap.network.proof import lively_twin, proven_candidates
 from ecomp_deap.network.running import Forward, run
@@ -97,8 +97,10 @@ def _check_runs(parent: nn.Module, example: Any, forward: Forward) -> None:
         with torch.no_grad():
             run(copy_network(parent), example, forward)
     except Exception as error:  # whatever the network's own code raises
+        why = failure(error)
+        why = other_type(parent, example, forward) or why
         raise ArgumentError(
-            f"example: expected a batch that the parent takes, but {failure(error)}"
+            f"example: expected a batch that the parent takes, but {why}"
         ) from error
 
 

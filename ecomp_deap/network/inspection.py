@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecomp_deap.copying import copy_network, tensors_in
+from ecomp_deap.copying import check_module, copy_network, tensors_in
 from ecomp_deap.errors import ArgumentError, argument_error, one_line
 from ecomp_deap.genomes import Structure
 from ecomp_deap.network.cost_model import CostModel
+from ecomp_deap.network.failures import other_type
 from ecomp_deap.network.structure import find_structure
 from ecomp_deap.task import default_forward
 
@@ -122,9 +123,8 @@ def inspect(
     a weight between two groups counts for both
     left alone: output - its units are the network's outputs
     """
-    if not isinstance(parent, nn.Module):
-        raise argument_error("parent", "a torch.nn.Module", type(parent).__name__)
-    network = copy_network(parent).eval()  # batch norms would learn from the example
+    # In eval mode, as batch norms would learn from the example.
+    network = copy_network(check_module("parent", parent)).eval()
     n_samples = 1 if example is None else _n_samples(example)
     forward = default_forward if forward is None else forward
     structure = find_structure(
@@ -155,8 +155,9 @@ def _cost_model(
     try:
         return CostModel(parent, structure, example, n_samples=n_samples, forward=forward)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        why = other_type(parent, example, forward) or one_line(error)
         raise ArgumentError(
-            f"example: expected a batch that the parent takes, but {one_line(error)}"
+            f"example: expected a batch that the parent takes, but {why}"
         ) from error
 
 

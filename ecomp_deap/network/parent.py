@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ecomp_deap.checks import check_count, check_path, check_sequence, check_type
-from ecomp_deap.copying import copy_network
+from ecomp_deap.checks import check_count, check_path, check_sequence
+from ecomp_deap.copying import check_module, copy_network
 from ecomp_deap.errors import DataError, one_line
-from ecomp_deap.network.weights_file import listed, read_weights
+from ecomp_deap.network.weights_file import FACTORY, listed, read_weights
 
 __all__ = ["load_parent", "make_parent"]
 
+_OTHER = f"another network {FACTORY}"
 # Beyond these torch has no sizes and no seeds.
 _MOST_UNITS, _HIGHEST_SEED = 2**31 - 1, 2**64 - 1
 
@@ -73,7 +74,7 @@ def load_parent(path: str | Path, network: nn.Module | None = None) -> nn.Module
     state = read_weights(path)
     if network is None:
         return _from_state(state, path)
-    parent = copy_network(check_type("network", network, nn.Module))
+    parent = copy_network(check_module("network", network))
     try:
         parent.load_state_dict(state)
     except RuntimeError as error:
@@ -85,9 +86,10 @@ def load_parent(path: str | Path, network: nn.Module | None = None) -> nn.Module
 def _from_state(state: dict[str, torch.Tensor], path: Path) -> nn.Sequential:
     for name, tensor in state.items():
         if tensor.ndim not in (1, 2) or not tensor.numel() or not tensor.is_floating_point():
+            dtype = str(tensor.dtype).removeprefix("torch.")
             raise DataError(
-                f"parent: {path}: expected weights and biases, got {name[:60]!r} of shape "
-                f"{tuple(tensor.shape)[:6]} and {tensor.dtype}"
+                f"parent: {path}: expected weights and biases of a dense network, got "
+                f"{name[:60]!r} of {dtype} {tuple(tensor.shape)[:6]}; {_OTHER}"
             )
     hidden: list[int] = []
     while f"layer_{len(hidden) + 1}_linear.weight" in state:
@@ -95,7 +97,7 @@ def _from_state(state: dict[str, torch.Tensor], path: Path) -> nn.Sequential:
     if not hidden or "output.weight" not in state:
         raise DataError(
             f"parent: {path} holds {listed(sorted(state))}, expected layer_1_linear.weight, … and "
-            "output.weight with their biases"
+            f"output.weight with their biases; {_OTHER}"
         )
     first, last = state["layer_1_linear.weight"], state["output.weight"]
     parent = make_parent(hidden, n_inputs=int(first.shape[-1]), n_outputs=int(last.shape[0]))

@@ -83,6 +83,13 @@ def _find(
             ) from error
         if prune_inputs:
             raise
+        if example is None and type(parent).forward is not nn.Sequential.forward:
+            raise argument_error(
+                "example",
+                "a batch of inputs for a network that is no Sequential",
+                None,
+                hint="inspect(network, inputs[:2]), or --example 1,28,28",
+            ) from error
         if example is None:
             raise ArgumentError(f"{error} (or any network, with an example)") from error
     return traced_structure(parent, example, forward=forward)

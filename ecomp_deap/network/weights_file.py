@@ -16,7 +16,10 @@ from safetensors.torch import load_file
 
 from ecomp_deap.errors import DataError, argument_error, one_line
 
-__all__ = ["listed", "read_weights"]
+__all__ = ["FACTORY", "listed", "read_weights"]
+
+#: What a message says of weights of another network than a dense stack.
+FACTORY = "takes --factory my_models.py:Net (in Python load_parent(path, network))"
 
 _SUFFIXES = (".safetensors", ".pt", ".pth")
 # Names and shapes of a hundred thousand tensors.
@@ -33,6 +36,7 @@ _DTYPES = (
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
 )
 _SHOWN = 6
+_LONGEST_KEY = 60
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -89,6 +93,7 @@ def _look_through(path: Path) -> None:
             expected = f"one data.pkl of {_PICKLE_BYTES} bytes at most"
             raise DataError(f"parent: cannot read {path}: expected {expected}")
         content = archive.read(pickles[0])
+    whole = b"torch.nn.modules." in content
     for operation, argument, _ in pickletools.genops(content):
         name = str(argument).replace(" ", ".")
         if operation.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1"):
@@ -96,7 +101,8 @@ def _look_through(path: Path) -> None:
         stored = name.startswith("torch.") and name.endswith("Storage") and name.count(".") == 1
         if operation.name == "GLOBAL" and name not in _CALLED and not stored:
             expected = f"only tensors are, and it names {name[:60]!r}"
-            raise DataError(f"parent: cannot read {path}: {expected}")
+            hint = f"; it holds a whole network: save its state_dict(), which {FACTORY}"
+            raise DataError(f"parent: cannot read {path}: {expected}{hint if whole else ''}")
 
 
 def _plain_tensors(found: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -107,7 +113,8 @@ def _plain_tensors(found: Any, path: Path) -> dict[str, torch.Tensor]:
     tensors = dict(dict.items(found))
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise DataError(f"parent: {path} holds no state dict of tensors")
+            inner = _within(tensors, path)
+            raise DataError(f"parent: {path} holds no state dict of tensors{inner}")
         n_bytes = tensor.numel() * tensor.element_size()
         plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
         if not plain or tensor.dtype not in _DTYPES or tensor.untyped_storage().nbytes() < n_bytes:
@@ -116,6 +123,17 @@ def _plain_tensors(found: Any, path: Path) -> dict[str, torch.Tensor]:
                 "more than the file has"
             )
     return tensors
+
+
+def _within(found: dict[Any, Any], path: Path) -> str:
+    """Return what takes a state dict out of a checkpoint that has one, for a message."""
+    for key, value in found.items():
+        if isinstance(key, str) and len(key) <= _LONGEST_KEY and isinstance(value, dict):
+            inner = dict(dict.items(value))  # as above
+            if inner and all(isinstance(tensor, torch.Tensor) for tensor in inner.values()):
+                taken = f"torch.load({str(path)!r})[{key!r}]"
+                return f", but its {key!r} does: torch.save({taken}, 'weights.pt')"
+    return ""
 
 
 def listed(names: list[str]) -> str:

@@ -122,11 +122,14 @@ class Option:
 def unknown_name_error(what: str, name: str, known: Iterable[str]) -> ArgumentError:
     """Return the error for an unknown ``name``, which suggests the nearest known one.
 
+    That is the shortest of those that begin with it, if any do.
+
     >>> str(unknown_name_error("run.toml: unknown option", "popluation", ["population", "seed"]))
     "run.toml: unknown option 'popluation'; did you mean 'population'?"
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    begun = [option for option in known if option.startswith(name) and name.strip("-")]
+    near = sorted(begun, key=len)[:1] or difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
     return ArgumentError(f"{what} {name!r}; {hint}")
 

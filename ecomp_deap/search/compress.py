@@ -37,7 +37,7 @@ from ecomp_deap.search.filling import fill
 from ecomp_deap.search.finish import Child, Finisher
 from ecomp_deap.search.loop import Watch, check_rules, run_loop
 from ecomp_deap.search.stopping import StopRule
-from ecomp_deap.task import Metric, Task
+from ecomp_deap.task import Metric, Task, check_task
 from ecomp_deap.threads import torch_threads
 from ecomp_deap.toolbox import Toolbox, make_toolbox
 
@@ -252,8 +252,7 @@ def compress(
     Raises:
         EcompError: As `make_toolbox` and `evolve`, before any work is done.
     """
-    if not isinstance(task, Task):
-        raise argument_error("task", "a Task", type(task).__name__)
+    check_task(task)
     with opened(workers) as found:
         toolbox = make_toolbox(
             task,

@@ -12,8 +12,8 @@ from torch import nn
 
 from ecomp_deap._version import __version__
 from ecomp_deap.checks import check_callable, check_count, check_type
-from ecomp_deap.copying import copy_network
-from ecomp_deap.data import Splits, fingerprint
+from ecomp_deap.copying import check_module, copy_network
+from ecomp_deap.data import Splits, fingerprint, split
 from ecomp_deap.errors import (
     ArgumentError,
     DataError,
@@ -22,21 +22,33 @@ from ecomp_deap.errors import (
     argument_error,
     one_line,
 )
+from ecomp_deap.evaluation.parent import check_parent
 from ecomp_deap.evaluation.soundness import Soundness
 from ecomp_deap.exports import load_child
 from ecomp_deap.exports.manifest import read_manifest
 from ecomp_deap.exports.samples import make_example
 from ecomp_deap.files import read_json
 from ecomp_deap.network import fit, load_parent, make_parent
+from ecomp_deap.network.failures import other_type
+from ecomp_deap.network.running import run
 from ecomp_deap.recipe import FINALISE_RECIPE, Recipe
 from ecomp_deap.search.code import child_in
-from ecomp_deap.task import default_forward
+from ecomp_deap.task import Task, default_forward
 
-__all__ = ["find_trained_parent", "given_parent", "parent_recipe", "train_parent"]
+__all__ = [
+    "check_images",
+    "find_trained_parent",
+    "given_parent",
+    "parent_recipe",
+    "train_parent",
+]
+
+# Of Fashion-MNIST.
+_IMAGE = (1, 28, 28)
 
 
 def train_parent(
-    data: Splits,
+    data: Any,
     network: nn.Module | None = None,
     *,
     epochs: int = 10,
@@ -47,7 +59,8 @@ def train_parent(
     """Return a classifier trained on the search data, by default the original's parent.
 
     Args:
-        data: Splits; search data alone are trained on, flattened images for the original's parent.
+        data: A `Splits`, or what `Task` takes, and splits likewise. Search data alone are trained
+            on, flattened images for the original's parent.
         network: What is trained, which is not changed; by default 784-256-256-10 with ReLU.
         epochs: Passes over them.
         seed: Of the initial weights and the order of the samples.
@@ -61,9 +74,9 @@ def train_parent(
         DataError: Data that the original's parent does not take.
         EvaluationError: Weights that are not finite in the end.
     """
-    check_type("data", data, Splits)
+    data = data if isinstance(data, Splits) else split(data)
     if network is not None:
-        check_type("network", network, nn.Module)
+        check_module("network", network)
         if not any(parameter.requires_grad for parameter in network.parameters()):
             raise argument_error("network", "one with parameters to train", type(network).__name__)
     epochs = check_count("epochs", epochs, minimum=0)
@@ -106,8 +119,10 @@ def _check_takes(network: nn.Module, data: Splits) -> None:
         with torch.random.fork_rng(), torch.no_grad():
             nn.functional.cross_entropy(default_forward(network, inputs), targets)
     except Exception as error:  # whatever a user's network raises
-        expected = "a classifier of the search data"
-        raise ArgumentError(f"network: expected {expected}, but {one_line(error)}") from error
+        why = other_type(network, inputs, default_forward) or one_line(error)
+        raise ArgumentError(
+            f"network: expected a classifier of the search data, but {why}"
+        ) from error
 
 
 def _check_weights(network: nn.Module) -> None:
@@ -126,6 +141,40 @@ def _original(data: Splits, seed: int) -> nn.Module:
     if labels is None or not isinstance(inputs, torch.Tensor) or inputs.ndim != 2:
         raise DataError("data: expected flat images with class labels to train a parent on")
     return make_parent(n_inputs=inputs.shape[1], n_outputs=int(labels.max()) + 1, seed=seed)
+
+
+def check_images(task: Task) -> None:
+    """Check that a task's parent takes the images that the command gives it, flat or not.
+
+    Raises:
+        ArgumentError: It does not, with what may help.
+    """
+    inputs, _ = task.splits.search.batch(np.arange(2))
+    if _takes(task, inputs):
+        return
+    if inputs.ndim == 2:
+        other, remedy = inputs.unflatten(1, _IMAGE), "add --images"
+    else:
+        other, remedy = inputs.flatten(1), "leave out --images"
+    if _takes(task, other):
+        raise ArgumentError(
+            f"parent: expected a network that takes samples of shape {tuple(inputs.shape[1:])}, "
+            f"but it takes {tuple(other.shape[1:])}: {remedy}"
+        )
+    try:
+        check_parent(task, inputs)
+    except ArgumentError as error:
+        hint = "the command has Fashion-MNIST alone, 1 × 28 × 28; in Python ed.Task takes any data"
+        raise ArgumentError(f"{error}; {hint}") from error
+
+
+def _takes(task: Task, inputs: torch.Tensor) -> bool:
+    try:
+        with torch.no_grad():
+            run(copy_network(task.parent), inputs, task.apply)
+    except Exception:  # whatever the network's own code raises
+        return False
+    return True
 
 
 def given_parent(path: Path, network: nn.Module | None = None) -> nn.Module:

@@ -24,6 +24,7 @@ from ecomp_deap.runs.options import LAST_SEED
 from ecomp_deap.search.code import child_in, network_from_code
 from ecomp_deap.search.compress import Result, check_finish, evolve
 from ecomp_deap.search.parent import (
+    check_images,
     find_trained_parent,
     given_parent,
     parent_recipe,
@@ -243,8 +244,10 @@ def data_for(config: RunConfig) -> Splits:
 def _toolbox(
     config: RunConfig, parent: nn.Module, data: Splits, workers: Workers | None = None
 ) -> Toolbox:
+    task = task_for(config, parent, data)
+    check_images(task)
     return make_toolbox(
-        task_for(config, parent, data),
+        task,
         genome=config.genome,
         selection=config.selection,
         objectives=config.objectives,

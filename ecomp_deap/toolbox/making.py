@@ -34,7 +34,7 @@ from ecomp_deap.operators import (
 from ecomp_deap.operators.initialisation import LOWEST_RATE, check_rate, rate_range
 from ecomp_deap.operators.selection import make_selection
 from ecomp_deap.seeding import POPULATION_STREAM, draw_generator, generator, seed_stream
-from ecomp_deap.task import Task
+from ecomp_deap.task import Task, check_task
 from ecomp_deap.toolbox.boundary import Toolbox
 from ecomp_deap.toolbox.types import GENOMES, individual_class
 from ecomp_deap.toolbox.variation import check_variation, register_variation
@@ -124,7 +124,7 @@ def make_toolbox(
         SelectionError: A selection that does not suit the fitness, naming one that does.
         ArgumentError: Anything else out of range, before any evaluation.
     """
-    check_type("task", task, Task)
+    check_task(task)
     check_choice("genome", genome, tuple(GENOMES))
     if selection is not None:
         check_choice("selection", selection, PARETO_SELECTIONS + WEIGHTED_SELECTIONS)
@@ -158,7 +158,8 @@ def make_toolbox(
     fitness = _make_fitness(task, selection, objectives, loss_weights)
     other = next((m for m in task.parent.modules() if isinstance(m, _BEYOND_WEIGHTS)), None)
     if genome == "weights" and other is not None:
-        raise argument_error("genome", f"'mask' for a parent with {type(other).__name__}", genome)
+        expected = f"'mask' or 'width' for a parent with {type(other).__name__}"
+        raise argument_error("genome", expected, genome)
     evaluator = Evaluator(
         task,
         seed=seed,
@@ -173,7 +174,8 @@ def make_toolbox(
     if task.limits:
         fitness = replace(fitness, worst=evaluator.worst)
     if genome == "weights" and not evaluator.structure.is_stack:
-        raise argument_error("genome", "'mask' for a parent that is no sequential stack", genome)
+        expected = "'mask' or 'width' for a parent that is no sequential stack"
+        raise argument_error("genome", expected, genome)
     toolbox = Toolbox(evaluator, fitness, individual_class(GENOMES[genome], fitness.signs))
     toolbox.crew = crew
     toolbox.register("evaluate", toolbox.evaluate_individual)

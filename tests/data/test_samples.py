@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from ecomp_deap.data import DatasetSamples, Samples, TensorSamples, as_samples, fingerprint
 from ecomp_deap.errors import ArgumentError, DataError
@@ -320,6 +320,7 @@ def test_a_subclass_of_tensor_dataset_keeps_its_own_items():
         (3, "^validation: expected Samples, a tuple .*, or a map-style Dataset, got <class 'int'>"),
         (None, "^validation: expected Samples.*NoneType"),
         (IMAGES, "^validation: expected Samples.*ndarray"),
+        (DataLoader(Items([(IMAGES[0], 0)])), "DataLoader'>; give its dataset, loader.dataset$"),
         ((IMAGES, LABELS, LABELS), r"got a tuple of \(ndarray, ndarray, ndarray\)"),
         ((IMAGES, "labels"), r"^validation: .*got a tuple of \(ndarray, str\)"),
         ((IMAGES, LABELS[1:]), "^validation inputs: expected 11 .* as validation targets, got 12"),

@@ -2,7 +2,8 @@
 
 The blocks of a guide are run in order, in one folder and one namespace:
 
-- ``python``: run; or saved, if its first line is ``# NAME.py``.
+- ``python``: run, in a namespace of its own if the guide is one of scripts; or saved, if its first
+  line is ``# NAME.py``.
 - ``bash``: each line that calls ``ecomp-deap`` or ``python NAME.py`` is run; ``bash long`` is not.
 - ``text``: what the block before has printed; numbers may be others.
 - ``toml``: saved under the name in its first line, ``# NAME.toml``.
@@ -41,6 +42,8 @@ GUIDES = (
     "reproducing-the-report",
     "troubleshooting",
 )
+# Guides whose blocks of Python are scripts of their own, as commands stand between them.
+SCRIPTS = ("quick-start",)
 COMMANDS = ("run", "resume", "show", "inspect", "export", "report", "baselines")
 # Guides whose blocks are tested elsewhere, or that have none.
 PAGES = (*GUIDES, "index", "options", "scaling-out")
@@ -95,6 +98,8 @@ def executed(name, folder):
             if saved:
                 (folder / saved[1]).write_text(block, encoding="utf-8")
                 continue
+            if name in SCRIPTS:
+                names = {"__name__": "guide"}
             if words == "python":
                 printed = run_python([block], folder, names, f"{name}.md")
             elif words == "bash":

@@ -78,6 +78,7 @@ def provokes(beginning):
 for _beginning, _words in {
     "unknown option '--popluation'": "run 1 mine --popluation 50",
     "NAME is missing": "run 5",
+    "N_RUNS: expected": "run mine",
     "loss_weights: expected only with": "run 1 mine --loss-weights 1,2,1",
     "objectives: expected": "run 1 x --selection roulette --objectives accuracy,mac_count",
     "perplexity: expected at most": "run 1 mine --batch-size 50 --perplexity 30",
@@ -95,7 +96,19 @@ def _():
 # Parents and their files.
 
 
-@provokes("parent: mine.pt holds")
+@provokes("parent: mine.pt: expected weights")
+def _():
+    torch.save(nn.Sequential(nn.Conv2d(3, 4, 5)).state_dict(), "mine.pt")
+    run("inspect", "mine.pt")
+
+
+@provokes("parent: mine.pt holds no state dict")
+def _():
+    torch.save({"epoch": 3, "model": network().state_dict()}, "mine.pt")
+    run("run", "1", "mine", "--parent", "mine.pt", *SMALL)
+
+
+@provokes("parent: mine.pt holds '0.bias'")
 def _():
     torch.save(network().state_dict(), "mine.pt")
     run("run", "1", "mine", "--parent", "mine.pt", *SMALL)
@@ -121,16 +134,45 @@ def _():
     ed.make_toolbox(task(data=(torch.randn(120, 20), samples()[1])))
 
 
+@provokes("parent: expected a network that takes samples of shape (12,)")
+def _():
+    inputs, labels = samples()
+    ed.make_toolbox(task(data=(inputs.double(), labels)))
+
+
 @provokes("search targets: expected labels")
 def _():
     inputs, labels = samples()
     ed.make_toolbox(task(data=(inputs, labels + 1)))
 
 
-@provokes("search targets: expected class labels")
+INTEGERS = "search targets: expected integers of shape (n,), one class a sample, as the metric is"
+
+
+@provokes(f"{INTEGERS} accuracy, got float32 of shape (n,)")
+def _():
+    inputs, labels = samples()
+    ed.make_toolbox(task(data=(inputs, labels.float())))
+
+
+@provokes(f"{INTEGERS} accuracy, got float32 of shape (n, 3)")
 def _():
     inputs, labels = samples()
     ed.make_toolbox(task(data=(inputs, nn.functional.one_hot(labels).float())))
+
+
+class Several(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stack = network()
+
+    def forward(self, x):
+        return self.stack(x), x
+
+
+@provokes("parent: expected outputs of shape")
+def _():
+    ed.make_toolbox(task(Several()))
 
 
 @provokes("search data: ")
@@ -142,7 +184,7 @@ def _():
 
 @provokes("batch_size: expected at most")
 def _():
-    ed.make_toolbox(task(batch_size=200))
+    ed.make_toolbox(ed.Task(network(), samples(60)))
 
 
 @provokes("probe layer")
@@ -177,7 +219,7 @@ class Plain(nn.Module):
         return self.last(torch.relu(self.first(x)))
 
 
-@provokes("genome: expected 'mask' for a parent that is no")
+@provokes("genome: expected 'mask' or 'width' for a parent that is no")
 def _():
     ed.make_toolbox(task(Plain()), genome="weights", loss_weights=(1, 0, 1))
 
@@ -320,7 +362,12 @@ def _():
     compressed().most_accurate_under(20)
 
 
-@provokes("example: ")
+@provokes("example: expected a batch of inputs for")
+def _():
+    ed.inspect(Plain())
+
+
+@provokes("example: expected a batch of inputs, which")
 def _():
     ed.export(compressed(Plain()).best, "best.pt2")
 
@@ -365,6 +412,15 @@ def _():
         "    return nn.Sequential(nn.Conv2d(1, 4, 5), nn.Flatten(), nn.Linear(2304, 10))\n"
     )
     run("run", "1", "mine", "--factory", "conv.py:net", "--parent-epochs", "1", *SMALL)
+
+
+@provokes("parent: expected a network that takes samples of shape (1, 28, 28)")
+def _():
+    Path("conv3.py").write_text(
+        "from torch import nn\n\n\ndef net():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 5), nn.Flatten(), nn.Linear(2304, 10))\n"
+    )
+    run("run", "1", "mine", "--factory", "conv3.py:net", "--images", *SMALL)
 
 
 @provokes("--factory: ")

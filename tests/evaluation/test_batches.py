@@ -63,10 +63,13 @@ def test_only_batch_norms_are_calibrated():
 
 
 def test_batches_beyond_the_data_are_refused():
-    with pytest.raises(ArgumentError, match="batch_size: expected at most 40 of 40 search samples"):
-        batches(batch_size=41)
     with pytest.raises(ArgumentError, match=r"at most 39 .* so that some are left to train on"):
         batches(batch_size=40, train_steps=1)
+    match = "^batch_size: expected at most 40 of 40 search samples, got"
+    with pytest.raises(ArgumentError, match=rf"{match} 41$"):
+        batches(batch_size=41)
+    with pytest.raises(ArgumentError, match=rf"{match} 100; 100 is the default$"):
+        batches(batch_size=100)
 
 
 def test_spread_batches_have_about_one_size():

@@ -23,6 +23,46 @@ def test_a_parent_of_other_inputs_is_refused_with_the_shape_of_the_data():
         check_parent(task_of(nn.Linear(5, 2)), torch.randn(2, 6))
 
 
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.names, self.layer = nn.Embedding(9, 6), nn.Linear(6, 2)
+
+    def forward(self, names, weights):
+        return self.layer(self.names(names) * weights)
+
+
+@pytest.mark.parametrize(
+    ("parent", "inputs", "why"),
+    [
+        (nn.Linear(6, 2), torch.randn(2, 6).double(), "float64, the network float32: inputs.float"),
+        (nn.Linear(6, 2), torch.ones(2, 6).byte(), "uint8, the network float32: inputs.float"),
+        (nn.Linear(6, 2).double(), torch.ones(2, 6), "float32, the network float64: inputs.double"),
+        (
+            Scaled(),
+            (torch.tensor([1, 2]), torch.ones(2, 6).double()),
+            "float64, the network float32: inputs.float",
+        ),
+    ],
+)
+def test_inputs_of_another_type_than_the_weights_are_told_to_be_converted(parent, inputs, why):
+    match = rf"samples of shape .*, but inputs are {why}\(\)$"
+    with pytest.raises(ArgumentError, match=match):
+        check_parent(task_of(parent), inputs)
+
+
+@pytest.mark.parametrize(
+    ("parent", "inputs"),
+    [
+        (nn.Linear(5, 2), torch.randn(2, 6).double()),  # it would not take them as float32
+        (Scaled(), (torch.tensor([1, 10]), torch.ones(2, 6))),  # an index out of range
+    ],
+)
+def test_inputs_are_not_told_to_be_converted_if_that_is_no_help(parent, inputs):
+    with pytest.raises(ArgumentError, match=r"^(?!.*inputs are)parent: expected a network that"):
+        check_parent(task_of(parent), inputs)
+
+
 def test_a_parent_that_writes_into_its_inputs_is_refused():
     parent = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 2))
     with pytest.raises(ArgumentError, match=r"leaves its inputs as they are, .* .one that writes"):

@@ -43,6 +43,11 @@ def refused(match, parent=None, data=(X, Y), *, task=None, **options):
         )
 
 
+EACH, CALL = r"\(n,\)", r"\(\)"
+INTEGERS = f"integers of shape {EACH}, one class a sample, as the metric is accuracy"
+OTHER = "another task takes a metric and a loss_fn of your own$"
+
+
 def labels(change, index=3):
     changed = Y.clone()
     changed[index] = change
@@ -56,10 +61,25 @@ def labels(change, index=3):
         (labels(-100), "labels from 0 to 2, .* got -100"),
         (labels(3), "labels from 0 to 2, .* got 3"),
         (Y + 50, "labels from 0 to 2"),
-        (Y.float(), "class labels of shape"),
-        (Y > 0, "class labels of shape"),
-        (Y[:, None], "class labels of shape"),
-        (nn.functional.one_hot(Y), "class labels of shape"),
+        (Y.float(), f"{INTEGERS}, got float32 of shape {EACH}; use targets.long{CALL}$"),
+        (Y > 0, f"{INTEGERS}, got bool of shape {EACH}; use targets.long{CALL}$"),
+        (Y[:, None], rf"{INTEGERS}, got int64 of shape \(n, 1\); use targets.squeeze\(1\)$"),
+        (
+            Y[:, None].double(),
+            rf"{INTEGERS}, got float64 of shape \(n, 1\); use targets.squeeze\(1\).long{CALL}$",
+        ),
+        (
+            nn.functional.one_hot(Y),
+            rf"{INTEGERS}, got int64 of shape \(n, 3\); use targets.argmax\(dim=1\)$",
+        ),
+        (
+            nn.functional.one_hot(Y).float(),
+            rf"{INTEGERS}, got float32 of shape \(n, 3\); use targets.argmax\(dim=1\)$",
+        ),
+        (Y + 0.5, f"{INTEGERS}, got float32 of shape {EACH}; {OTHER}"),
+        (Y + 0j, f"{INTEGERS}, got complex64 of shape {EACH}; {OTHER}"),
+        (torch.ones(120, 3), rf"{INTEGERS}, got float32 of shape \(n, 3\); {OTHER}"),
+        (torch.ones(120, 4), rf"{INTEGERS}, got float32 of shape \(n, 4\); {OTHER}"),
     ],
 )
 @pytest.mark.parametrize("part", ["search", "validation", "test"])
@@ -69,6 +89,12 @@ def test_labels_that_are_none_are_refused_in_each_part(targets, match, part):
     else:
         data, task = (X, Y), {part: (X, targets)}
     refused(rf"^{part} targets: expected {match}", data=data, task=task)
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_inputs_of_another_type_than_the_weights_are_told_to_be_converted(part):
+    match = rf"^{part} data: .* takes, but inputs are float64, the network float32: inputs.float\("
+    refused(match, task={part: (X[:10].double(), Y[:10])})
 
 
 @pytest.mark.parametrize(
@@ -82,7 +108,15 @@ def test_inputs_that_the_parent_does_not_take_are_refused(inputs, part):
 @pytest.mark.parametrize(
     ("parent", "match"),
     [
-        (network(nn.Unflatten(1, (3, 1))), "search targets: expected class labels of shape"),
+        (
+            network(nn.Unflatten(1, (3, 1))),
+            r"search targets: expected integers of shape \(n, 1\), one class each, .* of shape "
+            rf"\(n,\); {OTHER}",
+        ),
+        (
+            nn.Sequential(network(), nn.Unflatten(1, (3, 1)), nn.Flatten(0, 1), nn.Identity()),
+            rf"search targets: expected integers of shape \(48,\), .* of shape \(n,\); {OTHER}",
+        ),
         (network(n_outputs=2), "labels from 0 to 1"),
         (network(nn.Flatten(0)), "parent: expected outputs of shape"),
     ],
@@ -119,6 +153,19 @@ def test_a_loss_that_is_none_is_refused(loss_fn):
 def test_an_augment_that_makes_something_else_is_refused(augment):
     recipe = Recipe(augment=augment)
     refused(r"^finalise_recipe\.augment: expected", finalise_recipe=recipe)
+
+
+def test_a_network_of_several_outputs_is_told_to_choose_one():
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stack = network()
+
+        def forward(self, inputs):
+            return self.stack(inputs), inputs
+
+    refused("got 'tuple'; forward= can take one of several outputs$", Tagger())
+    refused(r"got 'shape \(48,\)'$", network(nn.Flatten(0)))
 
 
 def test_a_network_without_outputs_in_training_is_refused():

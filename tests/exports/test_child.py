@@ -152,6 +152,9 @@ def test_another_version_of_the_format_is_named(saved):
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 def test_a_missing_file_is_named(saved, suffix):
+    absent = saved.with_name("nope.safetensors")
+    with pytest.raises(DataError, match=r"nope\.safetensors: cannot be read \(No such file"):
+        load_child(absent)
     saved.with_suffix(suffix).unlink()
     with pytest.raises(DataError, match=rf"child\{suffix}: cannot be read \(No such file"):
         load_child(saved)

@@ -100,7 +100,7 @@ def test_structure_takes_no_part_of_the_parent_away():
 @pytest.mark.parametrize(
     ("parent", "message"),
     [
-        (nn.Linear(3, 2), r"parent: expected a torch.nn.Sequential of layers, got 'Linear'"),
+        (nn.Linear(3, 2), r"example: expected a batch of inputs for a network that is no Seq"),
         (nn.Sequential(nn.Linear(3, 2)), "at least one hidden Linear or Conv2d.*'1 Linear or"),
         (nn.Sequential(nn.Conv2d(3, 2, 1)), "at least one hidden Linear or Conv2d.*'1 Linear or"),
         (nn.Sequential(nn.ReLU()), "at least one hidden Linear or Conv2d.*'0 Linear or"),
@@ -229,12 +229,18 @@ class Residual(nn.Sequential):
 
 
 @pytest.mark.parametrize(
-    "parent",
+    ("parent", "message"),
     [
-        Residual(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)),
-        nn.Sequential(nn.Linear(4, 4), Residual(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 4)),
+        (
+            Residual(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)),
+            "^example: expected .* no Sequential",
+        ),
+        (
+            nn.Sequential(nn.Linear(4, 4), Residual(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 4)),
+            "got 'Residual'",
+        ),
     ],
 )
-def test_a_stack_with_a_forward_of_its_own_is_refused(parent):
-    with pytest.raises(ArgumentError, match="got 'Residual'"):
+def test_a_stack_with_a_forward_of_its_own_is_refused(parent, message):
+    with pytest.raises(ArgumentError, match=message):
         find_structure(parent)

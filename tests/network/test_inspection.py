@@ -218,6 +218,7 @@ def test_names_of_the_package():
     ("parent", "message"),
     [
         ("parent", "parent: expected a torch.nn.Module, got 'str'"),
+        (nn.Sequential, r"got the class Sequential: give Sequential\(\)"),
         (nn.Sequential(nn.Linear(3, 2)), "parent: expected at least one hidden Linear or Conv2d"),
         (nn.Sequential(nn.Linear(3, 2), nn.PReLU(), nn.Linear(2, 1)), "module '1'.*'PReLU'"),
     ],
@@ -248,7 +249,10 @@ def test_a_structure_without_groups_is_refused_with_the_reasons(monkeypatch):
         ("example", "batch of at least one sample, got 'str'"),
         (torch.zeros(1, 3, 8, 7), "a batch that the parent takes, but .*channels"),
         (torch.zeros(1, 2, 5, 5), "a batch that the parent takes, but .*shapes"),
-        (torch.zeros(1, 2, 8, 7, dtype=torch.float64), "a batch that the parent takes, but .*type"),
+        (
+            torch.zeros(1, 2, 8, 7, dtype=torch.float64),
+            r"a batch that the parent takes, but inputs are float64, .*: inputs.float\(\)$",
+        ),
         ({"inputs": torch.zeros(1, 2, 8, 7)}, "a batch that the parent takes, but .*'inputs'"),
         (torch.zeros(3), "a batch that the parent takes, but "),
     ],

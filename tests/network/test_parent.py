@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from argparse import Namespace
 
 import pytest
 import torch
@@ -99,6 +100,10 @@ def test_a_whole_pickled_module_is_refused(parent, tmp_path):
     with pytest.raises(DataError, match=r"cannot read .*parent\.pt: only tensors are") as caught:
         load_parent(path)
     assert "\n" not in str(caught.value)
+    assert "it holds a whole network: save its state_dict(), which takes" in str(caught.value)
+    torch.save({"model": parent.state_dict(), "options": Namespace(epochs=3)}, path)
+    with pytest.raises(DataError, match=r"only tensors are, and it names 'argparse.Namespace'$"):
+        load_parent(path)
 
 
 @pytest.mark.parametrize("name", ["parent.bin", "parent", "parent.safetensors.gz"])
@@ -139,6 +144,12 @@ def test_noise_is_refused(tmp_path_factory, noise):
             load_parent(path)
 
 
+CONVOLUTION = (
+    r"expected weights and biases of a dense network, got 'output.weight' of float32 "
+    r"\(2, 4, 1, 1\); another network takes --factory my_models.py:Net \(in Python load_parent"
+)
+
+
 def broken_states():
     good = state_of(make_parent((5, 4), n_inputs=3, n_outputs=2))
 
@@ -146,7 +157,7 @@ def broken_states():
         return {name: tensor for name, tensor in good.items() if name not in names}
 
     return {
-        "no first layer": (without("layer_1_linear.weight"), "holds '.*expected layer_1_linear"),
+        "no first layer": (without("layer_1_linear.weight"), "expected layer_1.*; another"),
         "no output": (without("output.weight"), "expected layer_1_linear.weight"),
         "no bias": (without("layer_2_linear.bias"), "does not fit.*layer_2_linear.bias"),
         "a layer left out": (without("layer_2_linear.weight", "layer_2_linear.bias"), "not fit"),
@@ -155,7 +166,7 @@ def broken_states():
         "wrong bias": ({**good, "output.bias": torch.zeros(9)}, "does not fit.*output.bias"),
         "no matrix": ({**good, "layer_1_linear.weight": torch.zeros(5)}, "does not fit"),
         "a scalar": ({**good, "layer_1_linear.weight": torch.tensor(1.0)}, "expected weights"),
-        "a convolution": ({**good, "output.weight": torch.zeros(2, 4, 1, 1)}, "expected weights"),
+        "a convolution": ({**good, "output.weight": torch.zeros(2, 4, 1, 1)}, CONVOLUTION),
         "nothing": ({}, "holds nothing"),
     }
 
@@ -174,7 +185,37 @@ def test_wrong_tensors_are_refused(tmp_path, case, suffix):
 def test_what_is_no_state_dict_is_refused(tmp_path, content):
     path = tmp_path / "parent.pt"
     torch.save(content, path)
-    with pytest.raises(DataError, match="holds no state dict of tensors"):
+    with pytest.raises(DataError, match=r"holds no state dict of tensors$"):
+        load_parent(path)
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict"])
+def test_a_checkpoint_is_told_to_be_taken_apart(parent, tmp_path, monkeypatch, key):
+    monkeypatch.chdir(tmp_path)
+    optimizer = torch.optim.Adam(parent.parameters())
+    parent(torch.rand(2, parent[0].in_features)).sum().backward()
+    optimizer.step()
+    checkpoint = {"epoch": 3, "optimizer": optimizer.state_dict(), key: parent.state_dict()}
+    torch.save(checkpoint, "ckpt.pt")
+    with pytest.raises(DataError, match=f"tensors, but its '{key}' does: ") as caught:
+        load_parent("ckpt.pt")
+    exec(str(caught.value).rpartition(": ")[2], {"torch": torch})
+    assert equal_states(state_of(load_parent("weights.pt")), state_of(parent))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": {}, "epoch": 3},
+        {"model": {"weight": torch.zeros(2), "epoch": 3}},
+        {0: {"weight": torch.zeros(2)}},
+        {"m" * 100: {"weight": torch.zeros(2)}},
+    ],
+)
+def test_nothing_is_told_of_what_holds_no_weights(tmp_path, content):
+    path = tmp_path / "parent.pt"
+    torch.save(content, path)
+    with pytest.raises(DataError, match=r"holds no state dict of tensors$"):
         load_parent(path)
 
 

@@ -206,6 +206,24 @@ def test_what_holds_no_numbers_or_does_not_run_is_named(find):
         find(nn.ModuleList([nn.Linear(2, 2)]), torch.randn(3, 2))
 
 
+def test_a_network_that_is_no_stack_takes_an_example():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stack = stack()
+
+        def forward(self, x):
+            return self.stack(x)
+
+    match = r"^example: expected a batch of inputs for a network that is no Sequential, got None; "
+    with pytest.raises(ArgumentError, match=rf"{match}inspect\(network, inputs\[:2\]\), or --"):
+        inspect(Net())
+    assert inspect(Net(), torch.randn(2, 6)).rows
+    odd = nn.Sequential(nn.Linear(6, 4), nn.PReLU(), nn.Linear(4, 2))
+    with pytest.raises(ArgumentError, match=r"PReLU.* \(or any network, with an example\)$"):
+        inspect(odd)
+
+
 def test_an_example_that_another_network_does_not_take_is_named():
     with pytest.raises(ArgumentError, match=r"^example: expected a batch that the parent takes, "):
         find_structure(build_network("Flattened"), torch.randn(3, 99))

@@ -26,4 +26,8 @@ def test_preset_holds_values_in_their_final_types(name):
 
 def test_unknown_name_suggests_a_near_one_or_lists_all():
     assert "did you mean 'seed'?" in str(unknown_name_error("option", "sead", ["seed", "out"]))
+    known = ["--epochs", "--population", "--finalise-epochs", "--finalise-trials"]
+    assert "did you mean '--population'?" in str(unknown_name_error("option", "--pop", known))
+    assert "did you mean '--finalise-epochs'?" in str(unknown_name_error("option", "--fin", known))
+    assert "known are --epochs, " in str(unknown_name_error("option", "--", known))
     assert "known are out, seed" in str(unknown_name_error("option", "zzzz", ["seed", "out"]))

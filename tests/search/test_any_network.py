@@ -120,5 +120,8 @@ def test_a_stack_with_tied_layers_is_measured_as_any_network():
 
 
 def test_weights_are_for_stacks():
-    with pytest.raises(ArgumentError, match="genome: expected 'mask' for a parent"):
+    match = "genome: expected 'mask' or 'width' for a parent that is no sequential stack"
+    with pytest.raises(ArgumentError, match=match):
         make_toolbox(task_for("Tied"), genome="weights")
+    for genome in ("mask", "width"):
+        assert make_toolbox(task_for("Tied"), genome=genome).population(n=4)

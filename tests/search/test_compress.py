@@ -10,6 +10,7 @@ from ecomp_deap.callbacks import Callback
 from ecomp_deap.data import Splits
 from ecomp_deap.defaults import SIMILARITIES
 from ecomp_deap.errors import ArgumentError, SelectionError
+from ecomp_deap.evaluation import Evaluator
 from ecomp_deap.logbook import logbook_to_rows
 from ecomp_deap.network import size_bytes
 from ecomp_deap.recipe import Recipe
@@ -359,8 +360,10 @@ def test_bad_options_are_refused_before_any_work(tiny_task, options, error, mess
 
 
 def test_what_is_no_task_is_refused(tiny_parent):
-    with pytest.raises(ArgumentError, match="task: expected a Task, got 'Sequential'"):
-        compress(tiny_parent)
+    match = r"^task: expected a Task, got 'Sequential'; ed\.Task\(network, data\) makes one$"
+    for take in (compress, make_toolbox, Evaluator):
+        with pytest.raises(ArgumentError, match=match):
+            take(tiny_parent)
 
 
 def test_a_dead_parent_is_refused(tiny_splits, tiny_parent):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from ecomp_deap.data import DatasetSamples, Splits, TensorSamples
 from ecomp_deap.errors import ArgumentError, DataError, EvaluationError
@@ -8,6 +9,7 @@ from ecomp_deap.exports import export
 from ecomp_deap.recipe import Recipe
 from ecomp_deap.search import train_parent
 from ecomp_deap.search.parent import find_trained_parent, parent_recipe
+from ecomp_deap.task import Task
 from tests.architectures import equal_states, state_of
 
 
@@ -60,6 +62,16 @@ def test_only_flat_images_with_labels_are_trained_on(inputs, targets):
     samples = TensorSamples(inputs, targets)
     with pytest.raises(DataError, match="data: expected flat images with class labels"):
         train_parent(Splits(samples, samples, None))
+
+
+def test_data_are_split_as_a_task_splits_them(tiny_splits):
+    search = tiny_splits.search
+    for given in ((search.inputs, search.targets), TensorDataset(search.inputs, search.targets)):
+        splits = Task(classifier(), given).splits
+        parents = [train_parent(data, epochs=1) for data in (given, splits)]
+        assert equal_states(*map(state_of, parents))
+    with pytest.raises(ArgumentError, match=r"^data: expected Samples, .*got <class 'list'>$"):
+        train_parent([torch.rand(9, 4)])
 
 
 def test_recipes_tell_parents_apart(tiny_splits, recipe):
@@ -163,6 +175,12 @@ def test_data_that_nothing_can_learn_from_are_refused(inputs, targets, match, as
     samples = as_data(inputs, targets)
     with pytest.raises(ArgumentError, match=match):
         train_parent(Splits(samples, samples, None), classifier(), epochs=1)
+
+
+def test_data_of_another_type_than_the_weights_are_told_to_be_converted():
+    match = r"^network: .* search data, but inputs are float64, the network float32: inputs.float\("
+    with pytest.raises(ArgumentError, match=match):
+        train_parent((X.double(), Y), classifier(), epochs=1)
 
 
 def test_a_training_that_diverges_is_an_error(tiny_splits):

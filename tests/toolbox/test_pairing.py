@@ -201,5 +201,11 @@ def test_a_selection_is_known_behind_partial_and_decorators(tiny_task):
 def test_weight_genomes_need_dense_layers_alone(front, name):
     network = nn.Sequential(*front, nn.Linear(6, 2))
     task = Task(network, (torch.randn(60, 4), torch.arange(60) % 2), batch_size=20)
-    with pytest.raises(ArgumentError, match=f"genome: expected 'mask' for a parent with {name}"):
+    match = f"genome: expected 'mask' or 'width' for a parent with {name}"
+    with pytest.raises(ArgumentError, match=match):
         make_toolbox(task, genome="weights", loss_weights=(1, 2, 1))
+    for genome in ("mask", "width"):
+        toolbox = make_toolbox(task, genome=genome, loss_weights=(1, 2, 1))
+        population = toolbox.population(n=4)
+        toolbox.map(toolbox.evaluate, population)
+        assert not any(individual.measurement.failed for individual in population)
