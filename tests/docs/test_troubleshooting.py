@@ -12,6 +12,7 @@ import pytest
 import torch
 from deap import algorithms, tools
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import ecomp_deap as ed
 from ecomp_deap import cli
@@ -222,6 +223,21 @@ class Plain(nn.Module):
 @provokes("genome: expected 'mask' or 'width' for a parent that is no")
 def _():
     ed.make_toolbox(task(Plain()), genome="weights", loss_weights=(1, 0, 1))
+
+
+@provokes("parent: expected a torch.nn.Module, got the class")
+def _():
+    task(Plain)
+
+
+@provokes("parent: expected a torch.nn.Module, got a state dict")
+def _():
+    task(network().state_dict())
+
+
+@provokes("data: expected Samples")
+def _():
+    task(data=DataLoader(TensorDataset(*samples())))
 
 
 @provokes("probe_layers: expected names")
