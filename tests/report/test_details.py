@@ -294,4 +294,4 @@ def test_another_metric_goes_by_its_own_name(tmp_path):
     assert lines[0] == "first_1: test r2 0.895 with 90.0 % of the parameters, child 003"
     assert lines[4].split()[1:3] == ["0.9050", "0.9100"]
     lines = child_text(child_details(run, "best")).splitlines()
-    assert lines[3].split() == ["test", "r2", "0.8950", "0.9050", "−0.01"]
+    assert lines[3].split() == ["test", "r2", "0.8950", "0.9050", "test:", "−0.01"]
