@@ -271,9 +271,9 @@ def _chosen(
     shown = [front[i] for i in sorted(places)]
     if len(shown) == len(front):
         return shown, ""
-    which = f"the {len(best)} that no other beats in both size and {quantity.replace('_', ' ')}"
-    if not places.issuperset(best):
-        which = f"evenly from {which}"
+    which = f"that no other beats in both size and {quantity.replace('_', ' ')}"
+    few = not places.issuperset(best)
+    which = f"evenly from the {len(best)} {which}" if few else f"those {which}"
     return shown, which if places <= set(best) else f"picks, and {which}"
 
 

@@ -101,10 +101,10 @@ def test_children_that_another_beats_are_left_out(tmp_path):
     assert last.startswith("16 of 60 children: evenly from the 40 that no other beats in both size")
     few, last = shown_of(make_run(tmp_path, front=front[:6], picks={"best": "000"}))
     assert few == ["000", "001", "003", "004"]
-    assert last.startswith("4 of 6 children: the 4 that no other beats in both size and validation")
+    assert last.startswith("4 of 6 children: those that no other beats in both size and valid")
     picked, last = shown_of(make_run(tmp_path, front=front[:6], picks={"best": "002"}))
     assert picked == ["000", "001", "002", "003", "004"]
-    assert last.startswith("5 of 6 children: picks, and the 4 that no other beats")
+    assert last.startswith("5 of 6 children: picks, and those that no other beats")
 
 
 def test_children_go_by_test_data_where_nothing_else_is_known(tmp_path):
