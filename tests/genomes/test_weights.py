@@ -60,7 +60,7 @@ def test_any_change_of_content_changes_the_key(layers, data):
     if kind == "weight":
         weight = weight.copy()
         at = data.draw(st.integers(0, weight.size - 1))
-        weight.flat[at] = np.nextafter(weight.flat[at], np.inf)
+        weight.flat[at] = np.nextafter(weight.flat[at], weight.dtype.type(np.inf))
         then[name] = (weight, bias)
     elif kind == "bias" and bias is None:
         then[name] = (weight, np.zeros(len(weight), weight.dtype))
