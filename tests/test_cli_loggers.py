@@ -11,7 +11,8 @@ from ecomp_deap.logbook import read_logbook
 from tests.test_cli_resume import contents, interrupted
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of its own imports
+    warnings.simplefilter("ignore")  # of their own imports
+    import mlflow
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -95,9 +96,6 @@ def test_a_password_is_not_written_down(command, tmp_path, capsys):
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 def test_runs_are_in_an_experiment_of_their_name(command, tmp_path, monkeypatch):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mlflow = pytest.importorskip("mlflow", reason="takes pip install 'ecomp-deap[mlflow]'")
     monkeypatch.chdir(tmp_path)
     place = f"sqlite:///{tmp_path / 'mlflow.db'}"
     words = command("out", "--quiet", "--mlflow", place, "--tensorboard", "tb", n_runs=2)

@@ -12,8 +12,7 @@ from tests.report.made_runs import make_run
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own imports
-    # No package of the tests': it takes long to install, and older versions of what others use.
-    mlflow = pytest.importorskip("mlflow", reason="takes pip install 'ecomp-deap[mlflow]'")
+    import mlflow
 
 # Of SQLAlchemy 2.1, about what MLflow asks of it.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
