@@ -44,7 +44,7 @@ GUIDES = (
 )
 # Guides whose blocks of Python are scripts of their own, as commands stand between them.
 SCRIPTS = ("quick-start",)
-COMMANDS = ("run", "resume", "show", "inspect", "export", "report", "baselines")
+COMMANDS = ("run", "resume", "show", "inspect", "export", "report", "baselines", "to-optuna")
 # Guides whose blocks are tested elsewhere, or that have none.
 PAGES = (*GUIDES, "index", "options", "scaling-out")
 
@@ -110,6 +110,8 @@ def executed(name, folder):
             yield words, block, printed
 
 
+# Of SQLAlchemy 2.1, about what MLflow asks of it.
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 @pytest.mark.parametrize("name", GUIDES)
 def test_guide_runs_and_prints_what_it_says(name, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
