@@ -1,5 +1,6 @@
 """Worker processes on this machine, by loky."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -90,6 +91,8 @@ class ProcessWorkers(Workers):
         for seat in self._seats:
             seat.close()
         self._seats = []
+        # Which joins those that were killed, and lets their semaphores go.
+        multiprocessing.active_children()
         self._file.remove()
 
 

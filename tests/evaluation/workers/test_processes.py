@@ -1,5 +1,6 @@
 """Real processes: killed, stuck, in any number; and the same found."""
 
+import gc
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from ecomp_deap import (
     compress,
     make_toolbox,
 )
+from tests.evaluation.workers.outside import until
 from tests.evaluation.workers.running import processes
 from tests.toolbox.runs import plus, trace
 
@@ -193,3 +195,21 @@ def test_workers_that_were_closed_are_told_of(tiny_task):
         toolbox = make_toolbox(tiny_task(), workers=workers)
     with pytest.raises(EvaluationError, match="expected some that have not been closed"):
         toolbox.map(toolbox.evaluate, toolbox.population(n=4))
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="shared memory is not shown here")
+def test_killed_processes_leave_no_semaphore_once_workers_are_closed(tiny_task):
+    def held():
+        gc.collect()  # an executor lets its semaphores go when it is collected
+        return {path.name for path in Path("/dev/shm").glob(f"*-{os.getpid()}-*")}
+
+    def managers():
+        return sum("ExecutorManager" in thread.name for thread in threading.enumerate())
+
+    before, others = held(), managers()
+    with ProcessWorkers(3) as workers:
+        compress(tiny_task(), **SMALL, workers=workers)
+        for pid in children():
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: managers() == others)  # they have noticed
+    until(lambda: held() <= before)
