@@ -1,6 +1,7 @@
 """A saved search by a metric of one's own, of which less is better, is read as such."""
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -117,3 +118,28 @@ def test_a_weighted_search_is_known_by_its_settings(weighted):
 def test_loggers_name_the_metric(saved):
     summary = RunDirectory(saved).summary()
     assert "| validation error | test error |" in found_table(RunDirectory(saved), summary)
+
+
+def test_optuna_takes_what_python_was_asked(result, saved, weighted):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own imports
+        pytest.importorskip("optuna")
+    for found, folder in ((result, saved), weighted):
+        of_result, of_folder = ed.export_optuna(found), ed.export_optuna(folder)
+        assert of_folder.metric_names == of_result.metric_names
+        assert of_folder.directions == of_result.directions
+        assert [t.values for t in of_folder.trials] == [t.values for t in of_result.trials]
+    assert of_folder.metric_names == ["weighted sum (2, 1, 1)"]
+    study = ed.export_optuna(saved)
+    assert study.metric_names == ["error", "param_count", "widest"]
+    assert {d.name for d in study.directions} == {"MINIMIZE"}
+
+
+@pytest.mark.parametrize("fitness", [3, {}, {"objectives": 3}, {"objectives": ["accuracy", "x"]}])
+def test_damaged_settings_are_named(result, tmp_path, fitness):
+    pytest.importorskip("optuna")
+    saved = result.save(tmp_path / "mine")
+    settings = json.loads((saved / "settings.json").read_text())
+    (saved / "settings.json").write_text(json.dumps({**settings, "fitness": fitness}))
+    with pytest.raises(ed.DataError, match=r"mine: expected what a search was selected by, but "):
+        ed.export_optuna(saved)
