@@ -85,7 +85,7 @@ def _lead(runs: Sequence[Found]) -> dict[str, str]:
     middle = (float(np.median(values)), float(np.median(shares)))
     heading = words.capital(
         f"{metric.phrase(middle[0])} with {words.share(middle[1])} of the parameters, "
-        f"the median of {len(best)} runs"
+        f"the medians of {len(best)} runs, each by itself"
     )
     sentence = (
         f"The best children of the runs have from {metric.text(min(values))} to "

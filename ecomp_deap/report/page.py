@@ -133,7 +133,7 @@ def _facts(run: Found) -> str:
     if "evaluations" not in summary or "search" not in took:
         return ""
     text = (
-        f"The search measured {words.count(summary['evaluations'])} children in "
+        f"The search made {words.count(summary['evaluations'])} evaluations in "
         f"{words.seconds(took['search'])}"
     )
     if took.get("finalise") and _was_trained(run):

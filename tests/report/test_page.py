@@ -46,7 +46,7 @@ def test_the_first_sentences_say_what_was_found(run):
         "1.0 point less than the parent."
     )
     assert page.text("p", cls="aside") == (
-        "The search measured 1,200 children in 3.0 seconds; the final training of some took 1.0 "
+        "The search made 1,200 evaluations in 3.0 seconds; the final training of some took 1.0 "
         "seconds."
     )
 
@@ -189,7 +189,7 @@ def test_it_is_said_what_the_best_child_is(run):
 def test_a_training_that_no_child_had_is_not_told(tmp_path):
     front = [{k: v for k, v in row.items() if "before" not in k} for row in front_of(3)]
     page = page_of(make_run(tmp_path, front=front))
-    assert page.text("p", cls="aside") == "The search measured 1,200 children in 3.0 seconds."
+    assert page.text("p", cls="aside") == "The search made 1,200 evaluations in 3.0 seconds."
     assert "before the final training" not in page.texts("li")
 
 

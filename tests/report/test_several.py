@@ -14,7 +14,7 @@ def test_several_runs_are_compared(tmp_path):
     page = page_of(*folders)
     check_sound(page)
     assert page.text("h1") == (
-        "89.5 % accuracy with 90.0 % of the parameters, the median of 3 runs"
+        "89.5 % accuracy with 90.0 % of the parameters, the medians of 3 runs, each by itself"
     )
     assert "from 89.5 % to 89.5 % test accuracy" in page.text("p", cls="lede")
     names = [e["text"] for e in page.all("a") if "th" in e["in"] and "details" not in e["in"]]

@@ -94,6 +94,7 @@ def test_the_page_is_by_the_metric(saved):
     assert "Less error is better." in said
     assert "at most 0.02 above the parent’s" in said
     assert "ccurac" not in said.partition("How it was made")[0]
+    assert page.text("p", cls="aside").startswith("The search made ")
 
 
 def test_it_is_listed_compared_and_drawn(result, saved, tmp_path, capsys):
