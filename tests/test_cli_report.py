@@ -21,7 +21,7 @@ def test_several_runs_go_where_they_are_told(tmp_path, capsys):
     out = tmp_path / "both.html"
     assert main(["report", *runs, "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"{out}\n"
-    assert "the median of 2 runs" in Page(out).text("h1")
+    assert "the medians of 2 runs, each by itself" in Page(out).text("h1")
 
 
 def test_figures_are_written_beside_it(tmp_path, capsys):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ecomp_deap.runs.directory import RunDirectory
+from ecomp_deap.runs.directory import RunDirectory, metric_of
 
-__all__ = ["cell", "found_table", "metric_of"]
+__all__ = ["cell", "found_table"]
 
 
 def found_table(run: RunDirectory, summary: Mapping[str, Any]) -> str:
@@ -15,7 +15,7 @@ def found_table(run: RunDirectory, summary: Mapping[str, Any]) -> str:
         run: A folder with ``front.csv``.
         summary: The content of its ``summary.json``.
     """
-    parent, metric = summary["parent"], metric_of(summary)
+    parent, metric = summary["parent"], metric_of(summary)["name"]
     words: dict[str, list[str]] = {}
     for word, identifier in summary["picks"].items():
         if identifier is not None:
@@ -43,9 +43,3 @@ def found_table(run: RunDirectory, summary: Mapping[str, Any]) -> str:
 def cell(value: Any) -> str:
     """Return a value as it stands in a table of Markdown."""
     return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def metric_of(summary: Mapping[str, Any]) -> str:
-    """Return the name of the metric that a summary has figures of."""
-    prefix = "validation_"
-    return next(name for name in summary["parent"] if name.startswith(prefix))[len(prefix) :]

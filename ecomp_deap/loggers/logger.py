@@ -11,9 +11,8 @@ from ecomp_deap.checks import check_type
 from ecomp_deap.errors import DataError
 from ecomp_deap.files import read_json
 from ecomp_deap.logbook import read_logbook
-from ecomp_deap.loggers.found import metric_of
 from ecomp_deap.report import plot_front, write_plots
-from ecomp_deap.runs.directory import RunDirectory, read_front
+from ecomp_deap.runs.directory import RunDirectory, metric_of, read_front
 from ecomp_deap.search import Result
 from ecomp_deap.search.run_files import write_found
 
@@ -160,8 +159,7 @@ def draw_front(run: RunDirectory, summary: Mapping[str, Any], folder: Path) -> P
         run.front(),
         summary["parent"],
         folder / "front.png",
-        metric=metric_of(summary),
-        picks=_picks(summary),
+        **_looks(summary),
     )
 
 
@@ -172,10 +170,15 @@ def draw_all(run: RunDirectory, summary: Mapping[str, Any], folder: Path) -> lis
         front=run.front(),
         parent=summary["parent"],
         rows=read_logbook(run.path / "logbook.csv"),
-        metric=metric_of(summary),
-        picks=_picks(summary),
+        **_looks(summary),
     )
 
 
-def _picks(summary: Mapping[str, Any]) -> dict[str, str | None]:
-    return {word: summary["picks"].get(word) for word in _MARKED}
+def _looks(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `plot_front` and `write_plots` take from a summary."""
+    metric = metric_of(summary)
+    return {
+        "metric": metric["name"],
+        "maximise": metric["maximise"],
+        "picks": {word: summary["picks"].get(word) for word in _MARKED},
+    }

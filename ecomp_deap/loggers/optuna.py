@@ -5,16 +5,15 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ecomp_deap.checks import check_path, installed
-from ecomp_deap.defaults import LOSS_WEIGHTS
 from ecomp_deap.errors import ArgumentError, DataError, argument_error, named
 from ecomp_deap.fitness import ParetoFitness, WeightedFitness
 from ecomp_deap.measurement import Measurement
-from ecomp_deap.runs.directory import RunDirectory
+from ecomp_deap.runs.directory import RunDirectory, metric_of
 from ecomp_deap.search import Result
 from ecomp_deap.search.run_files import picks_of
 from ecomp_deap.task import ACCURACY
@@ -124,16 +123,39 @@ def export_optuna(
 def _of_folder(directory: str | os.PathLike[str]) -> _Found:
     path = check_path("runs", directory)
     run = RunDirectory.open(path)
-    front, summary, config = run.front(), run.summary(), run.config().resolved()
+    front, summary = run.front(), run.summary()
     if not front:
         raise DataError(f"{path}: expected children in front.csv, but it has none")
-    fitness = (
-        ParetoFitness(config.objectives, ACCURACY)
-        if config.objectives is not None
-        else WeightedFitness(config.loss_weights or LOSS_WEIGHTS, ACCURACY)
-    )
     name, groups = Path(os.path.abspath(path)).name, run.groups(front[0])
+    fitness = _fitness(run, summary)
     return _Found(name, front, summary["parent"], groups, summary["picks"], fitness)
+
+
+def _fitness(run: RunDirectory, summary: Mapping[str, Any]) -> ParetoFitness | WeightedFitness:
+    """Return what a run was selected by.
+
+    Raises:
+        DataError: Its files do not tell.
+    """
+    asked = run.asked() or {}
+    weights: Any
+    if "fitness" in asked:  # of a search in Python
+        fitness, costs = asked["fitness"], asked.get("task.costs")
+        told = fitness if isinstance(fitness, dict) else {}
+        objectives, weights = told.get("objectives"), told.get("loss_weights")
+    else:
+        config, costs = run.config().resolved(), None
+        objectives, weights = config.objectives, config.loss_weights
+    found = metric_of(summary)
+    try:
+        # Nothing is measured by it any more: its function does not count.
+        metric = replace(ACCURACY, name=found["name"], maximise=found["maximise"])
+        if objectives is None:
+            return WeightedFitness(tuple(weights or ()), metric)
+        return ParetoFitness(tuple(objectives), metric, own_costs=tuple(costs or ()))
+    except (ArgumentError, TypeError) as error:
+        expected = "expected what a search was selected by"
+        raise DataError(f"{run.path}: {expected}, but {named(error)}") from error
 
 
 def _of_result(result: Result) -> _Found:

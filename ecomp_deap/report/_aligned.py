@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ecomp_deap.report import _words as words
+from ecomp_deap.report._metric import MetricWords
 
 NOTHING = "-"
 
@@ -67,9 +68,16 @@ def wrapped(text: str, width: int, *, indent: str = "") -> str:
     )
 
 
-def accuracy(value: Any) -> str:
-    """Return an accuracy with four digits."""
-    return NOTHING if value is None else f"{value:.4f}"
+def of_metric(metric: MetricWords, value: Any) -> str:
+    """Return a metric's value with four digits behind the point, or four where those say little.
+
+    >>> [of_metric(MetricWords("error"), value) for value in (0.25, 1.234e-5, 98765.4)]
+    ['0.2500', '1.234e-05', '9.877e+04']
+    """
+    if value is None:
+        return NOTHING
+    plain = metric.is_accuracy or value == 0 or 1e-3 <= abs(value) < 1e4
+    return f"{value:.4f}" if plain else f"{value:.4g}"
 
 
 def count(value: Any) -> str:

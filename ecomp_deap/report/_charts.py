@@ -34,6 +34,7 @@ def front_plot(
     labels: Sequence[tuple[float, float, str]],
     y_label: str,
     of: str,
+    maximise: bool,
 ) -> Any:
     """Draw accuracy, or another metric, against the share of the parent's parameters.
 
@@ -46,6 +47,7 @@ def front_plot(
         labels: Of picks: place and text.
         y_label: Of the axis.
         of: The metric.
+        maximise: Whether more of it is better.
     """
     xs, ys = source.data["x"], source.data["y"]
     values = [*ys, *before[1]]
@@ -57,7 +59,7 @@ def front_plot(
         plot.scatter(before[0], before[1], size=5, fill_color=None, line_color=GREY, alpha=0.8)
     steps = [i for i in np.lexsort((ys, xs)) if i in {*groups["front"], *groups["picks"]}]
     if len(steps) > 1:
-        best = np.maximum.accumulate([ys[i] for i in steps])
+        best = (np.maximum if maximise else np.minimum).accumulate([ys[i] for i in steps])
         plot.step(
             [xs[i] for i in steps], best, mode="after", color=BLUE, line_width=1.2, alpha=0.55
         )
@@ -223,33 +225,35 @@ def attainment_plot(
     tips: Sequence[str],
     y_label: str,
     of: str,
+    maximise: bool,
 ) -> Any:
     """Draw what half of the runs attain at each size, between what all do and what any does.
 
     Args:
         shares: Ends of the steps.
-        lines: ``low``, ``median`` and ``high`` at each; NaN where so many runs attain nothing.
+        lines: What ``all``, ``half`` and ``any`` of the runs attain at each; NaN for nothing.
         parent: See `front_plot`.
         tips: HTML for each share.
         y_label: Of the axis.
         of: The metric.
+        maximise: Whether more of it is better.
     """
     models = bokeh("models")
     attained = [v for values in lines.values() for v in values]
     plot = canvas.shares_plot(shares, attained, height=400, parent=parent, y_label=y_label, of=of)
-    known = [i for i, high in enumerate(lines["high"]) if math.isfinite(high)]
+    known = [i for i, best in enumerate(lines["any"]) if math.isfinite(best)]
     if known:
-        lows = [lines["low"][i] for i in known]
+        edge = plot.yaxis[0].bounds[0 if maximise else 1]
         plot.varea_step(
             x=[shares[i] for i in known],
-            # Where some attain nothing, the band has no lower edge.
-            y1=[low if math.isfinite(low) else plot.y_range.start for low in lows],
-            y2=[lines["high"][i] for i in known],
+            # Where some attain nothing, the band has no end on that side.
+            y1=[worst if math.isfinite(worst := lines["all"][i]) else edge for i in known],
+            y2=[lines["any"][i] for i in known],
             step_mode="after",
             fill_color=BLUE,
             fill_alpha=0.2,
         )
-    source = models.ColumnDataSource({"x": shares, "y": lines["median"], "tip": tips})
+    source = models.ColumnDataSource({"x": shares, "y": lines["half"], "tip": tips})
     plot.step("x", "y", source=source, mode="after", color=BLUE, line_width=2.4)
     dots = plot.scatter("x", "y", source=source, size=5, color=BLUE)
     plot.add_tools(models.HoverTool(renderers=[dots], tooltips="@tip{safe}", mode="vline"))

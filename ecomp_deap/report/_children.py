@@ -28,12 +28,12 @@ def groups_of(run: Found, picked: Mapping[str, Sequence[str]]) -> dict[str, list
     best = -math.inf
     order = sorted(
         range(len(run.front)),
-        key=lambda i: (run.front[i]["param_count"], -run.front[i][run.quantity]),
+        key=lambda i: (run.front[i]["param_count"], -run.metric.gain(run.front[i][run.quantity])),
     )
     for i in order:
         row = run.front[i]
-        leads = row[run.quantity] > best
-        best = max(best, row[run.quantity])
+        gain = run.metric.gain(row[run.quantity])
+        leads, best = gain > best, max(best, gain)
         found["picks" if row["id"] in picked else "front" if leads else "others"].append(i)
     return found
 

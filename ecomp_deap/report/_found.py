@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ecomp_deap.checks import check_path
+from ecomp_deap.defaults import WEIGHTED_SELECTIONS
 from ecomp_deap.errors import DataError
 from ecomp_deap.files import read_json
 from ecomp_deap.logbook import read_logbook
 from ecomp_deap.report._metric import MetricWords
-from ecomp_deap.runs.directory import RunDirectory, read_front
+from ecomp_deap.runs.directory import RunDirectory, metric_of, read_front
 from ecomp_deap.runs.shapes import check_shape, is_count, is_number, is_object, optional
 
 Row = Mapping[str, Any]
@@ -98,6 +99,24 @@ class Found:
         """The column of the metric that is shown."""
         return f"{self.samples}_{self.metric.column}"
 
+    @property
+    def tolerance(self) -> float:
+        """How much worse than the parent's the best child's metric may be, see `Metric`."""
+        given = metric_of(self.summary)["tolerance"]
+        whole = self.parent.get(f"validation_{self.metric.column}") or 0.0
+        return float(0.01 * abs(whole) if given is None else given)
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether children were selected by a weighted sum."""
+        asked = self.config or {}
+        fitness = asked.get("fitness")  # of Python; the others are the command's
+        return (
+            asked.get("loss_weights") is not None
+            or asked.get("selection") in WEIGHTED_SELECTIONS
+            or (isinstance(fitness, dict) and "loss_weights" in fitness)
+        )
+
     def child(self, identifier: str | None) -> dict[str, Any] | None:
         """Return a child's row, None for one that is not there."""
         return next((row for row in self.front if row["id"] == identifier), None)
@@ -121,11 +140,11 @@ def found_in(directory: str | os.PathLike[str]) -> Found:
         raise DataError(f"{path}: the run is not finished; to go on: ecomp-deap resume {path}")
     summary = RunDirectory.open(path).summary()
     front, parent = run.front(), summary["parent"]
-    metric = MetricWords.of(parent)
+    metric = MetricWords.of(summary)
     tested = _all_have(f"test_{metric.column}", [*front, parent])
     samples = "test" if tested else "validation"
     _check_shown(path, [*front, parent], f"{samples}_{metric.column}")
-    config = _config(run)
+    config = run.asked()
     rows = _optional(path / "logbook.csv", read_logbook)
     timings = _optional(path / "timings.csv", read_front)
     front.sort(key=lambda row: row["param_count"])
@@ -163,10 +182,11 @@ def samples_of(runs: Sequence[Found]) -> str:
     first = runs[0]
     for run in runs[1:]:
         if run.metric != first.metric:
-            expected = f"expected the metric {first.metric.column!r}, as of {first.path}"
-            raise DataError(f"{run.path}: {expected}, got {run.metric.column!r}")
+            expected = f"expected the metric {first.metric.full_name!r}, as of {first.path}"
+            raise DataError(f"{run.path}: {expected}, got {run.metric.full_name!r}")
         if run.samples != first.samples:
-            raise DataError(f"{run.path}: expected {first.samples} accuracies, as of {first.path}")
+            values = "accuracies" if first.metric.is_accuracy else f"values of {first.metric.name}"
+            raise DataError(f"{run.path}: expected {first.samples} {values}, as of {first.path}")
     return first.samples
 
 
@@ -218,18 +238,6 @@ def _some(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return found
     step = (len(found) - 1) / (_MOST_GENERATIONS - 1)
     return [found[round(i * step)] for i in range(_MOST_GENERATIONS)]
-
-
-def _config(run: RunDirectory) -> dict[str, Any] | None:
-    """Return the options as they stand in the file, which may be an older version's."""
-    names = ("config.json", "settings.json")  # of the command, and of Python
-    path = next((run.path / name for name in names if os.path.lexists(run.path / name)), None)
-    if path is None:
-        return None
-    content = read_json(path, what="a run's configuration")
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a run's configuration, but it is no object")
-    return content
 
 
 def _planes(path: Path) -> Planes | None:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ecomp_deap.report import _words as words
+from ecomp_deap.runs.directory import metric_of
 
 ACCURACY = "accuracy"
-
-_PREFIX = "validation_"
 
 
 @dataclass(frozen=True)
@@ -17,19 +16,21 @@ class MetricWords:
 
     Attributes:
         column: Its name in files.
+        maximise: Whether more of it is better.
     """
 
     column: str
+    maximise: bool = True
 
     @classmethod
-    def of(cls, parent: Mapping[str, Any]) -> "MetricWords":
-        """Return those of the metric that a run's parent has been measured by.
+    def of(cls, summary: Mapping[str, Any]) -> "MetricWords":
+        """Return those of the metric that a run's summary has, see `metric_of`.
 
-        >>> MetricWords.of({"id": "parent", "validation_r2": 0.8, "param_count": 7}).column
-        'r2'
+        >>> MetricWords.of({"metric": {"name": "error", "maximise": False}})
+        MetricWords(column='error', maximise=False)
         """
-        found = (name for name in parent if name.startswith(_PREFIX))
-        return cls(next(found, ACCURACY).removeprefix(_PREFIX))
+        metric = metric_of(summary)
+        return cls(metric["name"], metric["maximise"])
 
     @property
     def is_accuracy(self) -> bool:
@@ -40,6 +41,19 @@ class MetricWords:
     def name(self) -> str:
         """What it is called in a sentence."""
         return self.column.replace("_", " ")
+
+    @property
+    def full_name(self) -> str:
+        """What it is called where it is to be known which way is better."""
+        return self.name if self.maximise else f"{self.name} (less is better)"
+
+    def gain(self, value: float) -> float:
+        """Return a value so that more of it is better.
+
+        >>> MetricWords("error", maximise=False).gain(0.25)
+        -0.25
+        """
+        return value if self.maximise else -value
 
     def title(self, samples: str = "") -> str:
         """Return its name as a heading, with what it is measured on where that is given.
@@ -90,6 +104,25 @@ class MetricWords:
         if difference == 0:
             return "just as much as"
         return f"{abs(difference):.3g} {'less' if difference < 0 else 'more'} than"
+
+    def at_most(self, loss: float) -> str:
+        """Return how much worse than the parent's a value may be, as a phrase.
+
+        >>> MetricWords("accuracy").at_most(0.01), MetricWords("error", False).at_most(0.02)
+        ('at most 1 point below', 'at most 0.02 above')
+        """
+        return f"at most {self.amount(loss)} {'below' if self.maximise else 'above'}"
+
+    def amount(self, value: float) -> str:
+        """Return a difference without its sign.
+
+        >>> MetricWords("accuracy").amount(0.015), MetricWords("error").amount(0.015)
+        ('1.5 points', '0.015')
+        """
+        if not self.is_accuracy:
+            return f"{value:.3g}"
+        text = f"{100 * value:.3g}"
+        return f"{text} {'point' if text == '1' else 'points'}"
 
     def pick_title(self, word: str) -> str:
         """Return what the child that a word picks is called.

@@ -50,9 +50,9 @@ def several_context(runs: Sequence[Found]) -> dict[str, Any]:
     tips = [
         f"<b>{escape(words.share(share))} of the parameters or less</b><br>"
         f"{metric.text(middle)} by half of the runs<br>"
-        f"{metric.text(low)} to {metric.text(high)}"
-        for share, low, middle, high in zip(
-            shares, *(map(_known, lines[name]) for name in ("low", "median", "high")), strict=True
+        f"{metric.text(worst)} to {metric.text(best)}"
+        for share, worst, middle, best in zip(
+            shares, *(map(_known, lines[name]) for name in ("all", "half", "any")), strict=True
         )
     ]
     return {
@@ -61,7 +61,9 @@ def several_context(runs: Sequence[Found]) -> dict[str, Any]:
         "facts": "",
         "plots": {
             "fronts": charts.fronts_plot(source, runs=places, **looks),
-            "attained": charts.attainment_plot(shares, lines, tips=tips, **looks),
+            "attained": charts.attainment_plot(
+                shares, lines, tips=tips, maximise=metric.maximise, **looks
+            ),
         },
         "runs": [
             _row(name, run, i, picked[i])
@@ -83,7 +85,7 @@ def _lead(runs: Sequence[Found]) -> dict[str, str]:
     middle = (float(np.median(values)), float(np.median(shares)))
     heading = words.capital(
         f"{metric.phrase(middle[0])} with {words.share(middle[1])} of the parameters, "
-        f"the median of {len(best)} runs"
+        f"the medians of {len(best)} runs, each by itself"
     )
     sentence = (
         f"The best children of the runs have from {metric.text(min(values))} to "
@@ -100,8 +102,10 @@ def _attained(runs: Sequence[Found]) -> tuple[list[float], dict[str, list[float]
         for run in runs
     ]
     surfaces = {
-        name: attainment_surface(fronts, quantity="value", percentile=percentile)
-        for name, percentile in (("low", 100), ("median", 50), ("high", 100 / len(fronts)))
+        name: attainment_surface(
+            fronts, quantity="value", percentile=percentile, maximise=runs[0].metric.maximise
+        )
+        for name, percentile in (("all", 100), ("half", 50), ("any", 100 / len(fronts)))
     }
     shares = np.unique(np.concatenate([[1.0], *(surface[0] for surface in surfaces.values())]))
     lines = {}

@@ -26,7 +26,11 @@ _DASHED = "_inputs"
 
 
 def attainment_surface(
-    fronts: Sequence[Sequence[Row]], *, quantity: str = "test_accuracy", percentile: float = 50
+    fronts: Sequence[Sequence[Row]],
+    *,
+    quantity: str = "test_accuracy",
+    percentile: float = 50,
+    maximise: bool = True,
 ) -> np.ndarray:
     """Return the corners of what at least a part of the fronts attain, by size.
 
@@ -35,15 +39,17 @@ def attainment_surface(
 
     Args:
         fronts: One a run, of rows with ``param_count`` and ``quantity``.
-        quantity: The column that is maximised.
+        quantity: The column that is drawn.
         percentile: The part, in per cent: 50 is the median attainment surface, the least possible
             what any front attains, 100 what all do.
+        maximise: Whether more of the quantity is better.
 
     Returns:
         Parameters and values, shape ``(2, n)``; n is 0 where so many fronts attain nothing.
 
     Source: Fonseca et al. (2011), "On the Computation of the Empirical Attainment Function".
     """
+    sign = 1 if maximise else -1
     points: list[tuple[float, float]] = []
     sets: list[int] = []
     for index, front in enumerate(fronts):
@@ -51,7 +57,7 @@ def attainment_surface(
         values = fig.column(front, quantity, f"fronts[{index}]")
         if not (np.isfinite(counts).all() and np.isfinite(values).all()):
             raise argument_error(f"fronts[{index}]", "finite numbers", values.tolist())
-        points += zip(counts, -values, strict=True)
+        points += zip(counts, -sign * values, strict=True)
         sets += [index] * len(counts)
     # A front without children attains nothing, but counts.
     wanted = percentile / 100 * len(fronts)
@@ -62,7 +68,7 @@ def attainment_surface(
         np.array(points), np.array(sets), percentiles=[min(100 * wanted / n_sets, 100)]
     )
     corners = surface[np.argsort(surface[:, 0], kind="stable"), :2].T
-    return corners * [[1], [-1]]
+    return corners * [[1], [-sign]]
 
 
 def plot_attainment(
@@ -71,6 +77,7 @@ def plot_attainment(
     path: str | os.PathLike[str],
     *,
     quantity: str = "test_accuracy",
+    maximise: bool = True,
     depth: float = 0.15,
     title: str | None = None,
 ) -> Path:
@@ -85,13 +92,17 @@ def plot_attainment(
         parent: A row of the same kind, drawn as a star.
         path: The file.
         quantity: What is drawn against the parameters.
-        depth: Values that are farther below the parent's are not shown.
+        maximise: Whether more of it is better.
+        depth: Values that are worse than the parent's by more are not shown.
         title: Above the picture.
 
     Raises:
         ArgumentError: No child at all, a row that lacks a column, or a value that is no number.
     """
-    surfaces = {n: attainment_surface(f, quantity=quantity) for n, f in fronts.items()}
+    surfaces = {
+        name: attainment_surface(runs, quantity=quantity, maximise=maximise)
+        for name, runs in fronts.items()
+    }
     if not any(surface.size for surface in surfaces.values()):
         raise argument_error("fronts", "at least one child", fronts)
     count, value = (float(fig.column([parent], n, "parent")[0]) for n in ("param_count", quantity))
@@ -105,7 +116,7 @@ def plot_attainment(
         base = name.removesuffix(_DASHED)
         color = colors.setdefault(base, _COLORS[len(colors) % len(_COLORS)])
         if name == first and len(fronts[name]) > 1:
-            _draw_band(axes, fronts[name], quantity, count, color)
+            _draw_band(axes, fronts[name], quantity, count, color, maximise=maximise)
         axes.step(
             *_to_the_right(surface, count),
             where="post",
@@ -117,11 +128,12 @@ def plot_attainment(
         )
     fig.mark_parent(axes, count, value, fig.INK)
     shown = np.hstack(list(surfaces.values()))
-    visible = shown[:, shown[1] >= value - depth]
+    losses = value - shown[1] if maximise else shown[1] - value
+    visible = shown[:, losses <= depth]
     shown = visible if visible.size else shown
     fig.set_log_count_axis(axes, [*shown[0], count])
     fig.set_value_axis(axes.yaxis, quantity.partition("_")[2])
-    lowest, highest = shown[1].min(), max(shown[1].max(), value)
+    lowest, highest = min(shown[1].min(), value), max(shown[1].max(), value)
     margin = 0.06 * max(highest - lowest, 1e-3)
     axes.set_ylim(lowest - margin, highest + margin)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=fig.TICK_SIZE)
@@ -129,11 +141,17 @@ def plot_attainment(
 
 
 def _draw_band(
-    axes: Axes, fronts: Sequence[Sequence[Row]], quantity: str, count: float, color: str
+    axes: Axes,
+    fronts: Sequence[Sequence[Row]],
+    quantity: str,
+    count: float,
+    color: str,
+    *,
+    maximise: bool,
 ) -> None:
     """Draw the band between what any front attains and what all do."""
     any_of, all_of = (
-        attainment_surface(fronts, quantity=quantity, percentile=percentile)
+        attainment_surface(fronts, quantity=quantity, percentile=percentile, maximise=maximise)
         for percentile in (100 / len(fronts), 100)
     )
     counts = np.union1d(any_of[0], [*all_of[0], count])

@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import fmean, stdev
 from typing import Any
 
@@ -11,12 +12,12 @@ from ecomp_deap.errors import DataError, argument_error
 from ecomp_deap.report import _aligned as put
 from ecomp_deap.report import _words as words
 from ecomp_deap.report._found import Found, finite, found_in, names_of, samples_of
+from ecomp_deap.report._metric import MetricWords
 
 __all__ = ["compared", "compared_text"]
 
 # Figures of a run of which groups have mean and spread.
-_FIGURES = ("accuracy", "share", "hypervolume", "seconds")
-_HEADINGS = ("run", "accuracy", "", "share", "", "hypervolume", "generations", "seconds")
+_FIGURES = ("value", "share", "hypervolume", "seconds")
 # Columns that go first where there is no room for all.
 _SPARE = ("seconds", "generations", "hypervolume")
 # Options that say where, and not what.
@@ -29,16 +30,17 @@ _LONGEST = 60
 def compared(runs: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
     """Return what finished runs found, beside each other.
 
-    It has ``runs``, each with the ``accuracy`` of its best child and the child's ``share`` of the
-    parent's parameters, the ``hypervolume`` of its last generation, ``seconds`` and more, and
-    ``differences`` from the first run; ``groups`` of the runs ``NAME_1``, ``NAME_2`` …, with mean
-    and standard deviation (None of a single run); and ``options``, each with the value that every
-    run had, where they differ; those of the parent's training and of the final training only if a
-    run had that.
+    It has the name of the ``metric``, and whether to ``maximise`` it; ``runs``, each with the
+    metric's ``value`` of its best child and the child's ``share`` of the parent's parameters, the
+    ``hypervolume`` of its last generation, ``seconds`` and more, and ``differences`` from the first
+    run; ``groups`` of the runs ``NAME_1``, ``NAME_2`` …, with mean and standard deviation (None of
+    a single run); and ``options``, each with the value that every run had, where they differ; those
+    of the parent's training and of the final training only if a run had that.
 
     Raises:
         ArgumentError: Fewer than two runs.
-        DataError: One is not finished or damaged, or some have test data and others have none.
+        DataError: One is not finished or damaged, some have test data and others have none, or
+            they have other metrics.
     """
     if len(runs) < 2:
         raise argument_error("runs", "at least two", list(map(str, runs)))
@@ -53,6 +55,8 @@ def compared(runs: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
         }
     return {
         "samples": samples,
+        "metric": found[0].metric.column,
+        "maximise": found[0].metric.maximise,
         "runs": rows,
         "groups": _groups(rows),
         "options": _options(names, found),
@@ -62,17 +66,20 @@ def compared(runs: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
 def compared_text(comparison: Mapping[str, Any], *, width: int | None = None) -> str:
     """Return what `compared` has as tables; with the columns that ``width`` has room for."""
     rows = comparison["runs"]
-    cells = [_HEADINGS, *(_cells(row, first=row is rows[0]) for row in rows)]
+    metric = MetricWords(comparison["metric"], comparison["maximise"])
+    headings = ("run", metric.name, "", "share", "", "hypervolume", "generations", "seconds")
+    cells = [headings, *(_cells(metric, row, first=row is rows[0]) for row in rows)]
     fitting, note = put.fitting(cells, width, spare=_SPARE)
-    title = (
-        f"best children, {comparison['samples']} accuracy; in brackets: points from the first run's"
-    )
+    differing = "how much more or less than the first run's, of shares in points"
+    differing = "points from the first run's" if metric.is_accuracy else differing
+    title = f"best children, {comparison['samples']} {metric.full_name}; in brackets: {differing}"
     lines = [put.wrapped(title, width or 80), "", *put.aligned(fitting)]
     lines += ["", note] if note else []
     groups = [group for group in comparison["groups"] if group["n_runs"] > 1]
     if groups:
-        spread = [_group_cells(group) for group in comparison["groups"]]
-        fitting, note = put.fitting([("name", "runs", *_FIGURES), *spread], width, spare=_SPARE)
+        names = ("name", "runs", metric.name, *_FIGURES[1:])
+        spread = [names, *(_group_cells(metric, group) for group in comparison["groups"])]
+        fitting, note = put.fitting(spread, width, spare=_SPARE)
         lines += ["", "mean ± standard deviation of the runs of a name", ""]
         lines += [*put.aligned(fitting), *(["", note] if note else [])]
     lines += ["", "options that differ" if comparison["options"] else "the options are the same"]
@@ -92,8 +99,8 @@ def _row(name: str, run: Found) -> dict[str, Any]:
         "name": name,
         "group": stem[1] if stem else run.name,
         "best": None if best is None else best["id"],
-        "accuracy": None if best is None else best[run.quantity],
-        "parent_accuracy": run.parent[run.quantity],
+        "value": None if best is None else best[run.quantity],
+        "parent_value": run.parent[run.quantity],
         "param_count": None if best is None else best["param_count"],
         "share": None if best is None else run.share(best),
         "n_children": len(run.front),
@@ -155,25 +162,27 @@ def _has_effect(option: str, config: Mapping[str, Any]) -> bool:
     return True
 
 
-def _cells(row: Mapping[str, Any], *, first: bool) -> tuple[str, ...]:
+def _cells(metric: MetricWords, row: Mapping[str, Any], *, first: bool) -> tuple[str, ...]:
+    difference = words.points if metric.is_accuracy else metric.difference
     return (
         row["name"],
-        put.accuracy(row["accuracy"]),
-        "" if first else _points(row["differences"]["accuracy"]),
+        put.of_metric(metric, row["value"]),
+        "" if first else _bracketed(row["differences"]["value"], difference),
         put.share(row["share"]),
-        "" if first else _points(row["differences"]["share"]),
+        "" if first else _bracketed(row["differences"]["share"], words.points),
         put.number(row["hypervolume"]),
         put.count(row["generations"]),
         put.seconds(row["seconds"]),
     )
 
 
-def _points(difference: float | None) -> str:
-    return "" if difference is None else f"({words.points(difference)})"
+def _bracketed(difference: float | None, text: Callable[[float], str]) -> str:
+    return "" if difference is None else f"({text(difference)})"
 
 
-def _group_cells(group: Mapping[str, Any]) -> tuple[str, ...]:
-    texts = (put.accuracy, put.share, put.number, put.seconds)
+def _group_cells(metric: MetricWords, group: Mapping[str, Any]) -> tuple[str, ...]:
+    of_metric = partial(put.of_metric, metric)
+    texts: tuple[Callable[[Any], str], ...] = (of_metric, put.share, put.number, put.seconds)
     cells = []
     for figure, text in zip(_FIGURES, texts, strict=True):
         mean, std = group[figure]["mean"], group[figure]["std"]

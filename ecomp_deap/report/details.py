@@ -3,17 +3,18 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ecomp_deap.errors import DataError
+from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.files import read_json
 from ecomp_deap.report import _aligned as put
 from ecomp_deap.report import _words as words
 from ecomp_deap.report._children import picked_in
 from ecomp_deap.report._found import Found, Row, found_in, widths
 from ecomp_deap.report._metric import MetricWords
-from ecomp_deap.runs.choosing import find_child, unbeaten
+from ecomp_deap.runs.choosing import find_child, smallest_within, unbeaten
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["child_details", "child_text", "run_details", "run_text"]
@@ -23,15 +24,16 @@ _MOST_ROWS = 16
 # Tensors whose shapes are shown have so many dimensions at least: no biases.
 _LEAST_DIMENSIONS = 2
 _LONGEST_SPECIFICATION = 200
-# The pick that is what the best child is as a rule.
-_WITHIN = "within:0.01"
+# How the best child of a metric is called that no one needs to be told.
+_AS_A_RULE = ("accuracy", "smallest within 0.01")
 
 
 def run_details(run: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what a run found: its ``parent``, ``front`` (by size), ``picks``, and more.
 
-    Among it is what ``best`` is: ``"smallest within 0.01"`` of the parent's validation accuracy,
-    ``"most accurate"``, as none is within that, or ``"highest fitness"``, which is weighted.
+    Among it is what ``best`` is: ``"smallest within 0.01"``, the metric's ``tolerance``, of the
+    parent's validation accuracy, ``"most accurate"``, or ``"best error"`` say of another metric, as
+    none is within that, or ``"highest fitness"``, which is weighted.
 
     Raises:
         DataError: It is not finished, or a file is damaged.
@@ -41,7 +43,7 @@ def run_details(run: str | os.PathLike[str]) -> dict[str, Any]:
         "run": str(found.path),
         "name": found.name,
         "samples": found.samples,
-        "metric": found.metric.column,
+        **_of_task(found),
         "parent": found.parent,
         "picks": found.picks,
         "best_is": _best_is(found),
@@ -55,7 +57,7 @@ def run_details(run: str | os.PathLike[str]) -> dict[str, Any]:
 def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
     """Return what `run_details` has as a table; with the columns that ``width`` has room for."""
     front, parent = details["front"], details["parent"]
-    metric = MetricWords(details["metric"])
+    metric = MetricWords(details["metric"], details["maximise"])
     quantity = f"{details['samples']}_{metric.column}"
     picked = _by_child(details["picks"], front)
     best = next((row for row in front if "best" in picked.get(row["id"], ())), None)
@@ -66,11 +68,11 @@ def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
             f"{details['name']}: {value} with {put.share(best['share'])} of the parameters, "
             f"child {best['id']}"
         ]
-        lines += _why_best(details["best_is"])
+        lines += _why_best(metric, details)
     lines.append(_facts(details))
     if width is not None:
         lines = [put.wrapped(line, width) for line in lines]
-    shown, which = _chosen(front, picked, quantity)
+    shown, which = _chosen(front, picked, metric, quantity)
     headings = ["child", "test", "validation", "parameters", "share", "similarity", "picks"]
     cells = [headings, _cells(metric, "parent", {**parent, "share": 1.0}, ())]
     cells += [_cells(metric, row["id"], row, picked.get(row["id"], ())) for row in shown]
@@ -114,7 +116,7 @@ def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
     return {
         "run": str(found.path),
         "name": found.name,
-        "metric": found.metric.column,
+        **_of_task(found),
         "child": _with_share(found, row),
         "parent": found.parent,
         "picks": picked_in(found).get(row["id"], []),
@@ -133,11 +135,11 @@ def child_details(run: str | os.PathLike[str], child: str) -> dict[str, Any]:
 def child_text(details: Mapping[str, Any]) -> str:
     """Return what `child_details` has as tables."""
     child, parent = details["child"], details["parent"]
-    metric = MetricWords(details["metric"])
+    metric = MetricWords(details["metric"], details["maximise"])
     title = f"child {child['id']} of {details['name']}"
     if details["picks"]:
         title += f": {metric.pick_titles(details['picks'])} on validation data"
-    lines = [title, *(_why_best(details["best_is"]) if "best" in details["picks"] else [])]
+    lines = [title, *(_why_best(metric, details) if "best" in details["picks"] else [])]
     figures = [["", "child", "parent", ""]]
     for heading, column, text in (*_of_metric(metric), *_FIGURES):
         own, whole = child.get(column), parent.get(column)
@@ -170,14 +172,21 @@ _FIGURES = (
 )
 
 
+def _of_task(found: Found) -> dict[str, Any]:
+    """Return what is told of the task's metric."""
+    metric = found.metric
+    return {"metric": metric.column, "maximise": metric.maximise, "tolerance": found.tolerance}
+
+
 def _of_metric(metric: MetricWords) -> list[tuple[str, str, Any]]:
     """Return the figures that a metric has, as there are others in ``_FIGURES``."""
     found = []
+    text = partial(put.of_metric, metric)
     for samples in ("test", "validation"):
         column = f"{samples}_{metric.column}"
         found += [
-            (f"{samples} {metric.name}", column, put.accuracy),
-            ("before training", f"{column}_before", put.accuracy),
+            (f"{samples} {metric.name}", column, text),
+            ("before training", f"{column}_before", text),
         ]
     return found
 
@@ -194,20 +203,37 @@ def _compared(metric: MetricWords, column: str, own: Any, whole: Any) -> str:
 
 def _best_is(found: Found) -> str:
     """Return which child is the best, see `run_details`."""
-    if (found.config or {}).get("loss_weights") is not None:
+    if found.is_weighted:
         return "highest fitness"
-    none = _WITHIN in found.picks and found.picks[_WITHIN] is None
-    return "most accurate" if none else "smallest within 0.01"
+    metric, column = found.metric, f"validation_{found.metric.column}"
+    whole, *values = [row.get(column) for row in (found.parent, *found.front)]
+    if whole is not None and None not in values:
+        try:
+            smallest_within(
+                found.tolerance,
+                [float(value) for value in values if value is not None],
+                [row["param_count"] for row in found.front],
+                parent_value=whole,
+                maximise=metric.maximise,
+            )
+        except ArgumentError:
+            return "most accurate" if metric.is_accuracy else f"best {metric.name}"
+    return f"smallest within {found.tolerance:.3g}"
 
 
-def _why_best(best_is: str) -> list[str]:
+def _why_best(metric: MetricWords, details: Mapping[str, Any]) -> list[str]:
     """Return a line on what the best child is, where it is not what it is as a rule."""
-    told = {
-        "highest fitness": "best: the child of the highest weighted fitness",
-        "most accurate": "best: the most accurate child on validation data, as none is within "
-        "1 point of the parent",
-    }
-    return [told[best_is]] if best_is in told else []
+    best_is, allowed = details["best_is"], details["tolerance"]
+    if (metric.column, best_is) == _AS_A_RULE:
+        return []
+    if best_is == "highest fitness":
+        return ["best: the child of the highest weighted fitness"]
+    if best_is.startswith("smallest"):
+        near = metric.at_most(allowed)
+        return [f"best: the smallest child whose validation {metric.name} is {near} the parent's"]
+    best = f"child of the best validation {metric.name}"
+    best = "most accurate child on validation data" if metric.is_accuracy else best
+    return [f"best: the {best}, as none is within {metric.amount(allowed)} of the parent"]
 
 
 def _facts(details: Mapping[str, Any]) -> str:
@@ -232,8 +258,8 @@ def _facts(details: Mapping[str, Any]) -> str:
 def _cells(metric: MetricWords, name: str, row: Row, picks: Sequence[str]) -> list[str]:
     return [
         name,
-        put.accuracy(row.get(f"test_{metric.column}")),
-        put.accuracy(row.get(f"validation_{metric.column}")),
+        put.of_metric(metric, row.get(f"test_{metric.column}")),
+        put.of_metric(metric, row.get(f"validation_{metric.column}")),
         put.count(row["param_count"]),
         put.share(row["share"]),
         put.number(row.get("similarity_loss")),
@@ -256,15 +282,17 @@ def _by_child(picks: Mapping[str, str | None], front: Sequence[Row]) -> dict[str
 
 
 def _chosen(
-    front: Sequence[dict[str, Any]], picked: Mapping[str, Any], quantity: str
+    front: Sequence[dict[str, Any]], picked: Mapping[str, Any], metric: MetricWords, quantity: str
 ) -> tuple[list[dict[str, Any]], str]:
     """Return the rows to show, and which they are; that is empty for all.
 
     They are those that no other beats, some of many at even distances, and the picks.
     """
-    if all(row.get("validation_accuracy") is not None for row in front):
-        quantity = "validation_accuracy"
-    best = unbeaten([row[quantity] for row in front], [row["param_count"] for row in front])
+    validation = f"validation_{metric.column}"
+    if all(row.get(validation) is not None for row in front):
+        quantity = validation
+    values, counts = ([row[name] for row in front] for name in (quantity, "param_count"))
+    best = unbeaten(values, counts, maximise=metric.maximise)
     n = min(len(best), _MOST_ROWS)
     places = {best[round(i * (len(best) - 1) / max(n - 1, 1))] for i in range(n)}
     places |= {i for i, row in enumerate(front) if row["id"] in picked}

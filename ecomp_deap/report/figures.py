@@ -1,5 +1,6 @@
 """The figures of a page as files for papers, PNG and SVG, drawn by matplotlib."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,20 +54,22 @@ def write_figures(
 
 def _of_one(runs: Sequence[Found], folder: Path, suffix: str) -> list[Path]:
     (run,) = runs
-    marked = {word: run.picks.get(word) for word in _MARKED}
+    looks: dict[str, Any] = {
+        "metric": run.metric.column,
+        "maximise": run.metric.maximise,
+        "picks": {word: run.picks.get(word) for word in _MARKED},
+    }
     if run.generations:
         paths = write_plots(
             folder,
             front=run.front,
             parent=run.parent,
             rows=run.generations,
-            metric=run.metric.column,
-            picks=marked,
             suffix=suffix,
+            **looks,
         )
     else:
-        path = folder / f"front{suffix}"
-        paths = [plot_front(run.front, run.parent, path, metric=run.metric.column, picks=marked)]
+        paths = [plot_front(run.front, run.parent, folder / f"front{suffix}", **looks)]
     paths.append(_draw_parallel(run, folder / f"parallel{suffix}"))
     if run.planes is not None:
         paths.append(_draw_planes(run.planes, folder / f"embeddings{suffix}"))
@@ -84,6 +87,9 @@ def _of_several(runs: Sequence[Found], folder: Path, suffix: str) -> list[Path]:
             first.parent,
             folder / f"attainment{suffix}",
             quantity=quantity,
+            maximise=first.metric.maximise,
+            # Of another metric nobody knows what is far from the parent's.
+            **({} if first.metric.is_accuracy else {"depth": math.inf}),
             title=f"What half of {len(runs)} runs attain",
         ),
         plot_fronts(

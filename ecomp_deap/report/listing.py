@@ -9,26 +9,28 @@ from typing import Any
 
 from ecomp_deap.checks import check_path
 from ecomp_deap.errors import DataError
-from ecomp_deap.files import naming, read_json
+from ecomp_deap.files import naming
 from ecomp_deap.report import _aligned as put
-from ecomp_deap.runs.directory import RunDirectory, read_front
+from ecomp_deap.report._metric import ACCURACY, MetricWords
+from ecomp_deap.runs.directory import RunDirectory, metric_of, read_front
 from ecomp_deap.runs.lock import is_locked
 from ecomp_deap.runs.places import is_run
 
 __all__ = ["listing", "listing_text"]
 
 _SAVE = re.compile(r"[0-9]{6,12}")
-_HEADINGS = ("run", "state", "accuracy", "share", "generations", "seconds", "date")
+_HEADINGS = ("share", "generations", "seconds", "date")
 
 
 def listing(out: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return what is known of each run in a folder, by name.
 
     Each has ``run`` (its path), ``name``, ``state`` (``"finished"``, ``"running"``,
-    ``"unfinished"``, or ``"damaged"`` with the reason as ``problem``), ``accuracy`` of its best
-    child (on test data, where there are any), ``share`` of the parent's parameters that the child
-    has, ``generations`` (after the first) and ``generations_asked``, ``seconds`` of search and
-    final training, and ``date``, when it was last written. What is not known is None.
+    ``"unfinished"``, or ``"damaged"`` with the reason as ``problem``), the name of the ``metric``
+    and its ``value`` of the best child (on test data, where there are any), ``share`` of the
+    parent's parameters that the child has, ``generations`` (after the first) and
+    ``generations_asked``, ``seconds`` of search and final training, and ``date``, when it was last
+    written. What is not known is None.
 
     Raises:
         DataError: No folder, one that cannot be read, or the folder of a run itself.
@@ -49,7 +51,10 @@ def listing_text(
     """Return rows of `listing` as a table; of lines that are no longer than ``width``, if given."""
     if not rows:
         return f"{out}: no runs"
-    cells = [_HEADINGS, *(_cells(row) for row in rows)]
+    known = [row["metric"] for row in rows if row["metric"] is not None]
+    metrics = [MetricWords(name) for name in dict.fromkeys(known or [ACCURACY])]
+    headings = ("run", "state", *(metric.name for metric in metrics), *_HEADINGS)
+    cells = [headings, *(_cells(row, metrics) for row in rows)]
     fitting, note = put.fitting(cells, width, spare=("seconds", "date", "generations"))
     lines = put.aligned(fitting, left=(0, 1))
     lines += [f"{row['name']}: {row['problem']}" for row in rows if row["problem"] is not None]
@@ -71,7 +76,9 @@ def _row(path: Path) -> dict[str, Any]:
         "name": path.name,
         "state": _state(path),
         "problem": None,
-        **dict.fromkeys(("accuracy", "share", "generations", "generations_asked", "seconds")),
+        **dict.fromkeys(
+            ("metric", "value", "share", "generations", "generations_asked", "seconds")
+        ),
         "date": None,
     }
     try:
@@ -92,11 +99,13 @@ def _state(path: Path) -> str:
 def _found(path: Path) -> dict[str, Any]:
     """Return what a finished run found."""
     summary = RunDirectory(path).summary()
+    metric = metric_of(summary)["name"]
     best, whole = summary["best"], summary["parent"].get("param_count")
-    found = [best.get(f"{samples}_accuracy") for samples in ("test", "validation")]
+    found = [best.get(f"{samples}_{metric}") for samples in ("test", "validation")]
     timings = path / "timings.csv"
     return {
-        "accuracy": next((value for value in found if value is not None), None),
+        "metric": metric,
+        "value": next((value for value in found if value is not None), None),
         "share": best["param_count"] / whole if whole and best.get("param_count") else None,
         "generations": len(read_front(timings)) - 1 if os.path.lexists(timings) else None,
         "seconds": sum(summary["seconds"].values()) if summary.get("seconds") else None,
@@ -105,12 +114,9 @@ def _found(path: Path) -> dict[str, Any]:
 
 def _asked(path: Path) -> int | None:
     """Return how many generations a run was asked for."""
-    for name, option in (("config.json", "generations"), ("settings.json", "evolve.generations")):
-        if os.path.lexists(path / name):
-            content = read_json(path / name, what="a run's configuration")
-            asked = content.get(option) if isinstance(content, dict) else None
-            return asked if type(asked) is int and 0 <= asked < 10**12 else None
-    return None
+    options = RunDirectory(path).asked() or {}
+    asked = options.get("generations", options.get("evolve.generations"))
+    return asked if type(asked) is int and 0 <= asked < 10**12 else None
 
 
 def _saved(path: Path) -> int | None:
@@ -134,7 +140,7 @@ def _date(path: Path) -> str | None:
     return None
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _cells(row: dict[str, Any], metrics: Sequence[MetricWords]) -> tuple[str, ...]:
     generations, asked = row["generations"], row["generations_asked"]
     done = put.count(generations)
     if asked is not None and generations != asked:
@@ -142,7 +148,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["name"],
         row["state"],
-        put.accuracy(row["accuracy"]),
+        *(put.of_metric(m, row["value"] if m.column == row["metric"] else None) for m in metrics),
         put.share(row["share"]),
         done,
         put.seconds(row["seconds"]),

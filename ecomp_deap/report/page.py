@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ecomp_deap.checks import check_path, check_sequence, installed
-from ecomp_deap.defaults import WEIGHTED_SELECTIONS
 from ecomp_deap.errors import argument_error
 from ecomp_deap.files import make_folder, write_atomically
 from ecomp_deap.report import _canvas as canvas
@@ -134,7 +133,7 @@ def _facts(run: Found) -> str:
     if "evaluations" not in summary or "search" not in took:
         return ""
     text = (
-        f"The search measured {words.count(summary['evaluations'])} children in "
+        f"The search made {words.count(summary['evaluations'])} evaluations in "
         f"{words.seconds(took['search'])}"
     )
     if took.get("finalise") and _was_trained(run):
@@ -172,12 +171,12 @@ def _pick_list(run: Found) -> list[dict[str, Any]]:
 
 def _rule_of_the_best(run: Found) -> str:
     """Return which child is called the best."""
-    if (run.config or {}).get("selection") in WEIGHTED_SELECTIONS:
+    if run.is_weighted:
         return "The best child is the one with the highest weighted sum."
-    near = "within 1 point of" if run.metric.is_accuracy else "about"
     return (
-        f"The best child is the smallest one whose validation {run.metric.name} is {near} the "
-        "parent’s, or if there is none the one that comes nearest."
+        f"The best child is the smallest one whose validation {run.metric.name} is "
+        f"{run.metric.at_most(run.tolerance)} the parent’s, or if there is none the one that comes "
+        "nearest."
     )
 
 
@@ -215,6 +214,7 @@ def _children_plots(
         ],
         y_label=run.metric.title(run.samples),
         of=run.metric.column,
+        maximise=run.metric.maximise,
     )
     if len(front) == 1:
         return {"front": plot}

@@ -38,6 +38,7 @@ def plot_front(
     path: str | os.PathLike[str],
     *,
     metric: str = "accuracy",
+    maximise: bool = True,
     title: str | None = None,
     picks: Mapping[str, str | None] | None = None,
 ) -> Path:
@@ -46,7 +47,8 @@ def plot_front(
     ``front`` holds rows of front.csv: ``param_count``, ``similarity_loss`` (the colour) and
     ``test_METRIC``, or ``validation_METRIC`` where some child has no test value. ``parent``, a
     row of the same kind, is the star. ``test_METRIC_before`` shows how finalising moved a child.
-    Without those, grey steps show the best value of all children of that size or smaller.
+    Without those, grey steps show the best value of all children of that size or smaller, the
+    least one unless the metric is to ``maximise``.
     ``picks`` are words, ``best`` say, for the ``id`` of a child each, which is marked by them.
 
     Raises:
@@ -68,7 +70,7 @@ def plot_front(
     shown, labels = [*counts], []
     if rows:
         if not (samples == "test" and _draw_before(axes, rows, counts, values, metric)):
-            _draw_best_by_size(axes, counts, values)
+            _draw_best_by_size(axes, counts, values, maximise=maximise)
         points = _draw_children(axes, rows, counts, values, losses, metric)
         labels = _draw_picks(axes, rows, counts, values, picks or {})
         bar = figure.colorbar(points, ax=axes, pad=0.02, aspect=30)
@@ -236,6 +238,7 @@ def write_plots(
     parent: Row | None,
     rows: Sequence[Row],
     metric: str = "accuracy",
+    maximise: bool = True,
     picks: Mapping[str, str | None] | None = None,
     suffix: str = ".png",
 ) -> list[Path]:
@@ -247,7 +250,12 @@ def write_plots(
     folder = Path(folder)
     names = {"accuracy": metric, "size": "size", "similarity_loss": "similarity_loss"}
     return [
-        plot_front(front, parent, folder / f"front{suffix}", metric=metric, picks=picks),
+        plot_front(
+            *(front, parent, folder / f"front{suffix}"),
+            metric=metric,
+            maximise=maximise,
+            picks=picks,
+        ),
         *(
             plot_history(rows, folder / f"{name}{suffix}", quantity=quantity, metric=metric)
             for quantity, name in names.items()
@@ -276,13 +284,15 @@ def _draw_parent(axes: Axes, parent: Row, quantity: str) -> float:
     return count
 
 
-def _draw_best_by_size(axes: Axes, counts: np.ndarray, values: np.ndarray) -> None:
+def _draw_best_by_size(
+    axes: Axes, counts: np.ndarray, values: np.ndarray, *, maximise: bool
+) -> None:
     if len(counts) < 2:
         return
     order = np.lexsort((values, counts))
     axes.step(
         counts[order],
-        np.maximum.accumulate(values[order]),
+        (np.maximum if maximise else np.minimum).accumulate(values[order]),
         where="post",
         color="#B5B5B5",
         linewidth=1.1,

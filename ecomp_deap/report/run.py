@@ -30,13 +30,15 @@ def plot_run(directory: str | Path) -> list[Path]:
     """
     run = RunDirectory(check_path("directory", directory))
     summary = run.summary()
+    metric = MetricWords.of(summary)
     with drawing(run.path):
         return write_plots(
             run.folder("plots"),
             front=run.front(),
             parent=summary["parent"],
             rows=read_logbook(run.path / "logbook.csv"),
-            metric=MetricWords.of(summary["parent"]).column,
+            metric=metric.column,
+            maximise=metric.maximise,
             picks={word: summary["picks"].get(word) for word in _MARKED},
         )
 

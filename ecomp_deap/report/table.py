@@ -7,7 +7,8 @@ from typing import Any
 
 from ecomp_deap.checks import check_path
 from ecomp_deap.errors import DataError
-from ecomp_deap.report._aligned import fitting, share, wrapped
+from ecomp_deap.report._aligned import fitting, of_metric, share, wrapped
+from ecomp_deap.report._metric import MetricWords
 from ecomp_deap.report._words import end_of
 from ecomp_deap.runs.directory import RunDirectory
 
@@ -15,14 +16,10 @@ __all__ = ["run_table"]
 
 Row = Mapping[str, Any]
 
-_COLUMNS = (  # heading, field of a row of the front, format
-    ("", "pick", ""),
-    ("child", "id", ""),
-    ("validation", "validation_accuracy", ".4f"),
-    ("test", "test_accuracy", ".4f"),
-    ("width", "relative_width", ".3f"),
-    ("parameters", "param_count", ",d"),
-)
+# Heading, field of a row of the front, format; the metric's columns come between.
+_NAMES = (("", "pick", ""), ("child", "id", ""))
+_SIZES = (("width", "relative_width", ".3f"), ("parameters", "param_count", ",d"))
+_SAMPLES = ("validation", "test")
 _SPARE = ("width",)
 _INDENT = "  "
 
@@ -65,7 +62,8 @@ def _table(
        best, knee      7           -  0.8805  0.310      91,200  33.9 %
       under:26932      -           -       -      -           -       -
     """
-    parent = summary["parent"]
+    parent, metric = summary["parent"], MetricWords.of(summary)
+    of = "" if metric.is_accuracy else f" {metric.name}"
     found = {str(row["id"]): row for row in front}
     picks: dict[str, str] = {}
     for word, name in summary["picks"].items():
@@ -74,10 +72,20 @@ def _table(
         picks[key] = f"{picks[key]}, {word}" if key in picks else word
     shown: list[Row] = [{**parent, "id": None, "pick": "parent"}]
     shown += [{**found.get(name, {}), "pick": word} for name, word in picks.items()]
-    rows = [[*(heading for heading, _, _ in _COLUMNS), "share"]]
+    rows = [
+        [
+            *(heading for heading, _, _ in _NAMES),
+            *(f"{samples}{of}" for samples in _SAMPLES),
+            *(heading for heading, _, _ in _SIZES),
+            "share",
+        ]
+    ]
     for row in shown:
-        cells = [_cell(row, column, form) for _, column, form in _COLUMNS]
-        rows.append([*cells, _share(row, parent)])
+        names, sizes = (
+            [_cell(row, column, form) for _, column, form in part] for part in (_NAMES, _SIZES)
+        )
+        values = [of_metric(metric, row.get(f"{s}_{metric.column}")) for s in _SAMPLES]
+        rows.append([*names, *values, *sizes, _share(row, parent)])
     seconds = summary["seconds"]
     title = (
         f"{directory}: {summary['evaluations']:,d} evaluations, "

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ecomp_deap.checks import check_count, check_flag, check_number, check_sequence, check_type
 from ecomp_deap.errors import DataError, argument_error
-from ecomp_deap.runs.directory import RunDirectory
+from ecomp_deap.runs.directory import RunDirectory, metric_of
 
 __all__ = [
     "best",
@@ -268,6 +268,8 @@ def find_child(directory: RunDirectory, word: str) -> str:
     if index is not None:  # the rest of the files has no say in it
         return ids[index]
     summary = directory.summary()
+    metric = metric_of(summary)
+    column = f"validation_{metric['name']}"
     try:
         picked = summary["best"]["id"] if word == "best" else summary["picks"].get(word)
         if picked is not None:
@@ -276,13 +278,14 @@ def find_child(directory: RunDirectory, word: str) -> str:
             return str(picked)
         index = choose(
             word,
-            [row["validation_accuracy"] for row in rows],
+            [row[column] for row in rows],
             [row["param_count"] for row in rows],
             ids=ids,
-            parent_value=summary["parent"]["validation_accuracy"],
+            parent_value=summary["parent"][column],
+            maximise=metric["maximise"],
         )
     except (KeyError, TypeError) as error:
-        expected = "id, validation_accuracy and param_count of children and parent"
+        expected = f"id, {column} and param_count of children and parent"
         raise DataError(f"{path}: choosing takes {expected}") from error
     return ids[index]
 

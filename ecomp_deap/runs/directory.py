@@ -20,12 +20,14 @@ from ecomp_deap.runs.config import RunConfig
 from ecomp_deap.runs.places import hint, is_run
 from ecomp_deap.runs.shapes import is_count, is_number, shown
 
-__all__ = ["RunDirectory", "read_front"]
+__all__ = ["RunDirectory", "metric_of", "read_front"]
 
 # Columns of front.csv that are no floats.
 _TEXT, _WHOLE = ("id", "widths", "method"), ("param_count", "mac_count", "size_bytes")
 _COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
+# What a folder goes by that does not tell its metric.
+_ACCURACY, _MEASURED, _POINT = "accuracy", "validation_", 0.01
 # What a child's files are named by; nothing that could lead out of the folder.
 _ID = re.compile(r"[A-Za-z0-9_-]*")
 
@@ -49,6 +51,23 @@ def read_front(path: Path) -> list[dict[str, Any]]:
         ]
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path}: expected a front, but {error}") from error
+
+
+def metric_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's summary tells of the task's metric.
+
+    That is its ``name``, whether more of it is better (``maximise``), and the ``tolerance`` of
+    `ecomp_deap.Metric`. An older summary does not tell: the name is that of the parent's figures,
+    and more is better.
+
+    >>> metric_of({"parent": {"id": "parent", "validation_r2": 0.8, "param_count": 7}})
+    {'name': 'r2', 'maximise': True, 'tolerance': None}
+    """
+    if "metric" in summary:
+        return {"tolerance": None, **summary["metric"]}
+    found = (name for name in summary["parent"] if name.startswith(_MEASURED))
+    name = next(found, _ACCURACY).removeprefix(_MEASURED)
+    return {"name": name, "maximise": True, "tolerance": _POINT if name == _ACCURACY else None}
 
 
 def _value(name: str, field: str) -> Any:
@@ -81,6 +100,8 @@ def _check_summary(summary: Any) -> dict[str, Any]:
     for word, identifier in _mapping("picks", summary["picks"]).items():
         if identifier is not None and not isinstance(identifier, str):
             raise ValueError(f"'picks.{word}' is {shown(identifier)}, expected an id or null")
+    if "metric" in summary:
+        _check_metric(_mapping("metric", summary["metric"]))
     for name in ("seconds", "training_samples"):
         for part, value in _mapping(name, summary.get(name, {})).items():
             if not is_number(value) or value < 0:
@@ -88,6 +109,17 @@ def _check_summary(summary: Any) -> dict[str, Any]:
     if "evaluations" in summary and not is_count(summary["evaluations"]):
         raise ValueError(f"'evaluations' is {shown(summary['evaluations'])}, expected a count")
     return summary
+
+
+def _check_metric(metric: Mapping[str, Any]) -> None:
+    name, maximise, tolerance = metric["name"], metric["maximise"], metric.get("tolerance")
+    for key, value, expected, sound in (
+        ("name", name, "a name", isinstance(name, str) and name),
+        ("maximise", maximise, "true or false", isinstance(maximise, bool)),
+        ("tolerance", tolerance, "a number", tolerance is None or is_number(tolerance)),
+    ):
+        if not sound:
+            raise ValueError(f"'metric.{key}' is {shown(value)}, expected {expected}")
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
@@ -246,6 +278,24 @@ class RunDirectory:
             raise DataError(f"{path}: expected a run's summary, but {error!r}") from error
         except ValueError as error:
             raise DataError(f"{path}: expected a run's summary, but {error}") from error
+
+    def asked(self) -> dict[str, Any] | None:
+        """Return what a run was asked, as it stands in its file, which may be an older version's.
+
+        Of the command that is ``config.json``, its options, and of Python ``settings.json``; None
+        where there is neither.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        paths = [self.path / name for name in ("config.json", "settings.json")]
+        path = next((path for path in paths if os.path.lexists(path)), None)
+        if path is None:
+            return None
+        content = read_json(path, what="a run's configuration")
+        if not isinstance(content, dict):
+            raise DataError(f"{path}: expected a run's configuration, but it is no object")
+        return content
 
     def config(self) -> RunConfig:
         """Return the configuration of the run, from ``config.json``.

@@ -184,7 +184,7 @@ def picks_of(result: Result) -> dict[str, str | None]:
 
 
 def _summary(result: Result, seed: int, parent_source: str) -> dict[str, Any]:
-    counters = result.toolbox.counters
+    counters, metric = result.toolbox.counters, result.toolbox.evaluator.task.metric
     parent_row, best_row = _rows(result, [result.parent, result.best])
     return {
         "seconds": dict(result.seconds),
@@ -193,6 +193,7 @@ def _summary(result: Result, seed: int, parent_source: str) -> dict[str, Any]:
         "duplicates": counters.duplicates,
         "failed": counters.failed,
         "training_samples": dict(result.training_samples),
+        "metric": {name: getattr(metric, name) for name in ("name", "maximise", "tolerance")},
         "parent": parent_row,
         "parent_source": parent_source,
         "best": best_row,

@@ -52,9 +52,13 @@ def front_of(n):
     ]
 
 
-def of_metric(row, metric):
-    """A row by another metric than accuracy."""
-    return {name.replace("_accuracy", f"_{metric}"): value for name, value in row.items()}
+def of_metric(row, metric, *, maximise=True):
+    """A row by another metric than accuracy; where less of it is better, by what is missing."""
+    found = {}
+    for name, value in row.items():
+        less = not maximise and "_accuracy" in name and value is not None
+        found[name.replace("_accuracy", f"_{metric}")] = round(1 - value, 9) if less else value
+    return found
 
 
 def make_run(
@@ -67,19 +71,29 @@ def make_run(
     groups=("one", "two"),
     config=None,
     metric="accuracy",
+    maximise=True,
+    tolerance=0.02,
 ):
-    """Write what a run leaves behind, and return its folder."""
+    """Write what a run leaves behind, and return its folder.
+
+    Where more of the metric is better, the summary is an older one, and does not tell that.
+    """
     directory = RunDirectory.create(out, name)
-    front = [of_metric(row, metric) for row in (front_of(3) if front is None else front)]
+    front = [
+        of_metric(row, metric, maximise=maximise)
+        for row in (front_of(3) if front is None else front)
+    ]
     columns = list(dict.fromkeys(column for row in front for column in row))
     directory.write_rows("front.csv", columns, front)
     ids = [row["id"] for row in front]
     picks = {"best": ids[-1], "knee": ids[len(ids) // 2]} if picks is None else picks
     best = next((row for row in front if row["id"] == picks.get("best")), front[-1])
-    parent = of_metric(row_of("parent", 1, 0.91, widths="40-50"), metric)
+    parent = of_metric(row_of("parent", 1, 0.91, widths="40-50"), metric, maximise=maximise)
+    told = {"metric": {"name": metric, "maximise": False, "tolerance": tolerance}}
     directory.write_json(
         "summary.json",
         {
+            **({} if maximise else told),
             "parent": parent,
             "best": best,
             "picks": picks,

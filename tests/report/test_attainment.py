@@ -39,6 +39,14 @@ def test_one_front_attains_itself(front):
     assert {(int(n), round(a, 9)) for n, a in surface.T} <= {*front}
 
 
+@given(sets, st.sampled_from([20, 50, 100]))
+def test_of_what_is_to_be_small_the_least_is_attained(fronts, percentile):
+    more = attainment_surface([rows(*front) for front in fronts], percentile=percentile)
+    missing = [rows(*((n, 1 - a) for n, a in front)) for front in fronts]
+    less = attainment_surface(missing, percentile=percentile, maximise=False)
+    np.testing.assert_allclose(less, [more[0], 1 - more[1]])
+
+
 def pixels_of(path, color):
     wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     pixels = image.imread(path)[..., :3]

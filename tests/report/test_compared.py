@@ -25,9 +25,9 @@ def runs(tmp_path):
 def test_runs_are_beside_each_other(runs):
     found = compared(runs)
     assert [row["name"] for row in found["runs"]] == ["first_1", "first_2", "other_1"]
-    assert [row["accuracy"] for row in found["runs"]] == pytest.approx([0.8, 0.84, 0.7])
+    assert [row["value"] for row in found["runs"]] == pytest.approx([0.8, 0.84, 0.7])
     assert [row["share"] for row in found["runs"]] == [0.2, 0.3, 0.1]
-    assert found["runs"][1]["differences"]["accuracy"] == pytest.approx(0.04)
+    assert found["runs"][1]["differences"]["value"] == pytest.approx(0.04)
     assert found["runs"][2]["differences"]["share"] == pytest.approx(-0.1)
     assert found["runs"][0]["hypervolume"] == 0.503
     assert found["runs"][0]["generations"] == 3
@@ -37,13 +37,40 @@ def test_runs_are_beside_each_other(runs):
     assert lines[5][:6] == ["other_1", "0.7000", "(−10.0)", "10.0", "%", "(−10.0)"]
 
 
+def test_runs_of_a_metric_of_which_less_is_better_are_beside_each_other(tmp_path):
+    of = {"metric": "error", "maximise": False}
+    first, other = (run_with(tmp_path, "first", a, 0.2, **of) for a in (0.8, 0.84))
+    found = compared([first, other])
+    assert (found["metric"], found["maximise"]) == ("error", False)
+    assert found["runs"][1]["differences"]["value"] == pytest.approx(-0.04)
+    text = compared_text(found)
+    title = "best children, test error (less is better); in brackets: how much more"
+    assert " ".join(text.split()).startswith(title)
+    lines = [line.split() for line in text.splitlines()]
+    assert ["run", "error", "share"] in [line[:3] for line in lines]
+    assert ["first_2", "0.1600", "(−0.04)", "20.0", "%", "(±0.0)"] in [line[:6] for line in lines]
+    assert ["name", "runs", "error", "share"] in [line[:4] for line in lines]
+
+
+def test_runs_of_different_metrics_are_refused(tmp_path):
+    runs = [
+        run_with(tmp_path, "a", 0.8, 0.2, **of)
+        for of in ({"metric": "error", "maximise": False}, {"metric": "error"}, {})
+    ]
+    message = r"a_2: expected the metric 'error \(less is better\)', as of .*a_1, got 'error'"
+    with pytest.raises(DataError, match=message):
+        compared(runs[:2])
+    with pytest.raises(DataError, match=r"a_3: expected the metric 'error', .* got 'accuracy'"):
+        compared(runs[1:])
+
+
 def test_runs_of_a_name_have_mean_and_spread(runs):
     found = compared(runs)
     first, other = found["groups"]
     assert (first["name"], first["n_runs"]) == ("first", 2)
-    assert first["accuracy"]["mean"] == pytest.approx(0.82)
-    assert first["accuracy"]["std"] == pytest.approx(0.04 / 2**0.5)
-    assert other["accuracy"]["std"] is None
+    assert first["value"]["mean"] == pytest.approx(0.82)
+    assert first["value"]["std"] == pytest.approx(0.04 / 2**0.5)
+    assert other["value"]["std"] is None
     text = " ".join(compared_text(found).split())
     assert "first 2 0.8200 ± 0.0283 25.0 ± 7.1 %" in text
     assert "other 1 0.7000 10.0 %" in text

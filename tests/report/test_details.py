@@ -107,6 +107,20 @@ def test_children_that_another_beats_are_left_out(tmp_path):
     assert last.startswith("5 of 6 children: picks, and those that no other beats")
 
 
+def test_of_a_metric_of_which_less_is_better_the_least_are_unbeaten(tmp_path):
+    front = [row_of("a", 0.1, 0.8), row_of("b", 0.2, 0.7), row_of("c", 0.3, 0.9)]
+    of = {"metric": "error", "maximise": False, "picks": {"best": "c"}}
+    run = make_run(tmp_path, front=front, **of)
+    shown, last = shown_of(run)
+    assert shown == ["a", "c"]
+    assert "in both size and validation error; front.csv has all" in last
+    assert [child_details(run, word)["child"]["id"] for word in ("within:0.15", "under:25000")] == [
+        *("a", "a")
+    ]
+    with pytest.raises(ArgumentError, match=r"points: expected at least 0\.01, from the parent's"):
+        child_details(run, "within:0.001")
+
+
 def test_children_go_by_test_data_where_nothing_else_is_known(tmp_path):
     front = [row_of("a", 0.1, 0.8), row_of("b", 0.2, 0.7), row_of("c", 0.3, 0.9)]
     front[0]["validation_accuracy"] = None
@@ -162,29 +176,56 @@ def test_a_child_is_beside_its_parent(run):
 
 
 @pytest.mark.parametrize(
-    ("picks", "config", "best_is", "told"),
+    ("accuracy", "options", "best_is", "told"),
     [
-        ({}, {}, "smallest within 0.01", None),
-        ({"within:0.01": "003"}, {"loss_weights": None}, "smallest within 0.01", None),
+        (0.9, {}, "smallest within 0.01", None),
+        (0.95, {"config": {"loss_weights": None}}, "smallest within 0.01", None),
         (
-            {"within:0.01": None},
-            {"loss_weights": None},
+            0.89,
+            {"config": {"loss_weights": None}},
             "most accurate",
             "best: the most accurate child on validation data, as none is within 1 point of the "
             "parent",
         ),
         (
-            {"within:0.01": None},
-            {"loss_weights": [1, 2, 1]},
+            0.89,
+            {"config": {"loss_weights": [1, 2, 1]}},
             "highest fitness",
             "best: the child of the highest weighted fitness",
+        ),
+        (
+            0.905,
+            {"metric": "r2"},
+            "smallest within 0.0091",
+            "best: the smallest child whose validation r2 is at most 0.0091 below the parent's",
+        ),
+        (
+            0.89,
+            {"metric": "error", "maximise": False},
+            "smallest within 0.02",
+            "best: the smallest child whose validation error is at most 0.02 above the parent's",
+        ),
+        (
+            0.88,
+            {"metric": "error", "maximise": False},
+            "best error",
+            "best: the child of the best validation error, as none is within 0.02 of the parent",
+        ),
+        (
+            0.91,
+            {"maximise": False, "tolerance": 0.05},
+            "smallest within 0.05",
+            "best: the smallest child whose validation accuracy is at most 5 points above the "
+            "parent's",
         ),
     ],
 )
 def test_it_is_told_what_the_best_is_where_it_is_not_as_a_rule(
-    tmp_path, picks, config, best_is, told
+    tmp_path, accuracy, options, best_is, told
 ):
-    run = make_run(tmp_path, picks={"best": "003", "knee": "002", **picks}, config=config)
+    front = [*front_of(3)[:2], row_of("003", 0.9, accuracy)]
+    picks = {"best": "003", "knee": "002"}
+    run = make_run(tmp_path, front=front, picks=picks, **options)
     details, best = run_details(run), child_details(run, "best")
     assert details["best_is"] == best["best_is"] == best_is
     for text in (run_text(details), child_text(best)):
@@ -292,6 +333,6 @@ def test_another_metric_goes_by_its_own_name(tmp_path):
     run = make_run(tmp_path, metric="r2")
     lines = run_text(run_details(run)).splitlines()
     assert lines[0] == "first_1: test r2 0.895 with 90.0 % of the parameters, child 003"
-    assert lines[4].split()[1:3] == ["0.9050", "0.9100"]
+    assert lines[5].split()[1:3] == ["0.9050", "0.9100"]
     lines = child_text(child_details(run, "best")).splitlines()
-    assert lines[3].split() == ["test", "r2", "0.8950", "0.9050", "test:", "−0.01"]
+    assert lines[4].split() == ["test", "r2", "0.8950", "0.9050", "test:", "−0.01"]

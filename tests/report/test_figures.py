@@ -70,6 +70,15 @@ def test_what_is_wrong_is_named(tmp_path):
         write_figures([run], tmp_path / "figures")
 
 
+def test_a_metric_of_which_less_is_better_is_drawn(tmp_path):
+    of = {"metric": "error", "maximise": False}
+    runs = [make_run(tmp_path, front=front_of(n), **of) for n in (3, 5)]
+    names = {"error" if name == "accuracy" else name for name in OF_ONE}
+    check_figures(write_figures(runs[:1], tmp_path / "one"), tmp_path / "one", names)
+    both = tmp_path / "both"
+    check_figures(write_figures(runs, both), both, {"attainment", "fronts"})
+
+
 def test_another_metric_is_drawn(tmp_path):
     names = {"r2" if name == "accuracy" else name for name in OF_ONE}
     run = make_run(tmp_path, metric="r2")

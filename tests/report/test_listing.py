@@ -29,7 +29,8 @@ def test_runs_are_listed_with_what_they_found(tmp_path):
             "name": "first_1",
             "state": "finished",
             "problem": None,
-            "accuracy": pytest.approx(0.895),
+            "metric": "accuracy",
+            "value": pytest.approx(0.895),
             "share": 0.9,
             "generations": 4,
             "generations_asked": 4,
@@ -43,12 +44,27 @@ def test_runs_are_listed_with_what_they_found(tmp_path):
     ]
 
 
+def test_each_metric_has_a_column(tmp_path):
+    unfinished(make_run(tmp_path, "a"))
+    only = [line.split() for line in listing_text(listing(tmp_path), tmp_path).splitlines()]
+    assert only[0][:4] == ["run", "state", "accuracy", "share"]
+    make_run(tmp_path, "b", metric="mean_error", maximise=False)
+    alone = listing_text(listing(tmp_path), tmp_path).splitlines()[0]
+    assert alone.split()[:5] == ["run", "state", "mean", "error", "share"]
+    make_run(tmp_path, "c")
+    lines = [line.split() for line in listing_text(listing(tmp_path), tmp_path).splitlines()]
+    assert lines[0][:5] == ["run", "state", "mean", "error", "accuracy"]
+    assert lines[1][:5] == ["a_1", "unfinished", "-", "-", "-"]
+    assert lines[2][:5] == ["b_1", "finished", "0.1050", "-", "90.0"]
+    assert lines[3][:5] == ["c_1", "finished", "-", "0.8950", "90.0"]
+
+
 def test_an_unfinished_run_tells_how_far_it_is(tmp_path):
     run = unfinished(make_run(tmp_path, config={"generations": 60}))
     (run / "checkpoints" / "000099.tmp").mkdir()
     (row,) = listing(tmp_path)
     assert (row["state"], row["generations"], row["generations_asked"]) == ("unfinished", 12, 60)
-    assert row["accuracy"] is row["share"] is row["seconds"] is None
+    assert row["value"] is row["metric"] is row["share"] is row["seconds"] is None
     assert " 12 of 60 " in listing_text([row], tmp_path)
 
 
@@ -94,7 +110,7 @@ def test_one_without_test_data_tells_its_validation_accuracy(tmp_path):
     summary = json.loads((run / "summary.json").read_text())
     summary["best"]["test_accuracy"] = None
     (run / "summary.json").write_text(json.dumps(summary))
-    assert listing(tmp_path)[0]["accuracy"] == pytest.approx(0.9)
+    assert listing(tmp_path)[0]["value"] == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_the_first_sentences_say_what_was_found(run):
         "1.0 point less than the parent."
     )
     assert page.text("p", cls="aside") == (
-        "The search measured 1,200 children in 3.0 seconds; the final training of some took 1.0 "
+        "The search made 1,200 evaluations in 3.0 seconds; the final training of some took 1.0 "
         "seconds."
     )
 
@@ -174,15 +174,22 @@ def test_a_lone_child_is_compared_with_no_other(tmp_path):
 
 
 def test_it_is_said_what_the_best_child_is(run):
-    assert "smallest one whose validation accuracy is within 1 point" in page_of(run).text("main")
+    rule = "smallest one whose validation accuracy is at most 1 point below the parent’s, or if"
+    assert rule in page_of(run).text("main")
     change(run / "config.json", selection="roulette")
     assert "the one with the highest weighted sum" in page_of(run).text("main")
+    (run / "config.json").unlink()
+    fitness = {"loss_weights": [1, 2, 1], "metric": {"class": "Metric"}}
+    (run / "settings.json").write_text(json.dumps({"fitness": fitness}))
+    assert "the one with the highest weighted sum" in page_of(run).text("main")
+    change(run / "settings.json", fitness={"objectives": ["accuracy", "param_count"]})
+    assert rule in page_of(run).text("main")
 
 
 def test_a_training_that_no_child_had_is_not_told(tmp_path):
     front = [{k: v for k, v in row.items() if "before" not in k} for row in front_of(3)]
     page = page_of(make_run(tmp_path, front=front))
-    assert page.text("p", cls="aside") == "The search measured 1,200 children in 3.0 seconds."
+    assert page.text("p", cls="aside") == "The search made 1,200 evaluations in 3.0 seconds."
     assert "before the final training" not in page.texts("li")
 
 
@@ -301,6 +308,21 @@ def test_another_metric_goes_by_its_own_name(tmp_path):
     said = [text for tag in ("h2", "h3", "p", "li", "th", "td") for text in page.texts(tag)]
     said += [e["aria-label"] for e in page.elements if "aria-label" in e]
     assert [text for text in said if "ccurac" in text] == []
+
+
+def test_of_a_metric_of_which_less_is_better_the_least_are_the_best(tmp_path):
+    front = [row_of("001", 0.1, 0.9), row_of("002", 0.5, 0.95), row_of("003", 0.7, 0.8)]
+    folder = make_run(tmp_path, front=front, metric="error", maximise=False, picks={"best": "002"})
+    page = page_of(folder)
+    check_sound(page)
+    assert page.text("h1") == "Error 0.055 with 50.0 % of the parameters"
+    assert page.text("p", cls="lede").endswith("has 0.055: 0.04 less than the parent.")
+    found = page.text("main")
+    assert "Less error is better. Sizes are" in " ".join(found.split())
+    assert "smallest one whose validation error is at most 0.02 above the parent’s" in found
+    assert "The knee is where a little less of error or of size" in found
+    legend = [e["text"].strip() for e in page.all("li") if "figcaption" in e["in"]]
+    assert legend == ["worth a look", "parent", "best of its size or smaller", "other children"]
 
 
 def test_latency_is_shown_where_it_was_measured(tmp_path):

@@ -64,6 +64,14 @@ def pixels_of(path, color):
     return int(is_near(image.imread(path), color).sum())
 
 
+@pytest.mark.parametrize("maximise", [True, False])
+def test_steps_show_the_best_of_each_size(tmp_path, maximise):
+    front = make_front(2)  # the larger child has more
+    path = plot_front(front, None, tmp_path / "front.png", maximise=maximise)
+    grey = np.abs(image.imread(path)[..., :3] - 0xB5 / 255).max(axis=-1) < 0.01
+    assert (grey[:600].sum(axis=0).max() > 100) == maximise  # where the line rises
+
+
 def test_write_plots_writes_four_figures(tmp_path):
     paths = write_plots(tmp_path / "plots", front=make_front(), parent=PARENT, rows=make_rows())
     names = ["front.png", "accuracy.png", "size.png", "similarity_loss.png"]

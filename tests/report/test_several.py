@@ -4,7 +4,9 @@ import pytest
 
 from ecomp_deap.errors import DataError
 from ecomp_deap.report import write_report
-from tests.report.made_runs import check_sound, front_of, make_run, page_of
+from ecomp_deap.report._found import found_in
+from ecomp_deap.report._several import several_context
+from tests.report.made_runs import check_sound, front_of, make_run, page_of, row_of
 
 
 def test_several_runs_are_compared(tmp_path):
@@ -12,7 +14,7 @@ def test_several_runs_are_compared(tmp_path):
     page = page_of(*folders)
     check_sound(page)
     assert page.text("h1") == (
-        "89.5 % accuracy with 90.0 % of the parameters, the median of 3 runs"
+        "89.5 % accuracy with 90.0 % of the parameters, the medians of 3 runs, each by itself"
     )
     assert "from 89.5 % to 89.5 % test accuracy" in page.text("p", cls="lede")
     names = [e["text"] for e in page.all("a") if "th" in e["in"] and "details" not in e["in"]]
@@ -57,6 +59,26 @@ def test_several_runs_of_another_metric_go_by_its_name(tmp_path):
     message = r"first_3: expected the metric 'r2', as of .*first_1, got 'accuracy'"
     with pytest.raises(DataError, match=message):
         write_report([*folders, other])
+
+
+def test_of_a_metric_of_which_less_is_better_runs_attain_the_least(tmp_path):
+    fronts = [
+        [row_of("001", 0.1, 0.6), row_of("002", 0.4, 0.9)],
+        [row_of("001", 0.2, 0.7), row_of("002", 0.4, 0.5)],
+    ]
+    folders = [make_run(tmp_path, front=f, metric="error", maximise=False) for f in fronts]
+    page = page_of(*folders)
+    check_sound(page)
+    said = " ".join(page.text("main").split())
+    assert "Less error is better. The line is what half of the runs attain" in said
+    assert "and up to the top where some have no child as small" in said
+    plot = several_context([found_in(folder) for folder in folders])["plots"]["attained"]
+    data = {type(r.glyph).__name__: r.data_source.data for r in plot.renderers}
+    # From the smallest: one run alone has a child, then both, then one is better, up to the parent.
+    top = plot.yaxis[0].bounds[1]
+    assert list(data["VAreaStep"]["x"]) == pytest.approx([0.1, 0.2, 0.4, 1])
+    assert list(data["VAreaStep"]["y1"]) == pytest.approx([top, 0.405, 0.305, 0.305])
+    assert list(data["VAreaStep"]["y2"]) == pytest.approx([0.405, 0.305, 0.105, 0.105])
 
 
 def test_runs_of_other_samples_are_not_compared(tmp_path):

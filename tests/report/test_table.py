@@ -5,6 +5,7 @@ import pytest
 from ecomp_deap.errors import DataError
 from ecomp_deap.report import run_table
 from ecomp_deap.runs.directory import RunDirectory
+from tests.report.made_runs import make_run, row_of
 
 
 @pytest.fixture
@@ -40,6 +41,15 @@ def test_each_child_has_a_line_with_the_words_that_pick_it(folder):
         ["under:900", "-", "-", "-", "-", "-", "-"],
     ]
     assert len({len(line) for line in lines[1:]}) == 1
+
+
+def test_another_metric_is_named(tmp_path):
+    picks = {"best": "002", "knee": "001"}
+    front = [row_of("001", 0.1, 0.7), row_of("002", 0.5, 0.9999999)]
+    run = make_run(tmp_path, front=front, metric="error", maximise=False, picks=picks)
+    lines = run_table(run).splitlines()
+    assert lines[1].split()[:5] == ["child", "validation", "error", "test", "error"]
+    assert lines[3].split()[:4] == ["best", "002", "1e-07", "0.0050"]
 
 
 @pytest.fixture

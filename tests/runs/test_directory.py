@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ecomp_deap.errors import DataError
 from ecomp_deap.logbook import read_logbook
-from ecomp_deap.runs.directory import RunDirectory, read_front
+from ecomp_deap.runs.directory import RunDirectory, metric_of, read_front
 
 COLUMNS = ("id", "test_accuracy", "param_count", "mac_count", "size_bytes", "widths")
 
@@ -136,6 +136,46 @@ def test_a_damaged_summary_is_refused(tmp_path, content):
     (tmp_path / "summary.json").write_text(content)
     with pytest.raises(DataError, match=r"summary\.json: expected a run's summary, but"):
         RunDirectory(tmp_path).summary()
+
+
+def test_a_summary_tells_of_the_metric(tmp_path):
+    told = {"name": "error", "maximise": False, "tolerance": 0.02}
+    summary = {"parent": {"validation_error": 0.1}, "best": {"id": "1"}, "picks": {}}
+    assert metric_of(summary) == {"name": "error", "maximise": True, "tolerance": None}
+    RunDirectory(tmp_path).write_json("summary.json", {**summary, "metric": told})
+    assert metric_of(RunDirectory(tmp_path).summary()) == told
+    assert metric_of({"parent": {}}) == {"name": "accuracy", "maximise": True, "tolerance": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (3, "'metric' is 3, expected an object"),
+        ({"maximise": True}, "KeyError"),
+        ({"name": "error"}, "KeyError"),
+        ({"name": "", "maximise": True}, "'metric.name' is '', expected a name"),
+        ({"name": ["x"], "maximise": True}, "'metric.name' is a list, expected a name"),
+        ({"name": "x", "maximise": 1}, "'metric.maximise' is 1, expected true or false"),
+        ({"name": "x", "maximise": True, "tolerance": "x"}, "'metric.tolerance' is 'x', expected"),
+    ],
+)
+def test_a_damaged_metric_is_named(tmp_path, metric, message):
+    summary = {"parent": {}, "best": {"id": "1"}, "picks": {}, "metric": metric}
+    RunDirectory(tmp_path).write_json("summary.json", summary)
+    with pytest.raises(DataError, match=rf"summary\.json: expected a run's summary, .*{message}"):
+        RunDirectory(tmp_path).summary()
+
+
+def test_what_was_asked_is_in_either_file(tmp_path):
+    directory = RunDirectory(tmp_path)
+    assert directory.asked() is None
+    directory.write_json("settings.json", {"evolve.population": 8})
+    assert directory.asked() == {"evolve.population": 8}
+    directory.write_json("config.json", {"population": 20})
+    assert directory.asked() == {"population": 20}
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(DataError, match=r"config\.json: expected a run's configuration, but it is"):
+        directory.asked()
 
 
 def test_json_is_written_as_it_is_read(tmp_path):

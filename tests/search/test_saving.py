@@ -66,7 +66,7 @@ def test_it_is_listed_and_compared(result, saved, tmp_path):
     assert row["generations"] == row["generations_asked"] == 2
     again = compared([saved, result.save(tmp_path / "again")])
     assert again["options"] == {}
-    assert again["runs"][1]["differences"]["accuracy"] == 0
+    assert again["runs"][1]["differences"]["value"] == 0
 
 
 def test_the_command_shows_reports_and_exports_it(saved, capsys, tmp_path):
