@@ -8,7 +8,11 @@ import pytest
 from ecomp_deap.callbacks import Callback, Callbacks, as_callback
 from ecomp_deap.errors import ArgumentError
 
-HOOKS = [name for name, value in vars(Callback).items() if inspect.isfunction(value)]
+HOOKS = [
+    name
+    for name, value in vars(Callback).items()
+    if inspect.isfunction(value) and not name.startswith("__")
+]
 
 
 class Recorder(Callback):
@@ -152,3 +156,10 @@ def test_an_interrupt_is_no_failure():
 
     with pytest.raises(KeyboardInterrupt, match="now"):
         as_callback(Interrupted()).on_phase_step()
+
+
+def test_a_with_statement_closes_it_whatever_happens():
+    recorder = Recorder()
+    with pytest.raises(ZeroDivisionError, match="inside"), recorder:
+        raise ZeroDivisionError("inside")
+    assert recorder.calls == [("close", (), {})]

@@ -61,9 +61,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
         raise argument_error("path", "a file name that ends in .png or .svg", str(path))
     make_folder(path.parent)
     buffer = io.BytesIO()
-    for text in figure.findobj(Text):
-        text.set_text(plain(text.get_text()))
-        text.set_parse_math(False)  # names are no TeX, whatever they hold
+    take_literally(figure)
     png = path.suffix == ".png"
     with rc_context({"svg.hashsalt": "ecomp_deap"}):  # else names in it are drawn by chance
         figure.savefig(
@@ -74,6 +72,13 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
         )
     write_atomically(path, buffer.getvalue())
     return path
+
+
+def take_literally(figure: Figure) -> None:
+    """Let the texts of a figure be drawn as they are: names are no TeX, whatever they hold."""
+    for text in figure.findobj(Text):
+        text.set_text(plain(text.get_text()))
+        text.set_parse_math(False)
 
 
 def plain(text: str) -> str:

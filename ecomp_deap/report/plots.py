@@ -158,6 +158,7 @@ def _draw_picks(
 
 def _set_apart(figure: Figure, axes: Axes, labels: Sequence[Annotation]) -> None:
     """Move labels that would cover another, or another's ring: to a side, or up line by line."""
+    fig.take_literally(figure)
     figure.draw_without_rendering()  # now it is known where they are
     reach = _RING * figure.dpi / 72
     rings = [

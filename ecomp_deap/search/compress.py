@@ -491,7 +491,7 @@ def _finish(
         scored = finisher.finalise(
             scored, n=count, epochs=epochs, trials=trials, sizes=sizes, recipe=recipe
         )
-        front = finisher.test(finisher.front(scored))
+        front = finisher.test(finisher.front(scored), announced=True)
     return Result(
         front=front,
         best=finisher.best(front, parent),

@@ -238,21 +238,26 @@ class Finisher:
         chosen |= {rest[place] for place in first_of_parts(parts, n - len(chosen))}
         return sorted(chosen)
 
-    def test(self, children: Iterable[Child]) -> list[Child]:
+    def test(self, children: Iterable[Child], *, announced: bool = False) -> list[Child]:
         """Return the children with their metric on the test data, if there are any.
 
         Where outputs are not finite, or a user's own code raises an error, it is the worst, as of a
         child that failed, and the callback is told why.
+
+        Args:
+            children: Children, scored.
+            announced: Whether this is a phase that the callback is told of, for many children.
         """
         test = self.task.splits.test
         if test is None:
             return list(children)
-        found = []
-        children = list(children)
-        self.callback.on_phase("testing", len(children))
+        found, children = [], list(children)
+        if announced:
+            self.callback.on_phase("testing", len(children))
         for child in children:
             found.append(self.scorer.test(child.module, test))
-            self.callback.on_phase_step()
+            if announced:
+                self.callback.on_phase_step()
         metric = self.task.metric
         self._tell(
             f"have the worst {metric.name} on the test data",

@@ -10,4 +10,5 @@ def test_a_search_whose_workers_are_killed_leaves_nothing_and_is_the_same(tmp_pa
     (row,) = read_table(tmp_path / "worker_kills.csv")
     assert (row["same"], row["blamed"], row["processes_left"]) == ("True", "0", "0")
     assert row["evaluations"] == row["evaluations_expected"]
-    assert int(row["lost"]) == int(row["kills"]) > 0
+    # One that is killed while it starts has nothing that could be lost.
+    assert 0 < int(row["lost"]) <= int(row["kills"])

@@ -208,7 +208,9 @@ def test_callbacks_are_told_of_everything_in_order(tiny_task):
     assert name == "scoring"
     assert 8 <= n_scored <= 8 * 3
     assert calls[4 : 4 + n_scored] == ["step"] * n_scored
-    assert calls[4 + n_scored :] == [("finalising", 2), "step", "step"]
+    n = len(result.front)
+    testing = [("testing", n), *["step"] * n]
+    assert calls[4 + n_scored :] == [("finalising", 2), "step", "step", *testing]
     assert rows(result) == rows(compress(tiny_task(), **options))
 
 
@@ -217,7 +219,7 @@ def test_where_nobody_is_finalised_no_such_phase_begins(tiny_task, none):
     recorder = Recorder()
     compress(tiny_task(), callback=recorder, **{**SMALL, "finalise_count": 2, **none})
     phases = [call[0] for call in recorder.calls if call != "step" and call[0] != "generation"]
-    assert phases == ["scoring"]
+    assert phases == ["scoring", "testing"]
 
 
 class FrontRecorder(Callback):
