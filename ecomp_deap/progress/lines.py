@@ -14,6 +14,11 @@ _FIGURES = (
     ("accuracy_max", "accuracy up to {:.3f}"),
     ("relative_width_min", "width from {:.2f}"),
 )
+# Others are a task's own metric and costs.
+_CHAPTERS = (
+    *("fitness", "accuracy", "similarity_loss", "relative_width", "param_count", "mac_count"),
+    "size_bytes",
+)
 _NONE = "no sound child within the limits"
 _LINES_PER_RUN = 10
 
@@ -48,8 +53,9 @@ class Lines(Callback):
     ) -> None:
         n = self._n_generations
         if generation % max(1, n // _LINES_PER_RUN) == 0 or generation == n:
-            of = f"{self._title}: generation {generation} of {n}"
-            self.on_message(f"{of}: {figures_in(self._record, hypervolumes)}")
+            of = f"{self._title}: " if self._title else ""  # a search in Python has no name
+            figures = figures_in(self._record, hypervolumes)
+            self.on_message(f"{of}generation {generation} of {n}: {figures}")
 
     def on_phase(self, name: str, total: int) -> None:
         self.on_message(name)
@@ -72,8 +78,21 @@ def figures_in(record: Mapping[str, Any], hypervolumes: Sequence[float] = ()) ->
 
     >>> figures_in({"accuracy_max": 0.81251, "relative_width_min": 0.2, "nevals": 40}, [0.4, 0.56])
     'accuracy up to 0.813, width from 0.20, hypervolume 0.560'
+    >>> figures_in({"error_min": 0.125, "error_max": 0.5, "relative_width_min": 0.2})
+    'error 0.125 to 0.5, width from 0.20'
     """
+    names = [column.removesuffix("_min") for column in record if column.endswith("_min")]
+    ranges = {
+        name: (record[f"{name}_min"], record.get(f"{name}_max"))
+        for name in names
+        if name not in _CHAPTERS
+    }
     known = [
+        f"{name} {low:.3g} to {high:.3g}"
+        for name, (low, high) in ranges.items()
+        if low is not None and high is not None
+    ]
+    known += [
         text.format(record[column]) for column, text in _FIGURES if record.get(column) is not None
     ]
     if not known:

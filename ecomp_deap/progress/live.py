@@ -50,6 +50,8 @@ class LiveView(Callback):
 
     def on_generation(self, generation: int, n_generations: int, record: Mapping[str, Any]) -> None:
         now, shown = self._clock(), self._shown
+        if not shown.title:  # a search in Python, of whose start nobody told
+            shown, self._last = replace(shown, title="search", started=now), now
         durations = (*shown.durations, now - self._last)
         evaluated = (*shown.evaluated, int(record.get("nevals") or 0))
         self._last = now

@@ -49,3 +49,13 @@ def test_a_message_cannot_steer_a_terminal():
     stream = io.StringIO()
     Lines(stream).on_message("a\x1b[2J\u202eb\r")
     assert stream.getvalue() == "a\\x1b[2J\\u202eb\\r\n"
+
+
+def test_a_search_in_python_has_no_name():
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.on_generation(0, 1, {"accuracy_max": 0.5, "relative_width_min": 0.25})
+    lines.on_front(0, [], [0.75])
+    assert stream.getvalue() == (
+        "generation 0 of 1: accuracy up to 0.500, width from 0.25, hypervolume 0.750\n"
+    )

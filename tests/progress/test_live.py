@@ -45,6 +45,19 @@ def test_time_left_follows_the_last_generations():
     assert "3:40 passed, about 0:30 left, 80 evaluations/s" in stream.getvalue()
 
 
+def test_a_search_in_python_is_timed_from_its_first_generation():
+    now, stream = [1000.0], Terminal()
+    view = LiveView(stream, clock=lambda: now[0])
+    for generation in range(5):
+        view.on_generation(generation, 8, record(generation))
+        now[0] += 2.0
+    view.close()
+    lines = text_of(screen_of(stream.getvalue()))
+    assert lines[0].startswith("search ")
+    assert lines[0].endswith("generation 4 of 8")
+    assert lines[2].startswith("0:10 passed, about 0:0")
+
+
 def test_close_ends_an_unfinished_view_and_may_come_twice():
     stream = Terminal()
     view = LiveView(stream)
