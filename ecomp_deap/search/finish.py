@@ -172,7 +172,8 @@ class Finisher:
             raise self.evaluator.limits.unreached([child.validation for child in children])
         costs = [self.toolbox.fitness.costs(child.validation) for child in feasible]
         members = [feasible[i] for i in non_dominated(costs)]
-        members.sort(key=lambda c: (c.validation.param_count, -c.validation.metric))
+        sign = 1 if self.task.metric.maximise else -1
+        members.sort(key=lambda c: (c.validation.param_count, -sign * c.validation.metric))
         return [replace(child, id=f"{i:03d}") for i, child in enumerate(members, start=1)]
 
     def finalise(
