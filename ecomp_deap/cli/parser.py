@@ -156,8 +156,8 @@ def _add_list(commands: Any) -> None:
         help="list the runs in a folder",
         usage="[OUT] [options]",
         description="List the runs in a folder: whether each is finished or running, the accuracy "
-        "(or other metric) of its best child, the child's share of the parent's parameters, generations, seconds and "
-        "date.",
+        "(or other metric) of its best child, the child's share of the parent's parameters, "
+        "generations, seconds and date.",
         json="the list",
     )
     listed.add_argument(
