@@ -328,6 +328,8 @@ def _start_here(ray: Any, n_cores: int) -> None:
             address="local",  # and not one that runs here for someone else
             num_cpus=n_cores,
             include_dashboard=False,
+            # With Ray's 15, workers get next to nothing beside other work: none is there in time.
+            _system_config={"worker_niceness": 0},
             log_to_driver=False,
             _node_ip_address="127.0.0.1",
         )

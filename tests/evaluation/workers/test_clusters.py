@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 
+import psutil
 import pytest
 
 from ecomp_deap import ArgumentError, DaskWorkers, EvaluationError, RayWorkers, compress
@@ -59,6 +60,12 @@ def test_a_search_is_the_same_though_workers_are_killed(tiny_task, cluster):
     killer.join()
     assert set(found) == {expected}
     assert killed
+
+
+def test_workers_of_this_machine_are_as_urgent_as_their_driver(tiny_task, cluster):
+    workers, mark = cluster
+    compress(tiny_task(), **SMALL, workers=workers)
+    assert {psutil.Process(pid).nice() for pid in processes(mark)} == {psutil.Process().nice()}
 
 
 def test_a_child_that_never_ends_fails_alone(tiny_splits, cluster):
