@@ -152,7 +152,7 @@ def _neighbour(run: Found, index: int, prefix: str) -> str | None:
 
 def _command(run: Found, row: Row) -> str:
     """Return what writes a child to a file that others load."""
-    parts = ["ecomp-deap", "export", str(run.path), "--child", row["id"], "--format", "onnx"]
+    parts = ["ecomp-deap", "export", str(run.path), "--child", row["id"], "--format", "pt2"]
     if isinstance(run.factory, str):
         parts += ["--factory", run.factory]
     return shlex.join(parts)

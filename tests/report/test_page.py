@@ -84,7 +84,7 @@ def test_what_is_typed_takes_the_child_along(tmp_path):
     page = page_of(folder)
     code = [e["text"] for e in page.all("code") if "pre" in e["in"]]
     assert shlex.split(code[0]) == [
-        *("ecomp-deap", "export", str(folder), "--child", "001", "--format", "onnx"),
+        *("ecomp-deap", "export", str(folder), "--child", "001", "--format", "pt2"),
         *("--factory", "nets/my models.py:Zoo.small"),
     ]
     assert code[1].endswith(f"load_child({str(folder / 'children' / '001.safetensors')!r}, ...)")
