@@ -69,8 +69,10 @@ class Measurement(Mapping[str, float]):
     def __getitem__(self, name: str) -> float:
         if name == self.metric_name:
             return self.metric
-        own = dict(self.costs).get(name)
-        value = getattr(self, name) if name in _NUMBERS and name != "metric" else own
+        if name in _NUMBERS and name != "metric":
+            value = getattr(self, name)
+        else:
+            value = dict(self.costs).get(name)
         if value is None:
             raise KeyError(name)
         return value

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ecomp_deap.runs.choosing import picked
 from ecomp_deap.runs.directory import RunDirectory, metric_of
 
 __all__ = ["cell", "found_table"]
@@ -16,11 +17,8 @@ def found_table(run: RunDirectory, summary: Mapping[str, Any]) -> str:
         summary: The content of its ``summary.json``.
     """
     parent, metric = summary["parent"], metric_of(summary)["name"]
-    words: dict[str, list[str]] = {}
-    for word, identifier in summary["picks"].items():
-        if identifier is not None:
-            words.setdefault(identifier, []).append(word)
     rows = {str(row["id"]): row for row in run.front()}
+    words = picked(summary["picks"], rows)
     shown = [("parent", parent)]
     shown += [(", ".join(words[name]), rows[name]) for name in words]
     lines = [

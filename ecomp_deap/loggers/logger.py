@@ -11,18 +11,15 @@ from ecomp_deap.checks import check_type
 from ecomp_deap.errors import DataError
 from ecomp_deap.files import read_json
 from ecomp_deap.logbook import read_logbook
-from ecomp_deap.report import plot_front, write_plots
-from ecomp_deap.runs.directory import RunDirectory, metric_of, read_front
+from ecomp_deap.runs.directory import RunDirectory, read_front
 from ecomp_deap.search import Result
 from ecomp_deap.search.run_files import write_found
 
-__all__ = ["Logger", "draw_all", "draw_front", "is_number", "tag"]
+__all__ = ["Logger", "is_number", "tag"]
 
 # Options that say where logs go, which may be the last thing to put into them.
 _OWN = ("tensorboard", "mlflow")
 _STATISTIC = re.compile(r"(.+)_((?:min|mean|max|std)(?:_[0-9]+)?|failed|infeasible|duplicates)")
-# Of the summary's picks those that the front shows by name.
-_MARKED = ("best", "knee")
 
 
 class Logger(Callback):
@@ -151,34 +148,3 @@ def _figures(row: Mapping[str, Any]) -> dict[str, float]:
 def is_number(value: Any) -> bool:
     """Return whether a value is one that can be drawn over generations."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def draw_front(run: RunDirectory, summary: Mapping[str, Any], folder: Path) -> Path:
-    """Draw a run's front as ``front.png`` into a folder."""
-    return plot_front(
-        run.front(),
-        summary["parent"],
-        folder / "front.png",
-        **_looks(summary),
-    )
-
-
-def draw_all(run: RunDirectory, summary: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw a run's front and generations into a folder, see `write_plots`."""
-    return write_plots(
-        folder,
-        front=run.front(),
-        parent=summary["parent"],
-        rows=read_logbook(run.path / "logbook.csv"),
-        **_looks(summary),
-    )
-
-
-def _looks(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `plot_front` and `write_plots` take from a summary."""
-    metric = metric_of(summary)
-    return {
-        "metric": metric["name"],
-        "maximise": metric["maximise"],
-        "picks": {word: summary["picks"].get(word) for word in _MARKED},
-    }

@@ -14,7 +14,8 @@ from ecomp_deap._version import __version__
 from ecomp_deap.checks import installed
 from ecomp_deap.errors import DataError, argument_error, named
 from ecomp_deap.loggers.found import found_table
-from ecomp_deap.loggers.logger import Logger, draw_all, is_number
+from ecomp_deap.loggers.logger import Logger, is_number
+from ecomp_deap.report import draw_all
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["MLflowLogger"]

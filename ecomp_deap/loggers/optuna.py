@@ -13,6 +13,7 @@ from ecomp_deap.checks import check_path, installed
 from ecomp_deap.errors import ArgumentError, DataError, argument_error, named
 from ecomp_deap.fitness import ParetoFitness, WeightedFitness
 from ecomp_deap.measurement import Measurement
+from ecomp_deap.runs.choosing import picked
 from ecomp_deap.runs.directory import RunDirectory, metric_of
 from ecomp_deap.search import Result
 from ecomp_deap.search.run_files import picks_of
@@ -183,7 +184,7 @@ def _widths(run: _Found, row: Mapping[str, Any]) -> list[int]:
 def _attributes(run: _Found, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is said of a row beside its widths and objectives."""
     known = {name: value for name, value in row.items() if value is not None}
-    words = [word for word, identifier in run.picks.items() if identifier == row["id"]]
+    words = picked(run.picks, [row["id"]]).get(row["id"])
     return {**known, "run": run.name, **({"picks": ", ".join(words)} if words else {})}
 
 

@@ -10,7 +10,8 @@ from matplotlib.image import imread
 from ecomp_deap.checks import check_path, installed
 from ecomp_deap.files import make_folder
 from ecomp_deap.loggers.found import cell, found_table
-from ecomp_deap.loggers.logger import Logger, draw_front, is_number
+from ecomp_deap.loggers.logger import Logger, is_number
+from ecomp_deap.report import draw_front
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["TensorBoardLogger"]

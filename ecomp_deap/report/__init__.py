@@ -12,7 +12,7 @@ from ecomp_deap.report.figures import write_figures
 from ecomp_deap.report.listing import listing, listing_text
 from ecomp_deap.report.page import write_report
 from ecomp_deap.report.plots import plot_front, plot_history, write_plots
-from ecomp_deap.report.run import plot_baselines, plot_run
+from ecomp_deap.report.run import draw_all, draw_front, plot_baselines, plot_run
 from ecomp_deap.report.table import run_table
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "child_text",
     "compared",
     "compared_text",
+    "draw_all",
+    "draw_front",
     "listing",
     "listing_text",
     "plot_attainment",

@@ -8,6 +8,7 @@ import numpy as np
 
 from ecomp_deap.report import _words as words
 from ecomp_deap.report._found import Found, widths
+from ecomp_deap.runs.choosing import picked
 
 # Groups with an axis of their own; of more, the relative width says it.
 _MOST_AXES = 4
@@ -15,11 +16,7 @@ _MOST_AXES = 4
 
 def picked_in(run: Found) -> dict[str, list[str]]:
     """Return the words that pick each child, by its id."""
-    found: dict[str, list[str]] = {}
-    for word, name in run.picks.items():
-        if run.child(name) is not None:
-            found.setdefault(str(name), []).append(word)
-    return found
+    return picked(run.picks, (row["id"] for row in run.front))
 
 
 def groups_of(run: Found, picked: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:

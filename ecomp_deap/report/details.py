@@ -14,7 +14,7 @@ from ecomp_deap.report import _words as words
 from ecomp_deap.report._children import picked_in
 from ecomp_deap.report._found import Found, Row, found_in, widths
 from ecomp_deap.report._metric import MetricWords
-from ecomp_deap.runs.choosing import find_child, smallest_within, unbeaten
+from ecomp_deap.runs.choosing import find_child, picked, smallest_within, unbeaten
 from ecomp_deap.runs.directory import RunDirectory
 
 __all__ = ["child_details", "child_text", "run_details", "run_text"]
@@ -59,8 +59,8 @@ def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
     front, parent = details["front"], details["parent"]
     metric = MetricWords(details["metric"], details["maximise"])
     quantity = f"{details['samples']}_{metric.column}"
-    picked = _by_child(details["picks"], front)
-    best = next((row for row in front if "best" in picked.get(row["id"], ())), None)
+    by_child = picked(details["picks"], (row["id"] for row in front))
+    best = next((row for row in front if "best" in by_child.get(row["id"], ())), None)
     lines = [f"{details['name']}: {len(front)} children"]
     if best is not None:
         value = put.spaced(metric.phrase(best[quantity], details["samples"]))
@@ -72,10 +72,10 @@ def run_text(details: Mapping[str, Any], *, width: int | None = None) -> str:
     lines.append(_facts(details))
     if width is not None:
         lines = [put.wrapped(line, width) for line in lines]
-    shown, which = _chosen(front, picked, metric, quantity)
+    shown, which = _chosen(front, by_child, metric, quantity)
     headings = ["child", "test", "validation", "parameters", "share", "similarity", "picks"]
     cells = [headings, _cells(metric, "parent", {**parent, "share": 1.0}, ())]
-    cells += [_cells(metric, row["id"], row, picked.get(row["id"], ())) for row in shown]
+    cells += [_cells(metric, row["id"], row, by_child.get(row["id"], ())) for row in shown]
     if details["samples"] != "test":
         cells = [[row[0], *row[2:]] for row in cells]
     spare = ["similarity", "share"]
@@ -271,18 +271,8 @@ def _with_share(found: Found, row: Row) -> dict[str, Any]:
     return {**row, "share": found.share(row)}
 
 
-def _by_child(picks: Mapping[str, str | None], front: Sequence[Row]) -> dict[str, list[str]]:
-    """Return the words that pick each child, by its id."""
-    names = {row["id"] for row in front}
-    found: dict[str, list[str]] = {}
-    for word, name in picks.items():
-        if name in names:
-            found.setdefault(str(name), []).append(word)
-    return found
-
-
 def _chosen(
-    front: Sequence[dict[str, Any]], picked: Mapping[str, Any], metric: MetricWords, quantity: str
+    front: Sequence[dict[str, Any]], by_child: Mapping[str, Any], metric: MetricWords, quantity: str
 ) -> tuple[list[dict[str, Any]], str]:
     """Return the rows to show, and which they are; that is empty for all.
 
@@ -295,7 +285,7 @@ def _chosen(
     best = unbeaten(values, counts, maximise=metric.maximise)
     n = min(len(best), _MOST_ROWS)
     places = {best[round(i * (len(best) - 1) / max(n - 1, 1))] for i in range(n)}
-    places |= {i for i, row in enumerate(front) if row["id"] in picked}
+    places |= {i for i, row in enumerate(front) if row["id"] in by_child}
     shown = [front[i] for i in sorted(places)]
     if len(shown) == len(front):
         return shown, ""

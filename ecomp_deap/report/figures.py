@@ -18,12 +18,11 @@ from ecomp_deap.report._found import Found, Planes, found_in
 from ecomp_deap.report.attainment import plot_attainment
 from ecomp_deap.report.comparison import plot_fronts
 from ecomp_deap.report.plots import plot_front, write_plots
-from ecomp_deap.report.run import drawing
+from ecomp_deap.report.run import MARKED, drawing
 
 __all__ = ["write_figures"]
 
 _SUFFIXES = (".png", ".svg")
-_MARKED = ("best", "knee")
 _TIMED = (("hypervolume", "Hypervolume"), ("seconds", "Seconds"))
 
 
@@ -57,7 +56,7 @@ def _of_one(runs: Sequence[Found], folder: Path, suffix: str) -> list[Path]:
     looks: dict[str, Any] = {
         "metric": run.metric.column,
         "maximise": run.metric.maximise,
-        "picks": {word: run.picks.get(word) for word in _MARKED},
+        "picks": {word: run.picks.get(word) for word in MARKED},
     }
     if run.generations:
         paths = write_plots(

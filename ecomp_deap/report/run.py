@@ -1,6 +1,6 @@
 """The pictures of a finished run, drawn from its files alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,14 @@ from typing import Any
 from ecomp_deap.checks import check_path
 from ecomp_deap.errors import ArgumentError, DataError
 from ecomp_deap.logbook import read_logbook
-from ecomp_deap.report._metric import MetricWords
 from ecomp_deap.report.attainment import plot_attainment
-from ecomp_deap.report.plots import write_plots
-from ecomp_deap.runs.directory import RunDirectory, read_front
+from ecomp_deap.report.plots import plot_front, write_plots
+from ecomp_deap.runs.directory import RunDirectory, metric_of, read_front
 
-__all__ = ["drawing", "plot_baselines", "plot_run"]
+__all__ = ["MARKED", "draw_all", "draw_front", "drawing", "plot_baselines", "plot_run"]
 
-# Of the summary's picks those that the front shows by name.
-_MARKED = ("best", "knee")
+#: Of the summary's picks those that the front shows by name.
+MARKED = ("best", "knee")
 
 
 def plot_run(directory: str | Path) -> list[Path]:
@@ -30,17 +29,34 @@ def plot_run(directory: str | Path) -> list[Path]:
     """
     run = RunDirectory(check_path("directory", directory))
     summary = run.summary()
-    metric = MetricWords.of(summary)
     with drawing(run.path):
-        return write_plots(
-            run.folder("plots"),
-            front=run.front(),
-            parent=summary["parent"],
-            rows=read_logbook(run.path / "logbook.csv"),
-            metric=metric.column,
-            maximise=metric.maximise,
-            picks={word: summary["picks"].get(word) for word in _MARKED},
-        )
+        return draw_all(run, summary, run.folder("plots"))
+
+
+def draw_all(run: RunDirectory, summary: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draw a run's front and generations into a folder, see `write_plots`."""
+    return write_plots(
+        folder,
+        front=run.front(),
+        parent=summary["parent"],
+        rows=read_logbook(run.path / "logbook.csv"),
+        **_looks(summary),
+    )
+
+
+def draw_front(run: RunDirectory, summary: Mapping[str, Any], folder: Path) -> Path:
+    """Draw a run's front as ``front.png`` into a folder."""
+    return plot_front(run.front(), summary["parent"], folder / "front.png", **_looks(summary))
+
+
+def _looks(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `plot_front` and `write_plots` take from a summary."""
+    metric = metric_of(summary)
+    return {
+        "metric": metric["name"],
+        "maximise": metric["maximise"],
+        "picks": {word: summary["picks"].get(word) for word in MARKED},
+    }
 
 
 def plot_baselines(directory: str | Path) -> Path:

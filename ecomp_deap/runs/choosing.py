@@ -6,7 +6,7 @@ then the one with the better metric, then the first. `find_child` goes by the fi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ecomp_deap.checks import check_count, check_flag, check_number, check_sequence, check_type
 from ecomp_deap.errors import DataError, argument_error
@@ -18,6 +18,7 @@ __all__ = [
     "find_child",
     "knee",
     "most_accurate_under",
+    "picked",
     "smallest_within",
     "unbeaten",
     "words",
@@ -288,6 +289,23 @@ def find_child(directory: RunDirectory, word: str) -> str:
         expected = f"id, {column} and param_count of children and parent"
         raise DataError(f"{path}: choosing takes {expected}") from error
     return ids[index]
+
+
+def picked(picks: Mapping[str, str | None], ids: Iterable[str]) -> dict[str, list[str]]:
+    """Return the words that pick each child, by its id.
+
+    Args:
+        picks: Of a run's summary: an id by each word, None where there is no such child.
+        ids: The children that there are; others are left out.
+
+    >>> picked({"best": "002", "knee": "001", "within:0.01": "002", "under:9": None}, ["002"])
+    {'002': ['best', 'within:0.01']}
+    """
+    known, found = set(ids), dict[str, list[str]]()
+    for word, name in picks.items():
+        if name is not None and name in known:
+            found.setdefault(name, []).append(word)
+    return found
 
 
 def words(parent_param_count: int) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from ecomp_deap.callbacks import Callback, as_callback
@@ -30,7 +29,7 @@ from ecomp_deap.search.parent import (
     parent_recipe,
     train_parent,
 )
-from ecomp_deap.search.run_files import check_places, write_result
+from ecomp_deap.search.run_files import check_places, example_of, write_result
 from ecomp_deap.search.run_workers import workers_for
 from ecomp_deap.search.stopping import Stalled, StopRule, TargetMet, TimeBudget
 from ecomp_deap.task import Task
@@ -103,7 +102,7 @@ def run_many(
             callback.on_run_start(index + 1, config.n_runs, directory.path, own.generations or 0)
             export(
                 *(parent.module, directory.parent),
-                example=_example(toolbox),
+                example=example_of(toolbox),
                 metadata=parent.metadata,
             )
             # Last, as whoever finds it takes the rest to be there.
@@ -178,7 +177,7 @@ def _search(
         result = _evolve(config, toolbox, directory, callback, interrupts)
         source = parent.metadata["source"]
         summary = write_result(
-            *(result, directory, _example(toolbox)),
+            *(result, directory, example_of(toolbox)),
             seed=config.seed,
             parent_source=source,
             callback=callback,
@@ -351,9 +350,3 @@ def _check_folder(path: Path) -> None:
             pass
     except OSError as error:
         raise DataError(f"out: {path} cannot be written ({error.strerror})") from error
-
-
-def _example(toolbox: Toolbox) -> Any:
-    """Return the inputs of two samples."""
-    inputs, _ = toolbox.evaluator.task.splits.search.batch(np.arange(2))
-    return inputs

@@ -21,13 +21,16 @@ from ecomp_deap.search.compress import Result
 from ecomp_deap.search.embeddings import laid_out
 from ecomp_deap.search.finish import Child
 from ecomp_deap.threads import torch_threads
+from ecomp_deap.toolbox import Toolbox
 from ecomp_deap.toolbox.births import parse_births
 
-__all__ = ["check_places", "picks_of", "save_result", "write_found", "write_result"]
+__all__ = ["check_places", "example_of", "picks_of", "save_result", "write_found", "write_result"]
 
 _LOGBOOKS, _FRONT, _TIMINGS = ("logbook.csv", "logbook.json"), "front.csv", "timings.csv"
 _SUMMARY, _EMBEDDINGS = "summary.json", "embeddings.json"
 _LINEAGE, _SETTINGS = "lineage.json", "settings.json"
+# Where the parent of a search in Python comes from.
+_GIVEN = "given"
 _CHILDREN, _OTHERS = "children", ("checkpoints", "plots")
 
 
@@ -48,13 +51,17 @@ def save_result(result: Result, folder: Path) -> Path:
     if os.path.isdir(folder) and os.listdir(folder):
         raise DataError(f"{folder}: expected a new folder, but it holds something")
     directory = RunDirectory(make_folder(folder))
-    inputs, _ = result.toolbox.evaluator.task.splits.search.batch(np.arange(2))
-    source = {"source": "given"}
-    export(result.parent.module, directory.parent, example=inputs, metadata=source)
+    inputs, seed = example_of(result.toolbox), result.toolbox.evaluator.seed
+    export(result.parent.module, directory.parent, example=inputs, metadata={"source": _GIVEN})
     directory.write_json(_SETTINGS, result.settings)
-    seed = result.toolbox.evaluator.seed
-    write_result(result, directory, inputs, seed=seed, parent_source=source["source"])
+    write_result(result, directory, inputs, seed=seed, parent_source=_GIVEN)
     return folder
+
+
+def example_of(toolbox: Toolbox) -> Any:
+    """Return the inputs of two samples, which parent and children take."""
+    inputs, _ = toolbox.evaluator.task.splits.search.batch(np.arange(2))
+    return inputs
 
 
 def write_result(
@@ -122,7 +129,7 @@ def write_found(result: Result, directory: RunDirectory) -> dict[str, Any]:
     directory.folder(_CHILDREN)
     row = next(row for row in rows if row["id"] == result.best.id)
     export(result.best, directory.child(result.best.id), metadata=row)
-    summary = _summary(result, result.toolbox.evaluator.seed, "given")
+    summary = _summary(result, result.toolbox.evaluator.seed, _GIVEN)
     directory.write_json(_SUMMARY, summary)
     return summary
 
