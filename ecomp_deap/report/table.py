@@ -7,7 +7,7 @@ from typing import Any
 
 from ecomp_deap.checks import check_path
 from ecomp_deap.errors import DataError
-from ecomp_deap.report._aligned import fitting, of_metric, share, wrapped
+from ecomp_deap.report._aligned import aligned, fitting, of_metric, share, wrapped
 from ecomp_deap.report._metric import MetricWords
 from ecomp_deap.report._words import end_of
 from ecomp_deap.runs.directory import RunDirectory
@@ -101,9 +101,7 @@ def _table(
 
 def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows as lines, their cells to the right."""
-    sizes = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    padded = [[cell.rjust(size) for cell, size in zip(row, sizes, strict=True)] for row in rows]
-    return [(_INDENT + "  ".join(cells)).rstrip() for cells in padded]
+    return [_INDENT + line for line in aligned(rows, left=())]
 
 
 def _broken(row: Sequence[str], room: int) -> list[list[str]]:
