@@ -3,27 +3,24 @@
 import math
 
 import pytest
-import torch
 from deap import algorithms
 from torch import nn
 
 import ecomp_deap as ed
 from ecomp_deap.logbook import statistics_of
+from tests import two_layers
 
 OPTIONS = {"population": 12, "generations": 3, "finalise_count": 2, "finalise_epochs": 1, "seed": 1}
 
 
 @pytest.fixture(scope="module")
 def data():
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(240, 6, generator=generator)
-    return inputs, inputs[:, :3].argmax(dim=1)
+    return two_layers.samples()
 
 
 @pytest.fixture(scope="module")
 def parent():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
+    return two_layers.network()
 
 
 def widest(module):

@@ -9,6 +9,7 @@ from torch import nn
 import ecomp_deap as ed
 from ecomp_deap.cli import main
 from ecomp_deap.report import child_details, compared, listing, run_details
+from tests import two_layers
 
 
 class Twin(nn.Module):
@@ -25,11 +26,8 @@ class Twin(nn.Module):
 
 @pytest.fixture(scope="module")
 def result():
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(240, 6, generator=generator)
-    data = inputs, inputs[:, :3].argmax(dim=1)
     torch.manual_seed(0)
-    task = ed.Task(Twin(), data, batch_size=40)
+    task = ed.Task(Twin(), two_layers.samples(), batch_size=40)
     options = {"population": 8, "generations": 2, "finalise_count": 6, "finalise_epochs": 40}
     return ed.compress(task, objectives=("accuracy", "param_count"), seed=3, **options)
 

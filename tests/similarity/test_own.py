@@ -7,6 +7,7 @@ from torch import nn
 
 import ecomp_deap as ed
 from ecomp_deap.similarity import losses_of_children, make_similarity, similarity_class
+from tests import two_layers
 from tests.similarity.references import relu_embedding
 
 ORIGIN = relu_embedding(0, 30, 20)
@@ -49,15 +50,12 @@ class OfOne(ed.SimilarityLoss):
 
 @pytest.fixture(scope="module")
 def data():
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(240, 6, generator=generator)
-    return inputs, inputs[:, :3].argmax(dim=1)
+    return two_layers.samples()
 
 
 @pytest.fixture(scope="module")
 def parent():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
+    return two_layers.network()
 
 
 def task_of(parent, data, similarity, **options):
